@@ -1,0 +1,15 @@
+//! gamekeeper: a game server that you embed.
+//!
+//! The floors, from below: [`protocol`] (pure state machines), [`net`] (sockets and clocks), [`server`]
+//! and [`client`] (what a user holds), [`ffi`] (the C ABI). ARCHITECTURE.md has the map.
+
+pub mod error;
+pub mod ffi;
+pub mod keys;
+pub mod metrics;
+pub mod net;
+pub mod protocol;
+pub mod server;
+
+pub use error::{Error, ErrorKind, Result};
+pub use server::Server;

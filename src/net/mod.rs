@@ -1,0 +1,1 @@
+//! Sockets, clocks, threads: everything that touches the operating system.

@@ -1,0 +1,3 @@
+//! Byte layouts.
+
+pub mod mpgameserver;

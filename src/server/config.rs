@@ -1,0 +1,176 @@
+//! What a host can set, each value with its unit, default, range and consequence.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keys::RootKey;
+use crate::protocol::wire::mpgameserver::MAX_FRAGMENTS;
+use crate::server::block_list::BlockList;
+
+/// The configuration of a server. Inert: the server copies what it needs when it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The key that proves the server's identity to clients that pinned its public part.
+    /// `None`: one is generated at start, with a log line that says so; clients cannot pin it.
+    pub root_key: Option<Arc<RootKey>>,
+    /// `update` events per second. Default 60, range 1 to 10,000.
+    pub tick_rate_hz: f64,
+    /// A peer that got nothing for this long is sent an empty datagram, which carries acks.
+    /// Default 0.1 s, range 10 ms to 60 s.
+    pub keep_alive_interval: Duration,
+    /// A peer from which no valid datagram came for this long is dropped. Default 5 s, range 100 ms to 1 h.
+    pub connection_timeout: Duration,
+    /// A handshake that is not proven within this time is forgotten. Default 2 s, range 100 ms to 60 s.
+    pub handshake_timeout: Duration,
+    /// An unreliable or best-effort message whose datagram was not acknowledged for this long is
+    /// reported as expired. Default 1 s, range 50 ms to 60 s.
+    pub message_timeout: Duration,
+    /// Time between two `reconcile` events. Default 5 s, range 10 ms to 1 h.
+    pub reconcile_interval: Duration,
+    /// Least time between two datagrams that are not full, to one peer of mpgameserver's wire, whose
+    /// client reads one datagram a frame. Default 1/60 s, range 0 to 1 s; 0 sends at once.
+    pub send_interval: Duration,
+    /// A message in reassembly is given up when none of its fragments came for this long.
+    /// Default 5 s, range 100 ms to 10 min.
+    pub reassembly_timeout: Duration,
+    /// Largest IP packet in bytes; a datagram carries 28 less. Default 1500, range 576 to 1500.
+    /// Clients must use the same value: with another one a hello of theirs can be too short for an answer.
+    pub mtu: u16,
+    /// Connected peers at most; above it, new handshakes are refused. Default 4096, range 1 to 1,000,000.
+    pub max_peers: u32,
+    /// Unproven handshakes at most; above it hellos are dropped and counted. Default 4096, range 1 to 65,536.
+    pub max_handshakes: u32,
+    /// Hellos that one source (an IPv4 /32 or an IPv6 /64) may have answered per second on average, with
+    /// bursts of 4096. Default 256, range 1 to 1,000,000. Above it hellos are dropped and counted.
+    pub hellos_per_source_hz: f64,
+    /// Hellos answered per second in total on average, with bursts of 4096. Each costs a key exchange
+    /// and a signature, about 0.2 ms. Default 1000, range 1 to 1,000,000.
+    pub hellos_total_hz: f64,
+    /// Longest message in bytes, each way. Default 8 MiB (what the wire can carry), range 1 to that.
+    pub max_message_size: usize,
+    /// Messages queued and not yet acknowledged per peer, at most; a full queue answers `WouldBlock`.
+    /// Default 4096, range 1 to 1,000,000.
+    pub max_queued_messages: u32,
+    /// The same in bytes of payload. A message is taken when the queue is empty even if it is larger.
+    /// Default 16 MiB, range 1024 to 1 GiB.
+    pub max_queued_bytes: usize,
+    /// Bytes of unfinished messages kept per peer; a fragment above it is refused unacknowledged, so that
+    /// its sender repeats it. Default 16 MiB, range 2048 to 1 GiB.
+    pub max_reassembly_bytes: usize,
+    /// Events kept for a host that pulls them; 0 (the default): events go to callbacks only.
+    /// Above it messages are refused unacknowledged and counted. Range 0 to 10,000,000.
+    pub max_queued_events: u32,
+    /// Bytes of message payload kept for a host that pulls events; the consequence is the same.
+    /// Default 64 MiB, range 64 KiB to 4 GiB.
+    pub max_queued_event_bytes: usize,
+    /// Bytes asked of the kernel for the socket's receive buffer. Default 4 MiB, range 4096 to 1 GiB.
+    /// The kernel may grant less; a burst beyond what it grants is lost.
+    pub socket_receive_bytes: usize,
+    /// The same for sending.
+    pub socket_send_bytes: usize,
+    /// Addresses whose datagrams are dropped unread.
+    pub block_list: BlockList,
+    /// File that gets one line per connect, refusal and disconnect; `None`: no such log.
+    pub access_log: Option<PathBuf>,
+}
+
+/// Largest value of [`Config::max_message_size`]: the fragments that the wire can count, full.
+pub const MAX_MESSAGE_SIZE: usize = MAX_FRAGMENTS as usize * 1024;
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            root_key: None,
+            tick_rate_hz: 60.0,
+            keep_alive_interval: Duration::from_millis(100),
+            connection_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(2),
+            message_timeout: Duration::from_secs(1),
+            reconcile_interval: Duration::from_secs(5),
+            send_interval: Duration::from_nanos(16_666_667),
+            reassembly_timeout: Duration::from_secs(5),
+            mtu: 1500,
+            max_peers: 4096,
+            max_handshakes: 4096,
+            hellos_per_source_hz: 256.0,
+            hellos_total_hz: 1000.0,
+            max_message_size: MAX_MESSAGE_SIZE,
+            max_queued_messages: 4096,
+            max_queued_bytes: 16 << 20,
+            max_reassembly_bytes: 16 << 20,
+            max_queued_events: 0,
+            max_queued_event_bytes: 64 << 20,
+            socket_receive_bytes: 4 << 20,
+            socket_send_bytes: 4 << 20,
+            block_list: BlockList::default(),
+            access_log: None,
+        }
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Config {
+    /// Checks every value against its range; the error names the value and the range.
+    pub fn validate(&self) -> Result<()> {
+        let minute = Duration::from_secs(60);
+        float("tick_rate_hz", self.tick_rate_hz, 1.0, 10_000.0)?;
+        duration("keep_alive_interval", self.keep_alive_interval, 10 * MS, minute)?;
+        duration("connection_timeout", self.connection_timeout, 100 * MS, HOUR)?;
+        duration("handshake_timeout", self.handshake_timeout, 100 * MS, minute)?;
+        duration("message_timeout", self.message_timeout, 50 * MS, minute)?;
+        duration("reconcile_interval", self.reconcile_interval, 10 * MS, HOUR)?;
+        duration("send_interval", self.send_interval, Duration::ZERO, 1000 * MS)?;
+        duration("reassembly_timeout", self.reassembly_timeout, 100 * MS, 10 * minute)?;
+        integer("mtu", self.mtu as u64, 576, 1500)?;
+        integer("max_peers", self.max_peers as u64, 1, 1_000_000)?;
+        integer("max_handshakes", self.max_handshakes as u64, 1, 65_536)?;
+        float("hellos_per_source_hz", self.hellos_per_source_hz, 1.0, 1e6)?;
+        float("hellos_total_hz", self.hellos_total_hz, 1.0, 1e6)?;
+        integer("max_message_size", self.max_message_size as u64, 1, MAX_MESSAGE_SIZE as u64)?;
+        integer("max_queued_messages", self.max_queued_messages as u64, 1, 1_000_000)?;
+        integer("max_queued_bytes", self.max_queued_bytes as u64, 1024, 1 << 30)?;
+        integer("max_reassembly_bytes", self.max_reassembly_bytes as u64, 2048, 1 << 30)?;
+        integer("max_queued_events", self.max_queued_events as u64, 0, 10_000_000)?;
+        integer("max_queued_event_bytes", self.max_queued_event_bytes as u64, 64 << 10, 4 << 30)?;
+        integer("socket_receive_bytes", self.socket_receive_bytes as u64, 4096, 1 << 30)?;
+        integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)
+    }
+}
+
+fn out_of_range(
+    name: &str,
+    value: impl std::fmt::Debug,
+    low: impl std::fmt::Debug,
+    high: impl std::fmt::Debug,
+) -> Error {
+    Error::new(ErrorKind::Argument, format!("{name} is {value:?}, allowed is {low:?} to {high:?}"))
+}
+
+fn float(name: &str, value: f64, low: f64, high: f64) -> Result<()> {
+    // NaN lies in no range.
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(out_of_range(name, value, low, high))
+    }
+}
+
+fn integer(name: &str, value: u64, low: u64, high: u64) -> Result<()> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(out_of_range(name, value, low, high))
+    }
+}
+
+fn duration(name: &str, value: Duration, low: Duration, high: Duration) -> Result<()> {
+    if (low..=high).contains(&value) {
+        Ok(())
+    } else {
+        Err(out_of_range(name, value, low, high))
+    }
+}

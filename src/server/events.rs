@@ -1,0 +1,253 @@
+//! What a server tells its host, and what the host's `Handler` may do with it.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use crate::metrics::peer::PeerStats;
+use crate::server::Server;
+
+/// A remote client of a server: an integer that is never reused while the process lives, in no server
+/// of the process. A stale one is answered with [`crate::ErrorKind::Stale`], never with another player.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub(crate) u64);
+
+impl PeerId {
+    /// The integer, for the C ABI or a log; never 0.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// From an integer that [`to_bits`](Self::to_bits) gave. Any integer is safe: one that names no peer is stale.
+    pub fn from_bits(bits: u64) -> Self {
+        PeerId(bits)
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "peer:{:x}", self.0)
+    }
+}
+
+/// Where a peer stands. The numbers are mpgameserver's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Status {
+    /// The handshake is under way.
+    Connecting = 1,
+    /// Messages flow.
+    Connected = 2,
+    /// The end has been asked for; what is queued is still being delivered.
+    Disconnecting = 3,
+    /// Ended by one of the two sides.
+    Disconnected = 4,
+    /// Ended by silence.
+    Dropped = 5,
+}
+
+/// How a message is delivered. The numbers are mpgameserver's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum RetryMode {
+    /// Resent until acknowledged, for as long as the connection lives: exactly once. `send_guaranteed` uses it.
+    OnTimeout = -1,
+    /// Sent once: at most once.
+    #[default]
+    None = 0,
+    /// Resent until acknowledged or until the message timeout: at most once.
+    BestEffort = 1,
+}
+
+/// What became of a message. Each message that asked is told exactly once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Outcome {
+    /// The remote side acknowledged all of it.
+    Delivered = 1,
+    /// The message timeout passed first. It may have arrived all the same.
+    Expired = 2,
+    /// The connection ended first. It may have arrived all the same.
+    Cancelled = 3,
+}
+
+/// Why a peer left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DisconnectReason {
+    /// The remote side said goodbye.
+    Remote,
+    /// The host called `disconnect`.
+    Kicked,
+    /// Nothing valid came for the connection timeout.
+    Timeout,
+    /// The server stopped.
+    Shutdown,
+    /// A new client proved itself from the same address.
+    Replaced,
+    /// The address came onto the block list.
+    Blocked,
+    /// A code of the host's own, 1000 or more, given to `disconnect`.
+    Host(i32),
+}
+
+/// A peer's end.
+#[derive(Clone, Debug)]
+pub struct DisconnectInfo {
+    /// Why.
+    pub reason: DisconnectReason,
+    /// One sentence for a person.
+    pub text: String,
+}
+
+/// A new peer.
+#[derive(Clone, Debug)]
+pub struct ConnectInfo {
+    /// Where its datagrams come from; IPv4-mapped addresses are given as IPv4.
+    pub address: SocketAddr,
+    /// The session's public number, unique among the server's live peers.
+    pub token: u32,
+}
+
+/// A message from a peer.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The sender's message number, 1 to 65535 on mpgameserver's wire; of a fragmented message that of its first fragment.
+    pub sequence: u16,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+/// How loud a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(i32)]
+pub enum LogLevel {
+    /// Something broke.
+    Error = 1,
+    /// Something that the host should know of.
+    Warn = 2,
+    /// What happens, in outline.
+    Info = 3,
+    /// What happens, in detail.
+    Debug = 4,
+}
+
+/// Calls back with what became of a message; runs on the server's thread.
+pub type SentCallback = Box<dyn FnOnce(&Server, PeerId, Outcome) + Send>;
+
+/// How a message is to be sent.
+#[derive(Default)]
+pub struct SendOptions {
+    /// How it is delivered.
+    pub retry: RetryMode,
+    /// Told what became of it.
+    pub on_sent: Option<SentCallback>,
+    /// Without `on_sent`: asks for an [`Event::Sent`] with this tag in the event queue.
+    pub tag: Option<u64>,
+}
+
+/// An event, as the event queue holds it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The first event.
+    Starting,
+    /// A peer proved itself.
+    Connect(PeerId, ConnectInfo),
+    /// A peer left; until the next batch of events is taken its id still answers questions.
+    Disconnect(PeerId, DisconnectInfo),
+    /// A message.
+    Message(PeerId, Message),
+    /// A tick: how many seconds since the last one, and its number, from 1.
+    Update {
+        /// Seconds since the last update.
+        seconds: f64,
+        /// Number of this tick, from 1.
+        tick: u64,
+    },
+    /// A peer's queue that had refused a message has room again.
+    Writable(PeerId),
+    /// The slow timer.
+    Reconcile,
+    /// What became of a message sent with a tag.
+    Sent(PeerId, u64, Outcome),
+    /// The last event.
+    Shutdown,
+    /// A line for the log.
+    Log(LogLevel, String),
+}
+
+/// Which events a handler takes itself. Those that it does not take go to the event queue where that is
+/// enabled, and nowhere otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    pub starting: bool,
+    pub connect: bool,
+    pub disconnect: bool,
+    pub message: bool,
+    pub update: bool,
+    pub writable: bool,
+    pub reconcile: bool,
+    pub shutdown: bool,
+    pub log: bool,
+}
+
+impl Takes {
+    /// All events.
+    pub const ALL: Takes = Takes {
+        starting: true,
+        connect: true,
+        disconnect: true,
+        message: true,
+        update: true,
+        writable: true,
+        reconcile: true,
+        shutdown: true,
+        log: true,
+    };
+}
+
+/// A host's callbacks. All of them run on the thread that runs the server: its own after
+/// [`Server::start`], the caller of [`Server::poll`] after [`Server::open`]. Any method of the server may
+/// be called from inside one but `poll` and `next_events`; `stop` takes effect when the callback returns.
+#[allow(unused_variables)]
+pub trait Handler: Send {
+    /// Which of the methods below are meant; asked once, at start.
+    fn takes(&self) -> Takes {
+        Takes::ALL
+    }
+    /// The server runs; the first call.
+    fn starting(&mut self, server: &Server) {}
+    /// A client proved itself.
+    fn connect(&mut self, server: &Server, peer: PeerId, info: &ConnectInfo) {}
+    /// A peer left. Its id still answers questions until this returns.
+    fn disconnect(&mut self, server: &Server, peer: PeerId, info: &DisconnectInfo) {}
+    /// A message arrived.
+    fn message(&mut self, server: &Server, peer: PeerId, message: &Message) {}
+    /// One tick; `seconds` since the last one.
+    fn update(&mut self, server: &Server, seconds: f64, tick: u64) {}
+    /// A queue that had refused a message has room again.
+    fn writable(&mut self, server: &Server, peer: PeerId) {}
+    /// A slow timer for housekeeping.
+    fn reconcile(&mut self, server: &Server) {}
+    /// The last call.
+    fn shutdown(&mut self, server: &Server) {}
+    /// A line for the log.
+    fn log(&mut self, server: &Server, level: LogLevel, text: &str) {}
+}
+
+/// Everything the server knows of one peer at one moment.
+#[derive(Clone, Debug)]
+pub struct PeerInfo {
+    /// Where its datagrams come from.
+    pub address: SocketAddr,
+    /// The session's public number.
+    pub token: u32,
+    /// Where it stands.
+    pub status: Status,
+    /// Smoothed half of the acknowledgement's round trip.
+    pub latency: std::time::Duration,
+    /// Bytes of payload queued and not yet acknowledged.
+    pub queued_bytes: usize,
+    /// Messages queued and not yet acknowledged.
+    pub queued_messages: u32,
+    /// Lifetime counts.
+    pub stats: PeerStats,
+}
