@@ -9,6 +9,7 @@ use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::event_loop::EventLoop;
+use crate::panic_scope;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
@@ -27,7 +28,6 @@ pub struct Runner {
     more: bool,
     inbound: Box<[u8]>,
     outbound: Vec<u8>,
-    send_failures: u64,
 }
 
 impl Runner {
@@ -43,7 +43,6 @@ impl Runner {
             // One byte more than any datagram that is read: a longer one shows.
             inbound: vec![0; MAX_DATAGRAM + 1].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
-            send_failures: 0,
         }
     }
 
@@ -149,10 +148,7 @@ impl Runner {
             match self.event_loop.socket().send_to(&self.outbound, to) {
                 Ok(true) => {}
                 // A datagram that the system has no room for, or no route, is lost like any other.
-                Ok(false) | Err(_) => {
-                    self.send_failures += 1;
-                    core.send_failed();
-                }
+                Ok(false) | Err(_) => core.send_failed(),
             }
         }
         drop(core);
@@ -168,7 +164,7 @@ impl Runner {
             let next = server.0.core.lock().poll_dispatch();
             let Some(next) = next else { return happened };
             happened = true;
-            server.calling(|| self.call(server, next));
+            server.calling(|| panic_scope::outside(|| self.call(server, next)));
         }
     }
 
