@@ -108,7 +108,8 @@ impl Server {
             config.socket_send_bytes,
         )?;
         let local = socket.local_address();
-        let event_loop = EventLoop::new(socket)?;
+        let event_loop = EventLoop::new(socket)
+            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
         let access_log = match &config.access_log {
             Some(path) => Some(access_log::AccessLog::open(path)?),
             None => None,
