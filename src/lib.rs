@@ -8,6 +8,7 @@ pub mod ffi;
 pub mod keys;
 pub mod metrics;
 pub mod net;
+pub(crate) mod panic_scope;
 pub mod protocol;
 pub mod server;
 
