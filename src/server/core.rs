@@ -16,10 +16,10 @@ use crate::protocol::connection::{
     CloseReason, Connection, Event as ConnectionEvent, Room, SendError, Settings, State,
 };
 use crate::protocol::crypto::{Provider, SigningKey};
-use crate::protocol::delivery::{Limits, Mode, Outcome as Delivery, QueueError};
+use crate::protocol::delivery::{Mode, Outcome as Delivery, QueueError};
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
 use crate::protocol::time::Time;
-use crate::protocol::wire::mpgameserver::{self as wire, Direction, Sizes, MAX_FRAGMENTS};
+use crate::protocol::wire::mpgameserver::{self as wire, Direction, Sizes};
 use crate::server::access_log::{AccessEvent, AccessLog};
 use crate::server::admission::{Admission, Admitted};
 use crate::server::block_list::BlockList;
@@ -80,6 +80,8 @@ pub struct Core {
     next_tag: u64,
     access_log: Option<AccessLog>,
     closing: bool,
+    /// Somebody asked for the host's attention.
+    pub woken: bool,
     stats: ServerStats,
     series: Ring<Second>,
 }
@@ -94,26 +96,10 @@ impl Core {
         provider: Arc<dyn Provider>,
         access_log: Option<AccessLog>,
     ) -> Self {
-        let sizes = Sizes::new(config.mtu);
-        let limits = Limits {
-            sizes,
-            keep_alive: config.keep_alive_interval,
-            message_timeout: config.message_timeout,
-            max_messages: config.max_queued_messages as usize,
-            max_bytes: config.max_queued_bytes,
-            max_message: config.max_message_size.min(usize::from(MAX_FRAGMENTS) * sizes.fragment),
-        };
-        let settings = Settings {
-            limits: Arc::new(limits),
-            connection_timeout: config.connection_timeout,
-            handshake_timeout: config.handshake_timeout,
-            send_interval: config.send_interval,
-            reassembly_timeout: config.reassembly_timeout,
-            max_reassembly_bytes: config.max_reassembly_bytes,
-        };
+        let settings = config.protocol_settings();
         Core {
-            settings: Arc::new(settings),
-            sizes,
+            sizes: settings.limits.sizes,
+            settings,
             wants: Wants {
                 takes,
                 queue: config.max_queued_events as usize,
@@ -134,6 +120,7 @@ impl Core {
             next_tag: 1,
             access_log,
             closing: false,
+            woken: false,
             stats: ServerStats::default(),
             series: Ring::new(now),
         }
@@ -638,6 +625,13 @@ impl Core {
         }
     }
 
+    /// Now and then: the access log may have something to tell.
+    pub fn housekeeping(&mut self, now: Time) {
+        if let Some(Err(error)) = self.access_log.as_mut().map(|log| log.tick(now)) {
+            self.log(LogLevel::Error, format!("access log: {error}"));
+        }
+    }
+
     /// See [`crate::Server::set_block_list`].
     pub fn set_block_list(&mut self, now: Time, list: BlockList) {
         self.block_list = list;
@@ -661,9 +655,9 @@ impl Core {
         self.peers.iter().filter(connected).map(|p| p.id).collect()
     }
 
-    /// How many.
-    pub fn connected(&self) -> usize {
-        self.peers.connected()
+    /// Whether somebody is still being told that it has ended.
+    pub fn has_farewells(&self) -> bool {
+        self.peers.len() > 0
     }
 
     /// See [`crate::Server::peer_info`].
