@@ -3,6 +3,9 @@
 //! The floors, from below: [`protocol`] (pure state machines), [`net`] (sockets and clocks), [`server`]
 //! and [`client`] (what a user holds), [`ffi`] (the C ABI). ARCHITECTURE.md has the map.
 
+#[doc(hidden)]
+pub mod client;
+pub mod crypto;
 pub mod error;
 pub mod ffi;
 pub mod keys;
