@@ -261,6 +261,16 @@ impl Connection {
         self.reassembly.bytes()
     }
 
+    /// Packets sent and neither acknowledged nor taken for lost.
+    pub fn packets_under_way(&self) -> u32 {
+        self.sender.packets_under_way()
+    }
+
+    /// The longest silence that this end keeps.
+    pub fn keep_alive_interval(&self) -> Duration {
+        self.settings.limits.keep_alive
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> PeerStats {
         let sender = self.sender.stats();

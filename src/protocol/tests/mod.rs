@@ -1,1 +1,7 @@
-//! Tests of this floor as a whole.
+//! Tests of this floor as a whole: two ends on a virtual clock, over a network that is as bad as a seed says.
+
+mod handshake;
+mod monitor;
+mod network;
+mod pair;
+mod provider;
