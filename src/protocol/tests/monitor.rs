@@ -25,7 +25,8 @@ const MAX_VIOLATIONS: usize = 20;
 #[derive(Default)]
 struct Outward {
     nonces: HashSet<[u8; 12]>,
-    /// Packets of the other end that this one took.
+    /// Packets of the other end that this one took, and those of them that it may acknowledge.
+    seen: HashSet<u64>,
     taken: HashSet<u64>,
     newest_taken: u64,
     time: u32,
@@ -149,18 +150,20 @@ impl Monitor {
         Ok(())
     }
 
-    /// `side` took a datagram of the other end.
-    pub fn on_taken(&mut self, now: Time, side: Side, datagram: &[u8]) {
+    /// `side` took a datagram of the other end; `refused`: but not all of its messages.
+    pub fn on_taken(&mut self, now: Time, side: Side, datagram: &[u8], refused: bool) {
         let s = &mut self.sides[side as usize];
         let Ok(header) = Header::parse(datagram, direction(side.other()), TAG_LEN) else { return };
         if wire::is_clear(datagram) {
             return;
         }
-        s.taken_since_sent += 1;
+        s.taken_since_sent += u32::from(!refused);
         let number = seq::widen(header.seq, s.newest_taken).unwrap_or(0);
         s.newest_taken = s.newest_taken.max(number);
-        if !s.taken.insert(number) {
+        if !s.seen.insert(number) {
             self.violation(now, format!("{side:?} took packet {number} twice"));
+        } else if !refused {
+            s.taken.insert(number);
         }
     }
 

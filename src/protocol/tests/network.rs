@@ -105,7 +105,7 @@ impl Network {
                 let slot = self.rng.random_range(0..32);
                 self.old[i][slot] = datagram.to_vec();
             }
-            if self.rng.random_bool(link.replay) {
+            if self.rng.random_bool(link.replay) && !link.cut {
                 let old = self.old[i][self.rng.random_range(0..self.old[i].len())].clone();
                 let late = Duration::from_millis(self.rng.random_range(0..3000));
                 self.arrive(now + late, from, old);

@@ -347,10 +347,14 @@ impl Pair {
         let original = datagram.to_vec();
         let end = self.end_mut(side);
         let Some(connection) = end.connection.as_mut() else { return Err(DropReason::Unknown) };
+        let refused = connection.stats().messages_refused;
         let result = connection.handle_datagram(now, datagram, &mut end.room);
         if result.is_ok() {
-            end.last_taken = now;
-            self.monitor.on_taken(now, side, &original);
+            if end.closed.is_none() {
+                end.last_taken = now;
+            }
+            let refused = connection.stats().messages_refused > refused;
+            self.monitor.on_taken(now, side, &original, refused);
         }
         result
     }
