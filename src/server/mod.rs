@@ -185,7 +185,7 @@ impl Server {
         self.0.stopped_changed.notify_all();
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if let Some(text) = &*self.0.poison.lock() {
             return Err(Error::new(ErrorKind::Panic, format!("the server broke: {text}")));
         }
