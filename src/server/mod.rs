@@ -14,7 +14,7 @@ pub mod runner;
 pub mod tick;
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -78,8 +78,8 @@ pub(crate) struct Inner {
 }
 
 thread_local! {
-    /// The server whose callback this thread is in, as an address; 0 for none.
-    static INSIDE: Cell<usize> = const { Cell::new(0) };
+    /// The servers in whose callbacks this thread is, as addresses: the callback of one may poll another.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Server {
@@ -201,7 +201,7 @@ impl Server {
     }
 
     fn inside(&self) -> bool {
-        INSIDE.with(|inside| inside.get()) == Arc::as_ptr(&self.0) as usize
+        INSIDE.with(|inside| inside.borrow().contains(&(Arc::as_ptr(&self.0) as usize)))
     }
 
     fn check_outside(&self, what: &str) -> Result<()> {
@@ -214,13 +214,14 @@ impl Server {
 
     /// Marks this thread as being inside a callback for as long as `body` runs.
     pub(crate) fn calling<T>(&self, body: impl FnOnce() -> T) -> T {
-        struct Reset(usize);
-        impl Drop for Reset {
+        struct Leave;
+        impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with(|inside| inside.set(self.0));
+                INSIDE.with(|inside| inside.borrow_mut().pop());
             }
         }
-        let _reset = Reset(INSIDE.with(|inside| inside.replace(Arc::as_ptr(&self.0) as usize)));
+        INSIDE.with(|inside| inside.borrow_mut().push(Arc::as_ptr(&self.0) as usize));
+        let _leave = Leave;
         body()
     }
 

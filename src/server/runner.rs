@@ -17,6 +17,12 @@ use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 const RECEIVE_BATCH: usize = 64;
 /// Batches per turn: then ticks and writes come first again.
 const BATCHES_PER_TURN: usize = 16;
+/// Batches per turn even if a tick is due: a host whose ticks take all the time there is gets fewer ticks
+/// rather than no datagrams.
+const MIN_BATCHES_PER_TURN: usize = 8;
+/// The least that a datagram takes of the socket's buffer, in bytes as they were asked for: with this the
+/// buffer's size says how many may have waited in it.
+const MIN_BUFFERED_BYTES: usize = 256;
 
 /// Failed reads in a row after which the socket counts as broken and the server ends.
 const MAX_READ_ERRORS: u32 = 1000;
@@ -31,6 +37,8 @@ pub struct Runner {
     outbound: Vec<u8>,
     /// Failed reads in a row.
     read_errors: u32,
+    /// Datagrams read since timers ran last or the socket was empty.
+    read_before_timers: usize,
 }
 
 impl Runner {
@@ -45,6 +53,7 @@ impl Runner {
             inbound: vec![0; MAX_DATAGRAM + 1].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
+            read_before_timers: 0,
         }
     }
 
@@ -90,7 +99,7 @@ impl Runner {
     /// Reads until the socket is empty, or for a turn's worth.
     fn read(&mut self, server: &Server) -> Result<bool> {
         let mut happened = false;
-        for _ in 0..BATCHES_PER_TURN {
+        for batch in 1..=BATCHES_PER_TURN {
             if !self.event_loop.is_readable() {
                 break;
             }
@@ -106,6 +115,7 @@ impl Runner {
                     }
                 };
                 self.read_errors = 0;
+                self.read_before_timers += 1;
                 if let Some(datagram) = self.inbound.get_mut(..len) {
                     core.handle_datagram(now, from, datagram);
                 }
@@ -113,7 +123,8 @@ impl Runner {
             drop(core);
             happened |= self.dispatch(server);
             // A tick that is due comes before more datagrams.
-            if server.stop_wanted() || server.0.clock.now() >= self.ticker.due() {
+            let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.clock.now() >= self.ticker.due();
+            if server.stop_wanted() || tick_due {
                 break;
             }
         }
@@ -136,8 +147,11 @@ impl Runner {
     /// Timers, the tick and the slow timer.
     fn time(&mut self, server: &Server) -> bool {
         let now = server.0.clock.now();
-        // After a stall, what waits in the socket is read before anybody is found silent.
-        if !self.event_loop.is_readable() {
+        // After a stall, what waited in the socket is read before anybody is found silent; but whoever fills
+        // it faster than it is read does not stop the timers.
+        let buffered = self.event_loop.socket().receive_bytes() / MIN_BUFFERED_BYTES;
+        if !self.event_loop.is_readable() || self.read_before_timers > buffered {
+            self.read_before_timers = 0;
             server.0.core.lock().handle_timeout(now);
         }
         let mut happened = self.dispatch(server);
