@@ -6,6 +6,8 @@
 //! It ends by itself, or sooner with Ctrl-C, and says what arrived. Its exit code is 0 only if every
 //! message that was promised to arrive did.
 
+#![allow(clippy::disallowed_methods)]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -191,7 +193,7 @@ fn play(server: SocketAddr, key: &PublicKey, number: usize) -> gamekeeper::Resul
     let config = Config::default();
     let mut clients = Vec::new();
     for _ in 0..number {
-        clients.push(Client::connect(server, Some(key.clone()), &config)?);
+        clients.push(Client::connect(server, Some(*key), &config)?);
     }
     let mut played = Played { clients: number, ..Played::default() };
     let mut began = None;
