@@ -1,12 +1,10 @@
 //! include/gamekeeper.h is what cbindgen makes of src/ffi, and the shared library exports what it declares.
 
-mod support;
-
+#[path = "c_support/mod.rs"]
+mod c;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
-
-use support::c;
 
 /// The source files in the order in which the header tells its story.
 const SOURCES: [&str; 10] = [
@@ -100,7 +98,8 @@ fn every_source_with_exports_is_in_the_header() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let text = std::fs::read_to_string(&path).unwrap();
-        let exports = text.contains("#[no_mangle]") || text.contains("#[repr(C)]\n#[derive(Clone, Copy)]\npub");
+        let exports =
+            text.contains("#[no_mangle]") || text.contains("#[repr(C)]\n#[derive(Clone, Copy)]\npub");
         if exports {
             assert!(SOURCES.contains(&name.as_str()), "{name} is not among the header's sources");
         }
@@ -156,11 +155,23 @@ fn every_item_is_documented() {
 fn objects_list_all_their_functions() {
     let header = committed();
     let declared = declared(&header);
-    let lists: String =
-        header.lines().filter(|line| line.trim_start().starts_with("* - `gk_")).collect::<Vec<_>>().join("\n");
+    let lists: String = header
+        .lines()
+        .filter(|line| line.trim_start().starts_with("* - `gk_"))
+        .collect::<Vec<_>>()
+        .join("\n");
     // The context's callbacks are listed by their ends.
-    let callbacks =
-        ["starting", "connect", "disconnect", "message", "update", "writable", "reconcile", "shutdown", "log"];
+    let callbacks = [
+        "starting",
+        "connect",
+        "disconnect",
+        "message",
+        "update",
+        "writable",
+        "reconcile",
+        "shutdown",
+        "log",
+    ];
     let ignored = |name: &str| {
         name.ends_with("_init")
             || name.starts_with("gk_version")

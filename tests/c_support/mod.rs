@@ -1,4 +1,5 @@
-//! Building and running C and C++ programs against the library under test.
+//! Building and running C and C++ programs against the library under test. Each test binary uses a part.
+#![allow(dead_code)]
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
