@@ -60,6 +60,8 @@ fn files(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
     let mut found: Vec<_> = entries
         .map(|entry| entry.expect("a directory that opened can be read").path())
+        // Modules of unit tests may use whatever they need.
+        .filter(|path| !path.ends_with("tests"))
         .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "rs"))
         .flat_map(|path| files(&path))
         .collect();
@@ -71,7 +73,7 @@ fn files(path: &Path) -> Vec<PathBuf> {
 /// need) are blanked, and paths that `use` nests in braces are spelled out by `imports`.
 fn code(text: &str) -> String {
     // Unit tests stand at the end of their file.
-    let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or(text);
     let bytes = text.as_bytes();
     let mut out = String::with_capacity(text.len());
     let mut i = 0;

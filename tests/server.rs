@@ -12,7 +12,7 @@ use gamekeeper::server::block_list::BlockList;
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::*;
 use gamekeeper::{ErrorKind, Server};
-use support::{drive, expect, Recorder, Seen, PATIENCE};
+use support::play::{drive, expect, Recorder, Seen, PATIENCE};
 
 fn public(server: &Server) -> Option<PublicKey> {
     Some(PublicKey::from_der(&server.public_key_der()).expect("the server's own key"))

@@ -114,7 +114,10 @@ static gk_context *context_for(struct log *log) {
     return context;
 }
 
-static void check_end(const struct log *log) {
+#define check_end(log) check_end_at((log), __LINE__)
+
+static void check_end_at(const struct log *log, int line) {
+    if (log->starting != 1 || log->shutdowns != 1) fprintf(stderr, "at line %d\n", line);
     CHECK(log->starting == 1 && log->shutdowns == 1);
     CHECK(log->before_starting == 0 && log->after_shutdown == 0 && log->other_thread == 0);
     CHECK(log->connects == log->disconnects);

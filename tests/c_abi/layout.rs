@@ -97,8 +97,8 @@ fn program(header: &str) -> String {
             }
         } else if line == "typedef struct {" {
             fields = Some(Vec::new());
-        } else if let Some(name) = line.strip_prefix("} ") {
-            let name = name.trim_end_matches(';');
+        } else if let Some(name) = line.strip_prefix("} gk_") {
+            let name = format!("gk_{}", name.trim_end_matches(';'));
             print(&format!("sizeof {name}"), &format!("sizeof({name})"), false);
             print(&format!("alignof {name}"), &format!("ALIGNOF({name})"), false);
             for field in fields.take().expect("a struct began") {
