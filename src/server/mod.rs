@@ -163,6 +163,16 @@ impl Server {
         while !self.is_stopped() {
             self.guarded(|| runner.turn(&self, None).map(|_| ()));
         }
+        self.report_poison(&mut runner);
+    }
+
+    /// Tells the host's log once what broke the server.
+    fn report_poison(&self, runner: &mut Runner) {
+        let text = self.0.poison.lock().clone();
+        if let Some(text) = text {
+            // The handler may be what broke; a panic in its log is one too many, and there is nobody to tell.
+            let _panicked = panic_scope::catch(|| runner.broke(self, &text));
+        }
     }
 
     /// Runs a part of the loop; a panic or a broken socket ends the server, not the process.
@@ -231,13 +241,15 @@ impl Server {
     /// a callback), Busy (another thread polls), State (stopped, or the server has its own thread), Panic.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<()> {
         self.check_outside("poll")?;
-        self.check_running()?;
         if self.0.hosting == Hosting::OwnThread {
+            self.check()?;
             return Err(Error::new(ErrorKind::State, "the server runs on a thread of its own"));
         }
         let Some(mut runner) = self.0.runner.try_lock() else {
             return Err(Error::new(ErrorKind::Busy, "another thread is polling this server"));
         };
+        self.report_poison(&mut runner);
+        self.check_running()?;
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
@@ -246,6 +258,7 @@ impl Server {
                 happened = runner.turn(self, left)?;
                 Ok(())
             });
+            self.report_poison(&mut runner);
             self.check()?;
             // A stop asked for inside a callback takes effect before this returns: the callback may have
             // given the server back, and then nobody polls again.
@@ -313,7 +326,7 @@ impl Server {
         self.0.stop_wanted.store(true, Ordering::Release);
         self.0.waker.wake();
         if self.inside() {
-            return Ok(());
+            return self.check();
         }
         if self.0.hosting == Hosting::Polled {
             // Whoever polls finishes its turn, which ends the server; with nobody there, we do it.
@@ -321,6 +334,7 @@ impl Server {
             while !self.is_stopped() {
                 self.guarded(|| runner.turn(self, Some(Duration::ZERO)).map(|_| ()));
             }
+            self.report_poison(&mut runner);
         }
         self.wait(None)?;
         // The thread ends with the last callback behind it; after this none of its code is running.

@@ -39,6 +39,8 @@ pub struct Runner {
     read_errors: u32,
     /// Turns in a row that left something in the socket.
     unread_turns: u32,
+    /// The host's log has been told that the server broke.
+    told: bool,
 }
 
 impl Runner {
@@ -54,6 +56,7 @@ impl Runner {
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
             unread_turns: 0,
+            told: false,
         }
     }
 
@@ -200,6 +203,13 @@ impl Runner {
             let Some(next) = next else { return happened };
             happened = true;
             server.calling(|| panic_scope::outside(|| self.call(server, next)));
+        }
+    }
+
+    /// Tells the host's log, once, what broke the server; it is the last that the host hears of it.
+    pub(crate) fn broke(&mut self, server: &Server, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            server.calling(|| self.handler.log(server, LogLevel::Error, text));
         }
     }
 
