@@ -76,10 +76,16 @@ fn compile(language: Language, arguments: &[OsString]) {
 
 /// Compiles a text without linking.
 pub fn check_syntax(language: Language, name: &str, source: &str) {
+    check_syntax_with(language, name, source, &[]);
+}
+
+pub fn check_syntax_with(language: Language, name: &str, source: &str, flags: &[&str]) {
     let extension = if language == Language::C99 { "c" } else { "cpp" };
     let file = temporary(&format!("{name}-{}.{extension}", std::process::id()));
     std::fs::write(&file, source).unwrap();
-    compile(language, &["-fsyntax-only".into(), file.into()]);
+    let mut arguments: Vec<OsString> = flags.iter().map(OsString::from).collect();
+    arguments.extend(["-fsyntax-only".into(), file.into()]);
+    compile(language, &arguments);
 }
 
 /// What a program is linked with.
