@@ -174,8 +174,8 @@ fn timeout(microseconds: u64) -> Option<Duration> {
 ///   happened
 ///
 /// Errors: `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another thread is in it), `GK_ERR_STATE`
-/// (stopped, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`. That nothing happened is no
-/// error.
+/// (stopped, being stopped by another thread, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// That nothing happened is no error.
 ///
 /// Thread: any, one at a time; best always the same. Callbacks come from it.
 /// Ownership: nothing is passed.

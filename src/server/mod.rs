@@ -246,6 +246,10 @@ impl Server {
             return Err(Error::new(ErrorKind::State, "the server runs on a thread of its own"));
         }
         let Some(mut runner) = self.0.runner.try_lock() else {
+            // Who stops a server that nobody polls runs its last turns.
+            if self.stop_wanted() {
+                return Err(Error::new(ErrorKind::State, "another thread is stopping this server"));
+            }
             return Err(Error::new(ErrorKind::Busy, "another thread is polling this server"));
         };
         self.report_poison(&mut runner);
