@@ -94,10 +94,15 @@ class TwistedServer:
             with self._signals():
                 link = self._open()
                 self._thread = threading.get_ident()
+                raised: List[BaseException] = []
                 try:
                     self._loop(link)
+                except BaseException as error:
+                    raised.append(error)
                 finally:
-                    self._close(link)
+                    self._close(link, raised)
+                if raised:
+                    raise raised[0]
         finally:
             _running.discard(self)
             self._done.set()
@@ -163,13 +168,13 @@ class TwistedServer:
             if told is not None:
                 told(event)
 
-    def _close(self, link: Link) -> None:
-        """Ends the server and tells all that is still to be told, whatever the handler raises."""
+    def _close(self, link: Link, raised: List[BaseException]) -> None:
+        """Ends the server and tells all that is still to be told. What the handler raises beyond
+        exceptions is added to a list."""
         self._stopping = True
-        raised: List[BaseException] = []
 
         def guarded(step: Callable[[], Any]) -> Any:
-            # KeyboardInterrupt and SystemExit leave run(), but only when everybody has been told.
+            # KeyboardInterrupt and SystemExit may leave run() only when everybody has been told.
             try:
                 return step()
             except GamekeeperError:
@@ -178,11 +183,15 @@ class TwistedServer:
                 raised.append(error)
             return None
 
-        guarded(self._dispatch)
-        guarded(lambda: _ffi.check(_ffi.lib.gk_server_stop(link.pointer)))
-        while guarded(lambda: self._take(link)):
+        def tell_all() -> None:
+            # Each exception ends one dispatch, and each dispatch takes at least one event.
             while self._next < self._count:
                 guarded(self._dispatch)
+
+        tell_all()
+        guarded(lambda: _ffi.check(_ffi.lib.gk_server_stop(link.pointer)))
+        while guarded(lambda: self._take(link)):
+            tell_all()
         # Usually there is nothing left to tell here; a server that broke has not told everything.
         for peer in list(self._clients):
             guarded(lambda: self._end_client(peer, _codes.GK_DISCONNECT_SHUTDOWN))
@@ -191,8 +200,6 @@ class TwistedServer:
         guarded(link.close)
         self.ctxt._closed(self)
         logger.info("server stopped")
-        if raised:
-            raise raised[0]
 
     def _request_stop(self) -> None:
         self._stopping = True
