@@ -133,7 +133,6 @@ class TwistedServer:
             if self._link is None:
                 self._link = self.ctxt._open(self, _format_address(self.addr))
                 self.addr = _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, self._link.pointer))
-                logger.info("listening on %s:%d", *self.addr)
             return self._link
 
     def _loop(self, link: Link) -> None:
@@ -194,7 +193,7 @@ class TwistedServer:
             tell_all()
         # Usually there is nothing left to tell here; a server that broke has not told everything.
         for peer in list(self._clients):
-            guarded(lambda: self._end_client(peer, _codes.GK_DISCONNECT_SHUTDOWN))
+            guarded(lambda: self._end_client(peer, _codes.GK_DISCONNECT_SHUTDOWN, "the server broke"))
         if not self._shutdown_told:
             guarded(self._on_shutdown)
         guarded(link.close)
@@ -253,19 +252,21 @@ class TwistedServer:
         address = _parse_address(event.text.decode("utf-8"))
         client = Client(link, event.peer, address, event.token)
         self._clients[event.peer] = client
+        client.log.info("connected (%d)", len(self._clients))
         try:
             self.ctxt.handler.connect(client)
         except Exception:
             client.log.exception("error in connect")
 
     def _on_disconnect(self, event: Any) -> None:
-        self._end_client(event.peer, event.code)
+        self._end_client(event.peer, event.code, (event.text or b"").decode("utf-8", "replace"))
 
-    def _end_client(self, peer: int, code: int) -> None:
+    def _end_client(self, peer: int, code: int, reason: str) -> None:
         client = self._clients.pop(peer, None)
         if client is None:
             return
         client._left(code)
+        client.log.info("disconnected (%d): %s", len(self._clients), reason)
         try:
             self.ctxt.handler.disconnect(client)
         except Exception:
@@ -311,7 +312,7 @@ class TwistedServer:
             logger.exception("error in shutdown")
 
     def _on_log(self, event: Any) -> None:
-        logger.log(LEVELS.get(event.code, 20), "%s", event.text.decode("utf-8", "replace"))
+        logger.log(LEVELS.get(event.code, 20), "%s", (event.text or b"").decode("utf-8", "replace"))
 
 
 class ThreadedServer(threading.Thread):
