@@ -170,7 +170,11 @@ mod tests {
         const CHILD: &str = "GAMEKEEPER_TEST_HOOK_CHILD";
         if std::env::var_os(CHILD).is_none() {
             let child = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "panic_scope::tests::only_panics_outside_reach_the_hosts_hook", "--nocapture"])
+                .args([
+                    "--exact",
+                    "panic_scope::tests::only_panics_outside_reach_the_hosts_hook",
+                    "--nocapture",
+                ])
                 .env(CHILD, "1")
                 .output()
                 .unwrap();
