@@ -44,6 +44,7 @@ class gk_message(Structure):
         ("mode", c_int32),
         ("channel", c_uint32),
         ("door", c_int32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -53,6 +54,7 @@ class gk_connect_info(Structure):
         ("token", c_uint32),
         ("address", c_char_p),
         ("door", c_int32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -62,12 +64,14 @@ class gk_disconnect_info(Structure):
         ("code", c_int32),
         ("text", c_char_p),
         ("after_delivery", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
 class gk_update(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
+        ("reserved", c_uint32),
         ("seconds", c_double),
         ("tick", c_uint64),
     ]
@@ -80,6 +84,7 @@ class gk_send_options(Structure):
         ("on_sent", CALLBACK),
         ("user_data", c_void_p),
         ("notify", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -132,6 +137,7 @@ class gk_server_stats_t(Structure):
         ("struct_size", c_uint32),
         ("peers", c_uint32),
         ("handshakes", c_uint32),
+        ("reserved", c_uint32),
         ("connects", c_uint64),
         ("disconnects", c_uint64),
         ("handshake_timeouts", c_uint64),
@@ -182,8 +188,7 @@ class gk_profile_second(Structure):
     ]
 
 
-#: Structures that begin with their size, each with a function `gk_<name>_init`.
-VERSIONED: List[Type[Structure]] = [
+STRUCTURES: List[Type[Structure]] = [
     gk_message,
     gk_connect_info,
     gk_disconnect_info,
@@ -192,7 +197,17 @@ VERSIONED: List[Type[Structure]] = [
     gk_event,
     gk_peer_stats_t,
     gk_server_stats_t,
+    gk_second,
+    gk_profile_second,
 ]
+
+#: Those that the caller makes, each with its function that fills in size and defaults.
+INITIALISED: Dict[str, Type[Structure]] = {
+    "gk_disconnect_info_init": gk_disconnect_info,
+    "gk_send_options_init": gk_send_options,
+    "gk_peer_stats_init": gk_peer_stats_t,
+    "gk_server_stats_init": gk_server_stats_t,
+}
 
 _TEXT_OUT: List[Any] = [c_void_p, c_size_t, POINTER(c_size_t)]
 
@@ -307,8 +322,8 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "log",
     ):
         table["gk_context_on_" + event] = (RESULT, [context, CALLBACK, c_void_p])
-    for struct in VERSIONED:
-        table[struct.__name__ + "_init"] = (None, [POINTER(struct)])
+    for name, struct in INITIALISED.items():
+        table[name] = (RESULT, [POINTER(struct), c_size_t])
     return table
 
 
@@ -440,4 +455,4 @@ def c_texts(texts: Sequence[str]) -> Tuple[Optional["ctypes.Array[c_char_p]"], i
 
 def send_options(retry: int, tag: Optional[int] = None) -> gk_send_options:
     """How to send; with a tag, its GK_EVENT_SENT carries it."""
-    return gk_send_options(sizeof(gk_send_options), retry, None, tag, 0 if tag is None else 1)
+    return gk_send_options(sizeof(gk_send_options), retry, None, tag, 0 if tag is None else 1, 0)

@@ -15,7 +15,6 @@ from gamekeeper import _codes, _ffi
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
 HEADER = CHECKOUT / "include" / "gamekeeper.h"
 COMPILER = os.environ.get("CC", "cc")
-STRUCTS = _ffi.VERSIONED + [_ffi.gk_second, _ffi.gk_profile_second]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +48,7 @@ def test_constants(tmp_path, header):
 def test_layout(tmp_path):
     """Every structure has the size and the offsets that the C compiler sees."""
     lines, ours = [], []
-    for struct in STRUCTS:
+    for struct in _ffi.STRUCTURES:
         name = struct.__name__
         lines.append('printf("{0} %zu\\n", sizeof({0}));'.format(name))
         ours.append((name, ctypes.sizeof(struct)))
@@ -73,12 +72,15 @@ def compile_and_run(folder, lines):
     return [tuple(line.split()) for line in output.splitlines()]
 
 
-@pytest.mark.parametrize("struct", _ffi.VERSIONED, ids=lambda struct: struct.__name__)
-def test_sizes(struct):
-    """The library's own idea of each structure's size."""
-    made = struct()
-    getattr(_ffi.lib, struct.__name__ + "_init")(ctypes.byref(made))
-    assert made.struct_size == ctypes.sizeof(struct)
+@pytest.mark.parametrize("init", _ffi.INITIALISED)
+def test_sizes(init):
+    """The library knows no other size for a structure that the caller makes."""
+    made = _ffi.INITIALISED[init]()
+    size = ctypes.sizeof(made)
+    _ffi.check(getattr(_ffi.lib, init)(ctypes.byref(made), size))
+    assert made.struct_size == size
+    with pytest.raises(gamekeeper.ArgumentError):
+        _ffi.check(getattr(_ffi.lib, init)(ctypes.byref(made), 2))
 
 
 def test_errors_carry_the_librarys_words():
