@@ -286,28 +286,35 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_version": (c_uint32, []),
         "gk_version_str": (c_char_p, []),
     }
-    settings: Dict[Any, Sequence[str]] = {
-        c_double: ("tick_rate_hz", "hellos_per_source_hz", "hellos_total_hz"),
-        c_uint64: (
-            "keep_alive_interval_us",
-            "connection_timeout_us",
-            "handshake_timeout_us",
-            "message_timeout_us",
-            "reconcile_interval_us",
-            "send_interval_us",
-            "reassembly_timeout_us",
+    # Pairs, no dictionary: on most machines c_size_t is c_uint64.
+    settings: List[Tuple[Any, Sequence[str]]] = [
+        (c_double, ("tick_rate_hz", "hellos_per_source_hz", "hellos_total_hz")),
+        (
+            c_uint64,
+            (
+                "keep_alive_interval_us",
+                "connection_timeout_us",
+                "handshake_timeout_us",
+                "message_timeout_us",
+                "reconcile_interval_us",
+                "send_interval_us",
+                "reassembly_timeout_us",
+            ),
         ),
-        c_uint32: ("mtu", "max_peers", "max_handshakes", "max_queued_messages", "max_queued_events"),
-        c_size_t: (
-            "max_message_size",
-            "max_queued_bytes",
-            "max_reassembly_bytes",
-            "max_queued_event_bytes",
-            "socket_receive_bytes",
-            "socket_send_bytes",
+        (c_uint32, ("mtu", "max_peers", "max_handshakes", "max_queued_messages", "max_queued_events")),
+        (
+            c_size_t,
+            (
+                "max_message_size",
+                "max_queued_bytes",
+                "max_reassembly_bytes",
+                "max_queued_event_bytes",
+                "socket_receive_bytes",
+                "socket_send_bytes",
+            ),
         ),
-    }
-    for kind, names in settings.items():
+    ]
+    for kind, names in settings:
         for name in names:
             table["gk_context_set_" + name] = (RESULT, [context, kind])
     for event in (

@@ -5,7 +5,7 @@ import faulthandler
 import pytest
 
 import gamekeeper
-from playing import Game, Player, echo, loopback, wait_until
+from playing import Game, Player, echo, loopback
 
 #: No test takes this long: one that does hangs. Its stacks are printed and the run ends.
 SECONDS_PER_TEST = 150
@@ -61,6 +61,5 @@ def echoing(serve, play):
     """A game that echoes, its server, a player that has joined, and the client object that stands for it."""
     game = Game(message=echo)
     server = serve(game)
-    player = play(server).join()
-    wait_until(lambda: game.clients, "the client")
+    player = play(server).join(game)
     return game, server, player, game.clients[0]

@@ -12,7 +12,7 @@ import mpgameserver
 import gamekeeper
 
 #: Seconds for whatever is not the point of a test. A busy machine may take all of it.
-PATIENCE = 30.0
+PATIENCE = float(os.environ.get("PATIENCE", 30.0))
 
 # The package's client logs a late acknowledgement as an error; it is none.
 logging.getLogger("mpgameserver").setLevel(logging.CRITICAL)
@@ -101,8 +101,10 @@ class Player:
     def __init__(self, address, key=None):
         self.answers = []
         self.received = []
-        pem = key.getPublicKeyPEM() if key is not None else None
-        pinned = None if pem is None else mpgameserver.EllipticCurvePublicKey.fromPEM(pem)
+        pinned = None
+        if key is not None:
+            pem = key.getPublicKey().getPublicKeyPEM()
+            pinned = mpgameserver.EllipticCurvePublicKey.fromPEM(pem)
         self.udp = mpgameserver.UdpClient(pinned)
         self.udp.connect(address, callback=self.answers.append)
 
@@ -117,9 +119,17 @@ class Player:
 
         wait_until(played, what, patience)
 
-    def join(self):
+    def join(self, game=None):
+        """Connects; with a game, until that has been told. The client counts itself connected one datagram
+        before the server can know."""
         self.play_until(self.udp.connected, "the connection")
+        if game is not None:
+            self.play_until(lambda: self.client_of(game), "the news of the connection")
         return self
+
+    def client_of(self, game):
+        """The game's object for this player, or None."""
+        return next((client for client in game.clients if client.token == self.udp.token()), None)
 
     def send(self, message, retry=mpgameserver.RetryMode.RETRY_ON_TIMEOUT):
         self.udp.send(message, retry=retry)
@@ -133,8 +143,9 @@ class Player:
 
     @property
     def address(self):
-        """Where the server sees it."""
-        return self.udp.sock.getsockname()[:2]
+        """Where the server sees it. The system gives every loopback datagram this source."""
+        host = "::1" if self.udp.sock.family == socket.AF_INET6 else "127.0.0.1"
+        return host, self.udp.sock.getsockname()[1]
 
     def leave(self):
         """Says goodbye and waits for the answer, as a game would."""
