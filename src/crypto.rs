@@ -7,9 +7,10 @@ use crate::keys::RootKey;
 use crate::protocol::crypto::{CryptoError, EphemeralKey, Point, Provider, SigningKey};
 
 /// ring's randomness and P-256.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RingProvider(SystemRandom);
 
+#[allow(clippy::new_without_default)]
 impl RingProvider {
     /// Over the operating system's randomness.
     pub fn new() -> Self {

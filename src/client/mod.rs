@@ -51,7 +51,14 @@ impl Client {
             Connection::connect(clock.now(), config.protocol_settings(), pinned, &RingProvider::new());
         let connection =
             connection.map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
-        Ok(Client { clock, socket, server, connection, buffer: vec![0; MAX_DATAGRAM + 1], outbound: Vec::new() })
+        Ok(Client {
+            clock,
+            socket,
+            server,
+            connection,
+            buffer: vec![0; MAX_DATAGRAM + 1],
+            outbound: Vec::new(),
+        })
     }
 
     /// Reads what came, runs timers, writes what may leave. Never waits.

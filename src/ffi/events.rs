@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void, CString};
 
 use crate::ffi::arguments::c_text;
-use crate::ffi::result::{gk_result, Failure};
+use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
 use crate::server::events::{DisconnectReason, Event, Message, PeerId};
@@ -388,6 +388,9 @@ pub unsafe extern "C" fn gk_server_next_events(
             not_null!(events);
         }
         versioned::check_stride::<gk_event>("event_size", event_size)?;
+        let Some(mut kept) = server.0.attachment.try_lock() else {
+            return Err(Failure::new(GK_ERR_BUSY, "another thread is taking events of this server"));
+        };
         let taken = server.next_events(max)?;
         // A server that gave more than was asked for would write behind the caller's array.
         assert!(taken.len() <= max, "more events than asked for");
@@ -402,7 +405,7 @@ pub unsafe extern "C" fn gk_server_next_events(
             }
         }
         let batch = Batch { _messages: builder.messages, _texts: builder.texts };
-        *server.attachment().lock() = Some(Box::new(batch));
+        *kept = Some(Box::new(batch));
         // SAFETY: not null, and the caller's to write.
         unsafe { out_count.write(count) };
         Ok::<(), Failure>(())

@@ -44,12 +44,12 @@ pub const GK_FOREVER: u64 = 0xFFFF_FFFF_FFFF_FFFF;
 
 /// The pointer that C knows a server by.
 pub(crate) fn pointer_of(server: &Server) -> *const gk_server {
-    Arc::as_ptr(server.shared()).cast::<gk_server>()
+    Arc::as_ptr(&server.0).cast::<gk_server>()
 }
 
 /// Gives C a reference of its own.
 pub(crate) fn into_pointer(server: Server) -> *mut gk_server {
-    Arc::into_raw(server.into_shared()).cast::<gk_server>().cast_mut()
+    Arc::into_raw(server.0).cast::<gk_server>().cast_mut()
 }
 
 /// Takes C's reference back.
@@ -58,7 +58,7 @@ pub(crate) fn into_pointer(server: Server) -> *mut gk_server {
 /// `pointer` is from [`into_pointer`] and not used again.
 unsafe fn from_pointer(pointer: *const gk_server) -> Server {
     // SAFETY: the caller's promise.
-    Server::from_shared(unsafe { Arc::from_raw(pointer.cast::<Inner>()) })
+    Server(unsafe { Arc::from_raw(pointer.cast::<Inner>()) })
 }
 
 /// Runs the body of a function of a server. After a panic in it the server answers `GK_ERR_PANIC`.
@@ -75,9 +75,11 @@ pub(crate) unsafe fn with_server(
         let borrowed = ManuallyDrop::new(unsafe { from_pointer(server) });
         // A reference of this call: a callback inside it may free the server.
         let server = Server::clone(&borrowed);
+        server.check()?;
         panic_scope::catch(|| body(&server)).unwrap_or_else(|text| {
-            server.poison(&text);
-            Err(Failure::panic(&text))
+            let failure = Failure::panic(&text);
+            server.poison(text);
+            Err(failure)
         })
     })
 }
@@ -249,7 +251,11 @@ pub unsafe extern "C" fn gk_server_stop(server: *mut gk_server) -> gk_result {
 /// Ownership: nothing is passed.
 #[no_mangle]
 pub unsafe extern "C" fn gk_server_wait(server: *mut gk_server, timeout_us: u64) -> gk_result {
-    with_server(server, |server| Ok(server.wait(timeout(timeout_us))?))
+    with_server(server, |server| {
+        server.wait(timeout(timeout_us))?;
+        // It may have ended by breaking.
+        Ok(server.check()?)
+    })
 }
 
 /// Tells whether the server has stopped.

@@ -146,7 +146,12 @@ impl Core {
         }
     }
 
-    fn take_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) -> Result<(), DropReason> {
+    fn take_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> std::result::Result<(), DropReason> {
         if self.block_list.contains(from.ip()) {
             return Err(DropReason::Blocked);
         }
@@ -174,13 +179,17 @@ impl Core {
         Ok(())
     }
 
-    fn handle_hello(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) -> Result<(), DropReason> {
+    fn handle_hello(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> std::result::Result<(), DropReason> {
         let (header, payload) = wire::open_clear(datagram, Direction::ToServer).map_err(|e| match e {
             wire::WireError::Malformed => DropReason::Malformed,
             wire::WireError::Forged => DropReason::Forged,
         })?;
-        let hello =
-            Hello::parse(&header, payload, datagram.len(), &self.sizes).ok_or(DropReason::Hello)?;
+        let hello = Hello::parse(&header, payload, datagram.len(), &self.sizes).ok_or(DropReason::Hello)?;
         if self.closing || self.full() {
             self.refuse(now, from, "the server is full");
             return Err(DropReason::Full);
@@ -514,7 +523,14 @@ impl Core {
         self.access(now, AccessEvent::Refuse, address, None, reason);
     }
 
-    fn access(&mut self, now: Time, what: AccessEvent, address: SocketAddr, token: Option<u32>, reason: &str) {
+    fn access(
+        &mut self,
+        now: Time,
+        what: AccessEvent,
+        address: SocketAddr,
+        token: Option<u32>,
+        reason: &str,
+    ) {
         let Some(log) = &mut self.access_log else { return };
         if let Err(error) = log.line(now, what, address, token, reason) {
             self.log(LogLevel::Error, format!("access log: {error}"));
@@ -618,7 +634,10 @@ impl Core {
         self.admission.forget(|_| true);
         let slots: Vec<usize> = self.peers.slots().collect();
         for slot in slots {
-            if self.peers.at(slot).is_some_and(|p| matches!(p.status, Status::Connected | Status::Disconnecting))
+            if self
+                .peers
+                .at(slot)
+                .is_some_and(|p| matches!(p.status, Status::Connected | Status::Disconnecting))
             {
                 self.end(now, slot, DisconnectReason::Shutdown, "the server stopped");
             }
@@ -651,7 +670,8 @@ impl Core {
 
     /// All connected peers.
     pub fn peers(&self) -> Vec<PeerId> {
-        let connected = |p: &&Peer| matches!(p.status, Status::Connected | Status::Disconnecting) && p.visible;
+        let connected =
+            |p: &&Peer| matches!(p.status, Status::Connected | Status::Disconnecting) && p.visible;
         self.peers.iter().filter(connected).map(|p| p.id).collect()
     }
 

@@ -28,6 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keys::RootKey;
 use crate::metrics::series::Second;
 use crate::metrics::server::{ServerStats, TimeProfile};
+use crate::net::address::ListenAddress;
 use crate::net::clock::Clock;
 use crate::net::event_loop::{EventLoop, Waker};
 use crate::net::udp::UdpSocket;
@@ -38,8 +39,8 @@ use events::*;
 use runner::Runner;
 use tick::Profiler;
 
-/// A server. Cheap to clone; every clone is the same server, which stops when [`stop`](Server::stop) is
-/// called or its last clone goes. All methods can be called from any thread.
+/// A server. Cheap to clone; every clone is the same server, which runs until [`stop`](Server::stop) is
+/// called. All methods can be called from any thread.
 #[derive(Clone)]
 pub struct Server(pub(crate) Arc<Inner>);
 
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     /// When the loop has something to do, as it knew when it last went to sleep.
     pub(crate) next_turn: Mutex<Option<crate::protocol::time::Time>>,
     pub(crate) ticks: Mutex<(u64, u64)>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stop_wanted: AtomicBool,
     stopped: Mutex<bool>,
     stopped_changed: Condvar,
@@ -88,7 +90,8 @@ impl Server {
         let server = Server::new(config, handler, address, Hosting::OwnThread)?;
         let running = server.clone();
         let spawned = std::thread::Builder::new().name("gamekeeper".into()).spawn(move || running.run());
-        spawned.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
+        let spawned = spawned.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")));
+        *server.0.thread.lock() = Some(spawned?);
         Ok(server)
     }
 
@@ -99,9 +102,14 @@ impl Server {
 
     fn new(config: Config, handler: Box<dyn Handler>, address: &str, hosting: Hosting) -> Result<Server> {
         config.validate()?;
-        let socket = UdpSocket::bind(address, config.socket_receive_bytes, config.socket_send_bytes)?;
+        let socket = UdpSocket::bind(
+            &ListenAddress::parse(address)?,
+            config.socket_receive_bytes,
+            config.socket_send_bytes,
+        )?;
         let local = socket.local_address();
-        let event_loop = EventLoop::new(socket)?;
+        let event_loop = EventLoop::new(socket)
+            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
         let access_log = match &config.access_log {
             Some(path) => Some(access_log::AccessLog::open(path)?),
             None => None,
@@ -137,6 +145,7 @@ impl Server {
             leaving: Mutex::new(Vec::new()),
             next_turn: Mutex::new(Some(now)),
             ticks: Mutex::new((0, 0)),
+            thread: Mutex::new(None),
             stop_wanted: AtomicBool::new(false),
             stopped: Mutex::new(false),
             stopped_changed: Condvar::new(),
@@ -149,7 +158,6 @@ impl Server {
 
     /// The own thread.
     fn run(self) {
-        let _scope = panic_scope::enter();
         let mut runner = self.0.runner.lock();
         while !self.is_stopped() {
             self.guarded(|| runner.turn(&self, None).map(|_| ()));
@@ -158,14 +166,11 @@ impl Server {
 
     /// Runs a part of the loop; a panic or a broken socket ends the server, not the process.
     fn guarded(&self, part: impl FnOnce() -> Result<()>) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(part));
-        INSIDE.with(|inside| inside.set(0));
-        let text = match outcome {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => panic_scope::take_message().unwrap_or_else(|| "a panic without a message".into()),
-        };
-        self.poison(text);
+        match panic_scope::catch(part) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.poison(error.to_string()),
+            Err(text) => self.poison(text),
+        }
     }
 
     /// The server answers nothing but this from now on.
@@ -180,7 +185,7 @@ impl Server {
         self.0.stopped_changed.notify_all();
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if let Some(text) = &*self.0.poison.lock() {
             return Err(Error::new(ErrorKind::Panic, format!("the server broke: {text}")));
         }
@@ -231,7 +236,6 @@ impl Server {
         let Some(mut runner) = self.0.runner.try_lock() else {
             return Err(Error::new(ErrorKind::Busy, "another thread is polling this server"));
         };
-        let _scope = panic_scope::enter();
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
@@ -275,7 +279,10 @@ impl Server {
         self.check_outside("next_events")?;
         self.check()?;
         if !self.0.pulls {
-            return Err(Error::new(ErrorKind::State, "no event queue is configured (max_queued_events is 0)"));
+            return Err(Error::new(
+                ErrorKind::State,
+                "no event queue is configured (max_queued_events is 0)",
+            ));
         }
         let mut leaving = self.0.leaving.lock();
         let mut core = self.0.core.lock();
@@ -306,12 +313,16 @@ impl Server {
         if self.0.hosting == Hosting::Polled {
             // Whoever polls finishes its turn, which ends the server; with nobody there, we do it.
             let mut runner = self.0.runner.lock();
-            let _scope = panic_scope::enter();
             while !self.is_stopped() {
                 self.guarded(|| runner.turn(self, Some(Duration::ZERO)).map(|_| ()));
             }
         }
         self.wait(None)?;
+        // The thread ends with the last callback behind it; after this none of its code is running.
+        if let Some(thread) = self.0.thread.lock().take() {
+            // What it may have panicked with stands in `poison`.
+            let _ended = thread.join();
+        }
         self.check()
     }
 

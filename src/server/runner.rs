@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use super::config::Config;
-use super::core::{Dispatch, SHUTDOWN_TIME};
+use super::core::{Core, Dispatch, SHUTDOWN_TIME};
 use super::events::*;
 use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::event_loop::EventLoop;
+use crate::panic_scope;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
@@ -17,17 +20,25 @@ const RECEIVE_BATCH: usize = 64;
 /// Batches per turn: then ticks and writes come first again.
 const BATCHES_PER_TURN: usize = 16;
 
+/// Turns that may leave the socket unread before timers run all the same: 8192 datagrams, or as many ticks.
+const MAX_UNREAD_TURNS: u32 = 8;
+/// Datagrams written before another thread that waits to send gets its turn.
+const SEND_BATCH: usize = 32;
+/// Failed reads in a row after which the socket counts as broken and the server ends.
+const MAX_READ_ERRORS: u32 = 1000;
+
 /// The loop's own state.
 pub struct Runner {
     event_loop: EventLoop,
     handler: Box<dyn Handler>,
     ticker: Ticker,
     reconcile: Every,
-    /// The socket may hold more than was read.
-    more: bool,
     inbound: Box<[u8]>,
     outbound: Vec<u8>,
-    send_failures: u64,
+    /// Failed reads in a row.
+    read_errors: u32,
+    /// Turns in a row that left something in the socket.
+    unread_turns: u32,
 }
 
 impl Runner {
@@ -38,12 +49,11 @@ impl Runner {
             handler,
             ticker: Ticker::new(now, config.tick_rate_hz),
             reconcile: Every::new(now, config.reconcile_interval),
-            // What came before the first wait is read all the same.
-            more: true,
             // One byte more than any datagram that is read: a longer one shows.
             inbound: vec![0; MAX_DATAGRAM + 1].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
-            send_failures: 0,
+            read_errors: 0,
+            unread_turns: 0,
         }
     }
 
@@ -61,7 +71,8 @@ impl Runner {
         self.flush(server)?;
         happened |= self.dispatch(server);
         let now = self.spent(server, Activity::Messages);
-        let due = if self.more { now } else { self.ticker.due().min(self.reconcile.due()) };
+        let due =
+            if self.event_loop.is_readable() { now } else { self.ticker.due().min(self.reconcile.due()) };
         *server.0.next_turn.lock() = Some(due);
         *server.0.ticks.lock() = self.ticker.counts();
         let mut core = server.0.core.lock();
@@ -78,7 +89,7 @@ impl Runner {
         let now = self.spent(server, Activity::Messages);
         let core = server.0.core.lock().poll_timeout();
         let due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).min(self.reconcile.due());
-        let until_due = if self.more { Duration::ZERO } else { due.since(now) };
+        let until_due = due.since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
         let waited = self.event_loop.wait(Some(timeout));
         self.spent(server, Activity::Idle);
@@ -88,18 +99,22 @@ impl Runner {
     /// Reads until the socket is empty, or for a turn's worth.
     fn read(&mut self, server: &Server) -> Result<bool> {
         let mut happened = false;
-        self.more = true;
         for _ in 0..BATCHES_PER_TURN {
+            if !self.event_loop.is_readable() {
+                break;
+            }
             let mut core = server.0.core.lock();
             let now = server.0.clock.now();
             for _ in 0..RECEIVE_BATCH {
-                let received = self.event_loop.socket().recv_from(&mut self.inbound);
-                let received =
-                    received.map_err(|e| Error::new(ErrorKind::Io, format!("reading failed: {e}")))?;
-                let Some((len, from)) = received else {
-                    self.more = false;
-                    break;
+                let (len, from) = match self.event_loop.recv_from(&mut self.inbound) {
+                    Ok(Some(received)) => received,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.read_failed(&mut core, &error)?;
+                        break;
+                    }
                 };
+                self.read_errors = 0;
                 if let Some(datagram) = self.inbound.get_mut(..len) {
                     core.handle_datagram(now, from, datagram);
                 }
@@ -107,7 +122,7 @@ impl Runner {
             drop(core);
             happened |= self.dispatch(server);
             // A tick that is due comes before more datagrams.
-            if !self.more || server.stop_wanted() || server.0.clock.now() >= self.ticker.due() {
+            if server.stop_wanted() || server.0.clock.now() >= self.ticker.due() {
                 break;
             }
         }
@@ -115,11 +130,26 @@ impl Runner {
         Ok(happened)
     }
 
+    /// One bad read is no reason to end a server; a socket that gives nothing but errors is.
+    fn read_failed(&mut self, core: &mut Core, error: &std::io::Error) -> Result<()> {
+        self.read_errors += 1;
+        if self.read_errors == 1 {
+            core.log(LogLevel::Error, format!("reading failed: {error}"));
+        }
+        if self.read_errors < MAX_READ_ERRORS {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, format!("reading failed {MAX_READ_ERRORS} times in a row: {error}")))
+    }
+
     /// Timers, the tick and the slow timer.
     fn time(&mut self, server: &Server) -> bool {
         let now = server.0.clock.now();
-        // After a stall, what waits in the socket is read before anybody is found silent.
-        if !self.more {
+        // After a stall, what waits in the socket is read before anybody is found silent; but a flood that
+        // never lets the socket run empty must not stop the timers.
+        self.unread_turns = if self.event_loop.is_readable() { self.unread_turns + 1 } else { 0 };
+        if self.unread_turns == 0 || self.unread_turns >= MAX_UNREAD_TURNS {
+            self.unread_turns = 0;
             server.0.core.lock().handle_timeout(now);
         }
         let mut happened = self.dispatch(server);
@@ -145,14 +175,15 @@ impl Runner {
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
         let now = server.0.clock.now();
-        while let Some(to) = core.poll_transmit(now, &mut self.outbound) {
-            match self.event_loop.socket().send_to(&self.outbound, to) {
+        for sent in 1.. {
+            let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
+            if sent % SEND_BATCH == 0 {
+                MutexGuard::bump(&mut core);
+            }
+            match self.event_loop.send_to(&self.outbound, to) {
                 Ok(true) => {}
                 // A datagram that the system has no room for, or no route, is lost like any other.
-                Ok(false) | Err(_) => {
-                    self.send_failures += 1;
-                    core.send_failed();
-                }
+                Ok(false) | Err(_) => core.send_failed(),
             }
         }
         drop(core);
@@ -168,7 +199,7 @@ impl Runner {
             let next = server.0.core.lock().poll_dispatch();
             let Some(next) = next else { return happened };
             happened = true;
-            server.calling(|| self.call(server, next));
+            server.calling(|| panic_scope::outside(|| self.call(server, next)));
         }
     }
 

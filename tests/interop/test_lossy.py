@@ -1,0 +1,133 @@
+"""Messages through the bad relay."""
+
+import pytest
+
+import hosting
+from players import PATIENCE, payload, pump, run_for
+from relay import TO_CLIENT, TO_SERVER, Link
+from test_messages import check
+
+#: Worse than a phone on a train.
+BAD = dict(loss=0.08, duplicate=0.05, reorder=0.1, delay=0.01, jitter=0.02, corrupt=0.02)
+WORSE = dict(loss=0.25, duplicate=0.1, reorder=0.2, delay=0.02, jitter=0.03, corrupt=0.05)
+
+
+def bad_relay(relay_to, host, seed, profile=BAD):
+    return relay_to(host, seed=seed, to_server=Link(**profile), to_client=Link(**profile))
+
+
+def assert_bad(relay, *directions):
+    """The network did what it is for; else the test proves nothing."""
+    for direction in directions:
+        counts = relay.counts[direction]
+        assert min(counts.lost, counts.duplicated, counts.reordered, counts.corrupted) > 0, counts
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_guaranteed_to_server(host, relay_to, join, seed):
+    """Up to 1432 bytes: the package's long messages do not survive loss, whatever the server does."""
+    relay = bad_relay(relay_to, host, seed)
+    (player,) = join(host, relay=relay)
+    bodies = [payload(number, (0, 1, 40, 400, 1432)[number % 5]) for number in range(200)]
+    for body in bodies:
+        player.send(body)
+    pump([player], lambda: host.handler.received_count(player.token) >= len(bodies), 2 * PATIENCE)
+    run_for([player], 2.0)  # its copies go on for a second after the acknowledgement
+    check(host.handler.received(player.token), bodies)
+    assert_bad(relay, TO_SERVER)
+    assert player.connected
+
+
+@pytest.mark.ours_only("a completion per datagram, and long messages lost")
+@pytest.mark.parametrize("seed", [3, 4])
+def test_guaranteed_to_client(host, relay_to, join, seed):
+    relay = bad_relay(relay_to, host, seed)
+    (player,) = join(host, relay=relay)
+    outcomes = hosting.Outcomes()
+    sizes = (0, 1, 40, 400, 1432, 1433, 1434, 1435, 5000, 30_000)
+    bodies = [payload(number, sizes[number % len(sizes)]) for number in range(60)]
+    for number, body in enumerate(bodies):
+        host.send(player.token, body, "RETRY_ON_TIMEOUT", outcomes.callback(number))
+    done = lambda: len(player.received) >= len(bodies) and outcomes.all_reported()  # noqa: E731
+    pump([player], done, 2 * PATIENCE)
+    run_for([player], 2.0)
+    check(player.bodies, bodies)
+    assert outcomes.only_once()
+    assert outcomes.total() == {True: len(bodies)}
+    assert_bad(relay, TO_CLIENT)
+
+
+@pytest.mark.slow
+@pytest.mark.ours_only("long messages lost")
+def test_megabyte_to_client(host, relay_to, join):
+    relay = bad_relay(relay_to, host, 5)
+    (player,) = join(host, relay=relay)
+    body = payload(1, 1_000_000)
+    host.send(player.token, body, "RETRY_ON_TIMEOUT")
+    pump([player], lambda: player.received, 3 * PATIENCE)
+    check(player.bodies, [body])
+    assert_bad(relay, TO_CLIENT)
+
+
+@pytest.mark.slow
+@pytest.mark.ours_only("one lost handshake datagram ends its attempt")
+def test_both_ways_on_a_worse_network(host, relay_to, join):
+    """Several clients; a quarter of everything is lost, handshakes included."""
+    relay = bad_relay(relay_to, host, 6, WORSE)
+    players = join(host, 5, relay=relay)
+    for index, player in enumerate(players):
+        for number in range(60):
+            player.send(payload(10_000 * index + number, 100))
+            host.send(player.token, payload(10_000 * index + 5000 + number, 100), "RETRY_ON_TIMEOUT")
+    done = lambda: all(  # noqa: E731
+        len(p.received) >= 60 and host.handler.received_count(p.token) >= 60 for p in players
+    )
+    pump(players, done, 2 * PATIENCE)
+    run_for(players, 1.5)
+    for index, player in enumerate(players):
+        check(host.handler.received(player.token), [payload(10_000 * index + n, 100) for n in range(60)])
+        check(player.bodies, [payload(10_000 * index + 5000 + n, 100) for n in range(60)])
+    assert host.handler.tokens("disconnect") == []
+    assert_bad(relay, TO_SERVER, TO_CLIENT)
+
+
+@pytest.mark.parametrize("mode", ["NONE", "BEST_EFFORT"])
+@pytest.mark.ours_only("a completion per datagram, and replays taken again")
+def test_not_guaranteed_is_at_most_once(host, relay_to, join, mode):
+    """And its completion tells the truth: what is reported as delivered has arrived."""
+    relay = bad_relay(relay_to, host, 7, dict(WORSE, corrupt=0.0))
+    (player,) = join(host, relay=relay)
+    outcomes = hosting.Outcomes()
+    bodies = [payload(number, (4, 200, 1432, 3000)[number % 4]) for number in range(120)]
+    for start in range(0, len(bodies), 10):
+        for number in range(start, start + 10):
+            host.send(player.token, bodies[number], mode, outcomes.callback(number))
+        run_for([player], 0.1)
+    pump([player], outcomes.all_reported)
+    run_for([player], 2.0)
+    assert outcomes.all_reported() and outcomes.only_once()
+    assert len(player.bodies) == len(set(player.bodies)), "a message arrived twice"
+    assert set(player.bodies) <= set(bodies)
+    delivered = {bodies[number] for number in range(len(bodies)) if outcomes.of(number) == [True]}
+    assert delivered <= set(player.bodies), "reported as delivered, but it has not arrived"
+    assert 0 < len(delivered)
+    if mode == "NONE":
+        assert len(delivered) < len(bodies), "a quarter of the datagrams was lost"
+
+
+@pytest.mark.ours_only("takes old packets again")
+def test_everything_twice_and_late(host, relay_to, join):
+    """Copies arrive long after the original, behind many newer packets: nothing is handed on twice."""
+    relay = relay_to(host, seed=8, to_server=Link(duplicate=1.0, reorder_by=1.5))
+    (player,) = join(host, relay=relay)
+    player.udp.setKeepAliveInterval(0.0)
+    bodies = [payload(number, 60) for number in range(600)]
+    for start in range(0, len(bodies), 10):
+        for body in bodies[start : start + 10]:
+            player.send(body, 0)
+        run_for([player], 0.02)
+    run_for([player], 2.5)
+    got = host.handler.received(player.token)
+    assert len(got) == len(set(got)), "a message was handed on twice"
+    check(got, bodies)
+    assert host.handler.tokens("disconnect") == []
