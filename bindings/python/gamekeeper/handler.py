@@ -1,7 +1,13 @@
 """What a game implements."""
 
+from typing import TYPE_CHECKING
+
 from .client import Client as _Client
 from .enums import SeqNum
+
+if TYPE_CHECKING:
+    # Type checkers know this module even where it is not installed; at run time nobody asks.
+    from typing_extensions import TypeAlias
 
 
 class EventHandler:
@@ -13,7 +19,7 @@ class EventHandler:
     """
 
     #: The type of the clients that the methods get.
-    Client = _Client
+    Client: "TypeAlias" = _Client
 
     def starting(self) -> None:
         """The server runs: the first call. Its address is bound."""

@@ -12,6 +12,9 @@ class Game(gamekeeper.EventHandler):
     def starting(self):
         print("listening", *server.bound_address(), flush=True)
 
+    def connect(self, client):
+        print("connect", flush=True)
+
     def disconnect(self, client):
         print("disconnect", flush=True)
 
