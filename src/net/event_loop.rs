@@ -321,7 +321,11 @@ mod tests {
         let mut event_loop = idle_loop();
         // What `send_to` does when the system has no room, which loopback cannot be made to lack.
         let both = Interest::READABLE | Interest::WRITABLE;
-        event_loop.poll.registry().reregister(event_loop.socket.as_mut().unwrap().source(), SOCKET, both).unwrap();
+        event_loop
+            .poll
+            .registry()
+            .reregister(event_loop.socket.as_mut().unwrap().source(), SOCKET, both)
+            .unwrap();
         event_loop.blocked = true;
         assert!(!event_loop.is_writable());
         event_loop.wait(LONG).unwrap();

@@ -149,6 +149,7 @@ def visit(address, key):
     # The first tick may come after the first messages.
     assert any(first.ask(b"time ") == b"running" for _ in range(100))
     second = Player(address, key=key).join()
+    first.friends, second.friends = [second], [first]
     first.play_until(lambda: first.received[-1:] == [b"joined"], "the news")
     for word in (b"echo", b"sure", b"once", b"number"):
         for size in (0, 1, 1000):
@@ -162,6 +163,7 @@ def visit(address, key):
     for player in (first, second):
         player.play_until(lambda: player.received[-1:] == [b"news"], "the news")
     second.leave()
+    first.friends.clear()
     first.send(b"kick")
     first.play_until(lambda: not first.udp.connected(), "the goodbye")
     first.vanish()
