@@ -1,0 +1,163 @@
+//! Which messages have been received: exact over half of the 16-bit space, held sparsely.
+//!
+//! A message is told from its copies by its number. Copies go on for about a second after the first
+//! arrived, so the memory must be long; but most of it is 'all received', which costs nothing to hold.
+
+use std::collections::VecDeque;
+
+use super::mutant;
+
+/// Message numbers behind the newest that are remembered: half the ring, so that every 16-bit counter is
+/// either in the window or ahead of it.
+pub const DEDUP_WINDOW: u64 = 32_768;
+
+const CHUNK: u64 = 512;
+
+#[derive(Clone, Debug)]
+enum Chunk {
+    Empty,
+    Full,
+    Some(Box<[u64; (CHUNK / 64) as usize]>),
+}
+
+/// The set of received message numbers. At most 4 KiB and 64 chunk heads, 16 bytes each.
+#[derive(Clone, Debug, Default)]
+pub struct Dedup {
+    newest: u64,
+    /// Chunk number of the front; a chunk's number is `n / CHUNK`.
+    first: u64,
+    chunks: VecDeque<Chunk>,
+}
+
+impl Dedup {
+    /// The newest number inserted, 0 for none.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Whether `n` was inserted, or is too old to know.
+    pub fn contains(&self, n: u64) -> bool {
+        if mutant!(DedupOff) {
+            return false;
+        }
+        if n > self.newest || (mutant!(DedupForgets) && self.newest - n >= 16) {
+            return false;
+        }
+        if self.newest - n >= DEDUP_WINDOW {
+            return true;
+        }
+        // A chunk before the first was never touched: the numbers there were skipped when the set began.
+        let Some(index) = (n / CHUNK).checked_sub(self.first) else { return false };
+        match self.chunks.get(index as usize) {
+            None | Some(Chunk::Empty) => false,
+            Some(Chunk::Full) => true,
+            Some(Chunk::Some(words)) => words[(n % CHUNK / 64) as usize] & (1 << (n % 64)) != 0,
+        }
+    }
+
+    /// Inserts `n`; false if it was there, or is too old to know.
+    pub fn insert(&mut self, n: u64) -> bool {
+        if self.contains(n) {
+            return false;
+        }
+        let chunk = n / CHUNK;
+        if n > self.newest {
+            self.newest = n;
+            // Everything that falls out of the window goes.
+            let keep = n.saturating_sub(DEDUP_WINDOW - 1) / CHUNK;
+            while self.first < keep && !self.chunks.is_empty() {
+                self.chunks.pop_front();
+                self.first += 1;
+            }
+            if self.chunks.is_empty() {
+                self.first = chunk;
+            }
+        }
+        while chunk < self.first {
+            self.chunks.push_front(Chunk::Empty);
+            self.first -= 1;
+        }
+        let index = (chunk - self.first) as usize;
+        while self.chunks.len() <= index {
+            self.chunks.push_back(Chunk::Empty);
+        }
+        let slot = &mut self.chunks[index];
+        if matches!(slot, Chunk::Empty) {
+            *slot = Chunk::Some(Box::new([0; (CHUNK / 64) as usize]));
+        }
+        if let Chunk::Some(words) = slot {
+            words[(n % CHUNK / 64) as usize] |= 1 << (n % 64);
+            if words.iter().all(|w| *w == u64::MAX) {
+                *slot = Chunk::Full;
+            }
+        }
+        true
+    }
+
+    /// Bytes held, for the bounds' tests.
+    pub fn heap_bytes(&self) -> usize {
+        let some = self.chunks.iter().filter(|c| matches!(c, Chunk::Some(_))).count();
+        self.chunks.capacity() * std::mem::size_of::<Chunk>() + some * (CHUNK / 8) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{rngs::SmallRng, Rng, SeedableRng};
+
+    #[test]
+    fn borders() {
+        let mut d = Dedup::default();
+        assert!(d.insert(1));
+        assert!(!d.insert(1));
+        assert!(d.insert(DEDUP_WINDOW));
+        assert!(d.contains(1), "received, and the oldest inside");
+        assert!(!d.contains(2));
+        assert!(d.insert(DEDUP_WINDOW + 2));
+        assert!(d.contains(2), "too old to know counts as received");
+        assert!(!d.contains(3));
+        assert!(d.insert(3));
+    }
+
+    #[test]
+    fn begins_anywhere_and_goes_back() {
+        let mut d = Dedup::default();
+        assert!(d.insert(40_000));
+        assert!(d.insert(40_000 - DEDUP_WINDOW + 1));
+        assert!(!d.insert(40_000 - DEDUP_WINDOW));
+        assert!(d.insert(10_000));
+        assert!(!d.insert(10_000));
+        // A jump over everything.
+        assert!(d.insert(10_000_000));
+        assert!(!d.insert(40_000));
+        assert!(d.insert(10_000_000 - DEDUP_WINDOW + 1));
+        assert!(d.contains(10_000_000));
+    }
+
+    #[test]
+    fn agrees_with_a_set_on_a_random_walk() {
+        let mut rng = SmallRng::seed_from_u64(11);
+        for reach in [3u64, 400, 40_000] {
+            let (mut d, mut seen) = (Dedup::default(), std::collections::HashSet::new());
+            for _ in 0..60_000 {
+                let n = (d.newest() + rng.random_range(0..reach))
+                    .saturating_sub(rng.random_range(0..reach))
+                    .max(1);
+                let expected = n > d.newest() || (d.newest() - n < DEDUP_WINDOW && !seen.contains(&n));
+                assert_eq!(d.insert(n), expected, "{n} at {}", d.newest());
+                seen.insert(n);
+            }
+            assert!(d.heap_bytes() <= 4096 + 128 * 16, "{}", d.heap_bytes());
+        }
+    }
+
+    #[test]
+    fn a_gapless_stream_costs_next_to_nothing() {
+        let mut d = Dedup::default();
+        for n in 1..200_000 {
+            assert!(d.insert(n));
+        }
+        assert!(d.heap_bytes() <= 128 * 16 + 64, "{}", d.heap_bytes());
+    }
+}

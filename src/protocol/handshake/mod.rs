@@ -1,0 +1,3 @@
+//! How two ends come to share a key.
+
+pub mod mpgameserver;

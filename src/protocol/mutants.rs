@@ -1,0 +1,94 @@
+//! Deliberate defects, compiled into unit tests only: the simulator must catch each of them.
+
+/// `mutant!(Name)` is whether that defect is switched on for this thread: `false`, and gone, outside unit tests.
+macro_rules! mutant {
+    ($name:ident) => {{
+        #[cfg(test)]
+        let active = $crate::protocol::mutants::active($crate::protocol::mutants::Mutant::$name);
+        #[cfg(not(test))]
+        let active = false;
+        active
+    }};
+}
+pub(crate) use mutant;
+
+#[cfg(test)]
+pub(crate) use inner::*;
+
+#[cfg(test)]
+mod inner {
+    use std::cell::Cell;
+
+    /// One defect each.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Mutant {
+        /// A packet seen before is taken again.
+        ReplayOff,
+        /// A message seen before is delivered again.
+        DedupOff,
+        /// A refused message is acknowledged all the same.
+        AckBeforeDelivery,
+        /// The retransmission timer never fires.
+        TimerNeverFires,
+        /// The memory of received messages is too short.
+        DedupForgets,
+        /// A completion is reported twice.
+        CompletionTwice,
+        /// A completion is lost when its packet times out.
+        CompletionLost,
+        /// An acknowledgement's bits are read one position off.
+        AckBitsShifted,
+        /// A fragment is stored under its neighbour's index.
+        FragmentIndexOff,
+        /// The last fragment is not resent.
+        LastFragmentForgotten,
+        /// The queue's bound is not enforced.
+        QueueUnbounded,
+        /// The end of a connection leaves its messages without an outcome.
+        CloseForgets,
+        /// A message resent gets a new number.
+        ResendRenumbers,
+        /// The reassembly's bound is not enforced.
+        ReassemblyUnbounded,
+        /// A best-effort message is resent after its end was reported.
+        ExpiredLives,
+    }
+
+    impl Mutant {
+        pub(crate) const ALL: [Mutant; 15] = [
+            Mutant::ReplayOff,
+            Mutant::DedupOff,
+            Mutant::AckBeforeDelivery,
+            Mutant::TimerNeverFires,
+            Mutant::DedupForgets,
+            Mutant::CompletionTwice,
+            Mutant::CompletionLost,
+            Mutant::AckBitsShifted,
+            Mutant::FragmentIndexOff,
+            Mutant::LastFragmentForgotten,
+            Mutant::QueueUnbounded,
+            Mutant::CloseForgets,
+            Mutant::ResendRenumbers,
+            Mutant::ReassemblyUnbounded,
+            Mutant::ExpiredLives,
+        ];
+    }
+
+    thread_local!(static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) });
+
+    pub(crate) fn active(mutant: Mutant) -> bool {
+        ACTIVE.with(|a| a.get() == Some(mutant))
+    }
+
+    /// Runs `body` with one defect switched on for this thread.
+    pub(crate) fn with<T>(mutant: Option<Mutant>, body: impl FnOnce() -> T) -> T {
+        struct Reset(Option<Mutant>);
+        impl Drop for Reset {
+            fn drop(&mut self) {
+                ACTIVE.with(|a| a.set(self.0));
+            }
+        }
+        let _reset = Reset(ACTIVE.with(|a| a.replace(mutant)));
+        body()
+    }
+}

@@ -1,0 +1,69 @@
+//! Round trips: the smoothed one, its variance, the least one of late.
+
+use std::time::Duration;
+
+use super::time::Time;
+
+/// The least round trip is that of this window and the one before.
+const MIN_WINDOW: Duration = Duration::from_secs(10);
+/// Retransmission timeout while nothing is measured: three of the package's default keep-alives, at the
+/// latest of which an idle client acknowledges.
+const INITIAL_RTO: Duration = Duration::from_millis(300);
+/// Least allowance for variance.
+const GRANULARITY: Duration = Duration::from_millis(10);
+
+/// A round trip estimator (RFC 6298's weights).
+#[derive(Clone, Debug, Default)]
+pub struct Rtt {
+    smoothed: Option<Duration>,
+    variance: Duration,
+    latency: Duration,
+    min_now: Option<Duration>,
+    min_before: Option<Duration>,
+    window_start: Time,
+}
+
+impl Rtt {
+    /// A packet's acknowledgement took `rtt`.
+    pub fn sample(&mut self, now: Time, rtt: Duration) {
+        match self.smoothed {
+            None => {
+                self.smoothed = Some(rtt);
+                self.variance = rtt / 2;
+                self.latency = rtt / 2;
+                self.window_start = now;
+            }
+            Some(smoothed) => {
+                self.variance = (self.variance * 3 + smoothed.abs_diff(rtt)) / 4;
+                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+                self.latency = (self.latency * 9 + rtt / 2) / 10;
+            }
+        }
+        if now.since(self.window_start) >= MIN_WINDOW {
+            self.min_before = self.min_now.take();
+            self.window_start = now;
+        }
+        self.min_now = Some(self.min_now.map_or(rtt, |m| m.min(rtt)));
+    }
+
+    /// Half a round trip, smoothed with weight 0.1, as mpgameserver reports it. Zero while nothing is measured.
+    pub fn latency(&self) -> Duration {
+        self.latency
+    }
+
+    /// The smoothed round trip, once measured.
+    pub fn smoothed(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
+    /// The least round trip of the last ten to twenty seconds.
+    pub fn min(&self) -> Option<Duration> {
+        [self.min_now, self.min_before].into_iter().flatten().min()
+    }
+
+    /// How long a packet may stay unacknowledged before its messages are sent again.
+    pub fn timeout(&self, least: Duration, most: Duration) -> Duration {
+        let raw = self.smoothed.map_or(INITIAL_RTO, |s| s + (self.variance * 4).max(GRANULARITY));
+        raw.clamp(least.min(most), most)
+    }
+}
