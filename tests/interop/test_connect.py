@@ -116,6 +116,7 @@ def test_repeated_handshake_datagrams(host, relay_to):
     assert relay.kinds[(TO_SERVER, APP)] >= 1
 
 
+@pytest.mark.ours_only("takes a copy of a message more than 256 behind the newest as a new one")
 def test_packet_numbers_leap_and_wrap(host):
     """A client near the end of its numbers (nothing that a long game does not reach) goes on from 1."""
     player = Player(host.address, host.public_key)
@@ -148,7 +149,7 @@ def test_block_list(host_with):
 
     host.ctxt.setBlockList(set())
     again = Player(host.address, host.public_key, source=blocked)
-    connect_all([again, other][:1], host.handler)
+    connect_all([again], host.handler)
     exchange(host, again)
 
 

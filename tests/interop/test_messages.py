@@ -35,8 +35,7 @@ def test_to_client(host, join, mode):
     sizes = SMALL + ONLY_OURS_SENDS if hosting.OURS else SMALL
     (player,) = join(host)
     bodies = [payload(number, size) for number, size in enumerate(sizes * 2)]
-    for body in bodies:
-        host.send(player.token, body, mode)
+    host.send_all([(player.token, body, mode, None) for body in bodies])
     pump([player], lambda: len(player.received) >= len(bodies))
     run_for([player], 0.5)
     check(player.bodies, bodies)
@@ -58,8 +57,7 @@ def test_megabyte_to_server(host, join):
 def test_megabyte_to_client(host, join):
     players = join(host, len(MODES))
     bodies = [payload(number, 1_000_000) for number in range(len(MODES))]
-    for player, body, mode in zip(players, bodies, MODES):
-        host.send(player.token, body, mode)
+    host.send_all([(player.token, body, mode, None) for player, body, mode in zip(players, bodies, MODES)])
     pump(players, lambda: all(p.received for p in players), 2 * PATIENCE)
     for player, body in zip(players, bodies):
         check(player.bodies, [body])
@@ -106,8 +104,7 @@ def test_every_completion_is_reported_once(host, join, mode):
     (player,) = join(host)
     outcomes = hosting.Outcomes()
     bodies = [payload(number, size) for number, size in enumerate(SMALL * 3)]
-    for number, body in enumerate(bodies):
-        host.send(player.token, body, mode, outcomes.callback(number))
+    host.send_all([(player.token, body, mode, outcomes.callback(n)) for n, body in enumerate(bodies)])
     pump([player], lambda: len(player.received) >= len(bodies) and outcomes.all_reported())
     run_for([player], 1.5)  # past the message timeout, when a second report would come
     check(player.bodies, bodies)
