@@ -1,7 +1,9 @@
 """Interoperation with the Python package mpgameserver 0.2.4: its real client against this server.
 
-    pip install -r requirements.txt, and the binding `gamekeeper`
+    pip install -r bindings/python/tests/requirements.txt, and ./bindings/python
     python -m pytest tests/interop
+
+`cargo test --test interop` does all of this.
 
 `-m "not slow"` leaves out the long ones. See hosting.py for running the same tests against the
 package's own server; those that its known defects fail are then expected to.

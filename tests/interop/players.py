@@ -91,10 +91,16 @@ class Player:
         return self.udp.conn.stats.received + self.udp.conn.stats.dropped
 
     def leave(self):
-        """Says goodbye and waits for the answer, at most a second; true if the answer came."""
+        """Says goodbye and waits for the answer; true if it came.
+
+        The package gives up after a second and reports the same whether an answer came or not; here it is
+        given longer and asked what it saw.
+        """
+        self.udp.conn.outgoing_timeout = PATIENCE
         self.udp.disconnect()
+        answered = pump([self], lambda: self.disconnect_answers, PATIENCE)
         self.udp.waitForDisconnect()
-        return self.disconnect_answers == [True]
+        return answered and self.disconnect_answers == [True]
 
     def forget(self):
         """Vanishes without a word."""

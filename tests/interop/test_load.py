@@ -39,14 +39,18 @@ def test_two_hundred_clients(host):
             if process.poll() is None:
                 process.kill()
                 process.wait(10)
-    summary = [{key: r[key] for key in ("connected", "right", "still", "left", "again")} for r in results]
+    summary = [{key: r[key] for key in ("connected", "right", "still", "again")} for r in results]
     assert [r["connected"] for r in results] == [50] * 4, summary
     assert [r["right"] for r in results] == [50] * 4, summary
     assert [r["still"] for r in results] == [50] * 4, summary
-    assert [r["left"] for r in results] == [3] * 4, summary
     tokens = [token for r in results for token in r["tokens"]]
     assert len(set(tokens)) == 200
     assert set(tokens) <= set(host.handler.tokens("connect"))
+    # They said goodbye; one whose goodbye was lost is dropped for its silence.
+    deadline = time.monotonic() + PATIENCE
+    while not set(tokens) <= set(host.handler.tokens("disconnect")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert set(tokens) <= set(host.handler.tokens("disconnect"))
 
 
 @pytest.mark.ours_only("judges the silence of its clients before it reads what came")
@@ -79,6 +83,7 @@ def test_handler_that_blocks(host_with, join):
 
 
 @pytest.mark.slow
+@pytest.mark.ours_only("sends thirty fragments a second, too few for this test's time")
 def test_short_messages_overtake_a_long_one_to_the_client(host, join):
     (player,) = join(host)
     long = payload(1, 1_000_000)
