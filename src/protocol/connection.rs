@@ -226,6 +226,8 @@ impl Connection {
         // The hellos are message 1 of their direction.
         self.dedup.insert(1);
         self.last_received = now;
+        // The first datagram under the key is not paced: it is the proof, or the proof's acknowledgement.
+        self.last_sent = Time::default();
         self.state = State::Connected;
     }
 
@@ -259,6 +261,16 @@ impl Connection {
     /// Bytes of unfinished messages, bookkeeping included.
     pub fn reassembly_bytes(&self) -> usize {
         self.reassembly.bytes()
+    }
+
+    /// Packets sent and neither acknowledged nor taken for lost.
+    pub fn packets_under_way(&self) -> u32 {
+        self.sender.packets_under_way()
+    }
+
+    /// The longest silence that this end keeps.
+    pub fn keep_alive_interval(&self) -> Duration {
+        self.settings.limits.keep_alive
     }
 
     /// Counts so far.
@@ -349,11 +361,19 @@ impl Connection {
         }
         let payload = wire::open_sealed(datagram, key).map_err(drop_reason)?;
         self.replay.insert(number);
+        if self.is_silent(now) {
+            self.reassembly.postpone(now, now.since(self.last_received));
+        }
         self.last_received = now;
         self.stats.received += 1;
         self.stats.bytes_received += bytes as u64;
         if self.state == State::Draining {
-            self.acks.received(number);
+            // Messages that come now reach nobody. A late goodbye is acknowledged: the package waits for that.
+            if header.count == 0
+                || Messages::new(&header, payload).flatten().any(|m| m.kind == kind::DISCONNECT)
+            {
+                self.acks.received(number);
+            }
             if self.goodbye.answers < MAX_DRAIN_ANSWERS {
                 self.goodbye.answers += 1;
                 self.goodbye.answer_due = true;
@@ -368,6 +388,11 @@ impl Connection {
         self.drain_outcomes();
         self.finish_lingering(now);
         Ok(())
+    }
+
+    /// Whether the other side is cut off rather than slow: two keep-alives are missing.
+    fn is_silent(&self, now: Time) -> bool {
+        now.since(self.last_received) > self.settings.limits.keep_alive * 3
     }
 
     /// A clear datagram is taken by a client that waits for its answer, and by nobody else.
@@ -458,6 +483,8 @@ impl Connection {
             return true;
         };
         if room.messages == 0 || room.bytes == 0 {
+            // It is this end that makes its sender wait, for all messages in parts alike.
+            self.reassembly.postpone(now, self.settings.reassembly_timeout);
             return false;
         }
         let fragment = Fragment { id: header.id, index: header.index - 1, count: header.count, number, data };
@@ -495,8 +522,11 @@ impl Connection {
                     return self.end(now, CloseReason::Timeout);
                 }
                 self.sender.handle_timeout(now);
-                let expired = self.reassembly.expire(now, self.settings.reassembly_timeout);
-                self.stats.messages_malformed += expired as u64;
+                // While nothing comes at all, no message is given up: it could go on afterwards.
+                if !self.is_silent(now) {
+                    let expired = self.reassembly.expire(now, self.settings.reassembly_timeout);
+                    self.stats.messages_malformed += expired as u64;
+                }
                 self.drain_outcomes();
                 if self.state == State::Lingering && now >= self.deadline {
                     return self.end(now, CloseReason::Local);
@@ -549,7 +579,9 @@ impl Connection {
                     (self.state == State::Lingering).then_some(self.deadline),
                     self.acks.due().then_some(now),
                     self.sender.poll_timeout(),
-                    self.reassembly.next_expiry(self.settings.reassembly_timeout),
+                    self.reassembly
+                        .next_expiry(self.settings.reassembly_timeout)
+                        .filter(|_| !self.is_silent(now)),
                     self.sender.may_send(now).then(|| self.data_due(now)),
                 ];
                 times.into_iter().flatten().min()
@@ -613,6 +645,8 @@ impl Connection {
         let sealed = self.seal(header, messages, out);
         self.plan = plan;
         self.plan.clear();
+        // What is sent once has left the queue: there can be room again.
+        self.drain_outcomes();
         sealed
     }
 

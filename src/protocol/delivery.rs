@@ -230,6 +230,11 @@ impl Sender {
         self.messages.len()
     }
 
+    /// Packets neither acknowledged nor taken for lost.
+    pub fn packets_under_way(&self) -> u32 {
+        self.under_way
+    }
+
     /// Packets neither acknowledged nor given up.
     pub fn pending_packets(&self) -> usize {
         self.sent.iter().filter(|p| p.state != PacketState::Acked).count()

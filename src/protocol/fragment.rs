@@ -11,6 +11,9 @@ use super::time::Time;
 pub const MAX_PARTIALS: usize = 256;
 /// What holding a fragment costs beyond its data, for the bound on bytes.
 pub const FRAGMENT_COST: usize = 64;
+/// Bytes that the fragments of a newer message can have taken of the oldest one's own room when those of the
+/// oldest come late: more than a sender has under way at once.
+const LATECOMERS: usize = 64 * (1024 + FRAGMENT_COST);
 
 /// What became of a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,10 +49,16 @@ struct Partial {
     parts: BTreeMap<u16, Box<[u8]>>,
     bytes: usize,
     first: u64,
+    /// Least number of its fragments so far: tells which message is the oldest.
+    least: u64,
     touched: Time,
 }
 
 /// The unfinished messages of one peer.
+///
+/// They are bounded together, but the oldest one is always let in: a sender's newer messages wait for its
+/// older ones, so that refusing those would stop both for good. Memory is therefore bounded by
+/// [`most_bytes`](Self::most_bytes).
 #[derive(Debug)]
 pub struct Reassembly {
     partials: BTreeMap<u16, Partial>,
@@ -64,6 +73,12 @@ impl Reassembly {
         Reassembly { partials: BTreeMap::new(), bytes: 0, max_bytes, max_message }
     }
 
+    /// What [`bytes`](Self::bytes) never exceeds: the bound, and the oldest message with what its fragments cost.
+    pub fn most_bytes(max_bytes: usize, max_message: usize) -> usize {
+        // Fragments of senders that keep to the format hold 1024 bytes; of those with a small MTU 487 and more.
+        max_bytes + max_message + (max_message / 487 + 1) * FRAGMENT_COST + LATECOMERS
+    }
+
     /// Bytes held, counted with [`FRAGMENT_COST`].
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -74,14 +89,19 @@ impl Reassembly {
         let Fragment { id, count, number, data, .. } = fragment;
         let index = fragment.index ^ u16::from(mutant!(FragmentIndexOff) && fragment.index > 0);
         let cost = data.len() + FRAGMENT_COST;
-        let room = self.bytes + cost <= self.max_bytes || mutant!(ReassemblyUnbounded);
+        let room = self.has_room(id, number, cost);
         let crowded = self.partials.len() >= MAX_PARTIALS;
         let partial = match self.partials.entry(id) {
             std::collections::btree_map::Entry::Occupied(p) => p.into_mut(),
             std::collections::btree_map::Entry::Vacant(_) if crowded || !room => return Stored::Refused,
-            std::collections::btree_map::Entry::Vacant(v) => {
-                v.insert(Partial { count, parts: BTreeMap::new(), bytes: 0, first: 0, touched: now })
-            }
+            std::collections::btree_map::Entry::Vacant(v) => v.insert(Partial {
+                count,
+                parts: BTreeMap::new(),
+                bytes: 0,
+                first: 0,
+                least: number,
+                touched: now,
+            }),
         };
         if partial.count != count || partial.parts.contains_key(&index) {
             return Stored::Wrong;
@@ -90,10 +110,12 @@ impl Reassembly {
             self.remove(id);
             return Stored::Wrong;
         }
+        // A refused fragment comes again: its message is alive.
+        partial.touched = now;
         if !room {
             return Stored::Refused;
         }
-        partial.touched = now;
+        partial.least = partial.least.min(number);
         partial.bytes += data.len();
         if index == 0 {
             partial.first = number;
@@ -111,10 +133,29 @@ impl Reassembly {
         Stored::Complete(message, done.first)
     }
 
+    /// Whether a fragment of message `id` may be held.
+    fn has_room(&self, id: u16, number: u64, cost: usize) -> bool {
+        let after = self.bytes + cost;
+        if after <= self.max_bytes || mutant!(ReassemblyUnbounded) {
+            return true;
+        }
+        let least = self.partials.get(&id).map_or(number, |p| p.least.min(number));
+        let oldest = self.partials.iter().all(|(other, p)| *other == id || least < p.least);
+        oldest && after <= Self::most_bytes(self.max_bytes, self.max_message)
+    }
+
     fn remove(&mut self, id: u16) -> Option<Partial> {
         let partial = self.partials.remove(&id)?;
         self.bytes -= partial.bytes + partial.parts.len() * FRAGMENT_COST;
         Some(partial)
+    }
+
+    /// Nothing could come for `pause`, for reasons that lie not in the messages: it does not count as
+    /// their silence.
+    pub fn postpone(&mut self, now: Time, pause: Duration) {
+        for partial in self.partials.values_mut() {
+            partial.touched = (partial.touched + pause).min(now);
+        }
     }
 
     /// Gives up messages of which nothing came for `timeout`; how many.
@@ -165,10 +206,19 @@ mod tests {
         let t = Time::default();
         assert_eq!(r.insert(t, fragment(1, 0, 0x2000, &[0; 10])), Stored::Kept);
         assert_eq!(r.insert(t, fragment(1, 1, 0x2000, &[0; 10])), Stored::Kept);
-        assert_eq!(r.insert(t, fragment(2, 0, 2, &[0; 10])), Stored::Refused);
-        assert_eq!(r.insert(t, fragment(1, 2, 0x2000, &[0; 5])), Stored::Refused);
-        assert_eq!(r.insert(t, fragment(1, 2, 0x2000, &[0; 6])), Stored::Wrong, "the message is too long");
+        assert_eq!(r.insert(t, fragment(2, 3, 4, &[0; 10])), Stored::Refused);
+        assert_eq!(r.insert(t, fragment(1, 2, 0x2000, &[0; 5])), Stored::Kept, "the oldest is let in");
+        assert_eq!(r.insert(t, fragment(1, 3, 0x2000, &[0; 1])), Stored::Wrong, "the message is too long");
         assert_eq!(r.bytes(), 0, "and is given up");
+        // Ever older messages, of which each is the oldest when it comes.
+        let mut r = Reassembly::new(1000, 2000);
+        let (mut refused, mut number) = (false, 1 << 20);
+        for id in 0..MAX_PARTIALS as u16 {
+            number -= 1;
+            let stored = r.insert(t, Fragment { id, index: 0, count: 2, number, data: &[0; 1400] });
+            refused |= stored == Stored::Refused;
+        }
+        assert!(refused && r.bytes() <= Reassembly::most_bytes(1000, 2000), "{}", r.bytes());
         let mut r = Reassembly::new(1 << 20, 25);
         for id in 0..MAX_PARTIALS as u16 {
             assert_eq!(r.insert(t, fragment(id, 0, 2, b"a")), Stored::Kept);

@@ -1,1 +1,10 @@
-//! Tests of this floor as a whole.
+//! Tests of this floor as a whole: two ends on a virtual clock, over a network that is as bad as a seed says.
+
+mod handshake;
+mod ledger;
+mod monitor;
+mod network;
+mod pair;
+mod provider;
+mod scenario;
+mod simulation;
