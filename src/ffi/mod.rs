@@ -6,7 +6,7 @@
 //! exported function is written out.
 //!
 //! A new function: document it with `Thread:` and `Ownership:` lines; put its body into
-//! [`panic::fallible`] or [`server::with_server`]; check pointers with `not_null!`; write out parameters
+//! `panic::fallible` or `server::with_server`; check pointers with `not_null!`; write out parameters
 //! last and only on success; list it in its object's type documentation; bless the header; add it to
 //! `tests/c/arguments.c`. A new field: append it to its struct behind the last one, and to its
 //! `versioned!` list; no padding may stand between or behind the fields; its default must be what a

@@ -123,8 +123,8 @@ unsafe fn start_with(
 /// Binds an address and runs a server on a thread of its own, which all callbacks come from.
 ///
 /// - `context`: copied
-/// - `address`: "127.0.0.1:2021", "[::1]:2021", "[::]:2021" (IPv6, and IPv4 where the system does both);
-///   an empty host, ":2021", is all interfaces; port 0 lets the system choose, see `gk_server_port`
+/// - `address`: `"127.0.0.1:2021"`, `"[::1]:2021"`, `"[::]:2021"` (IPv6, and IPv4 where the system does
+///   both); an empty host, `":2021"`, is all interfaces; port 0 lets the system choose, see `gk_server_port`
 /// - `out`: the server. Callbacks can come before it is written; they get it as their argument.
 ///
 /// Errors: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO` (socket, thread, access log),
@@ -311,7 +311,7 @@ pub unsafe extern "C" fn gk_server_free(server: *mut gk_server) {
     });
 }
 
-/// Gives the address that the server is bound to, with the real port: "0.0.0.0:2021" or "[::]:2021".
+/// Gives the address that the server is bound to, with the real port: `"0.0.0.0:2021"` or `"[::]:2021"`.
 ///
 /// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
 /// - `cap`: size of `buf` in bytes; 64 is enough for all
