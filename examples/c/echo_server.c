@@ -10,19 +10,18 @@
 
 static void on_message(void *user_data, gk_server *server, gk_peer peer, const gk_message *message) {
     (void)user_data;
-    if (gk_server_send_guaranteed(server, peer, message->data, message->len, NULL, NULL) != GK_OK) {
+    if (gk_server_send_guaranteed(server, peer, message->data, message->len, NULL, NULL) != GK_OK)
         fprintf(stderr, "a message could not be echoed\n");
-    }
 }
 
 int main(int argc, char **argv) {
     const char *address = argc > 1 ? argv[1] : "127.0.0.1:1474";
     gk_context *context = NULL;
     gk_server *server = NULL;
-    char text[256] = "";
-    size_t len = 0;
+    char text[256];
+    size_t len;
     sigset_t signals;
-    int signal = 0;
+    int signal;
 
     /* Before the server's thread starts, so that the signals come to sigwait and not there. */
     sigemptyset(&signals);
@@ -33,8 +32,8 @@ int main(int argc, char **argv) {
     gk_result result = gk_context_new(&context);
     if (result == GK_OK) result = gk_context_on_message(context, on_message, NULL);
     if (result == GK_OK) result = gk_server_start(context, address, &server);
-    gk_context_free(context);
     if (result == GK_OK) result = gk_server_address(server, text, sizeof text, &len);
+    gk_context_free(context);
     if (result != GK_OK) {
         gk_last_error(text, sizeof text);
         fprintf(stderr, "cannot serve on %s: %s\n", address, text);
