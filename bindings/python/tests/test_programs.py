@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -187,6 +188,9 @@ def test_only_the_import_changes(program, tmp_path):
         got = visit(address, key)
         wait_until(lambda: server.lines.count("disconnect 0") == 1, "the last to leave")
         server.process.send_signal(signal.SIGTERM)
+        # The other package's server sees a signal that another of its threads got only when a datagram comes.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            wait_until(lambda: sock.sendto(b"wake", address) and server.process.poll() is not None, "the end")
         assert server.end() == 0, server.errors
         assert any("about to fail" in line and "127.0.0.1:" in line for line in server.errors)
         assert any("on purpose" in line for line in server.errors)
