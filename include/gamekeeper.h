@@ -1940,8 +1940,7 @@ gk_result gk_server_wake(gk_server *server);
  *
  * - `out`: the descriptor
  *
- * Errors: `GK_ERR_STATE` (stopped, made by `gk_server_start`, or a system without descriptors),
- * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_STATE` (a system without descriptors), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: the descriptor is the server's; do not close it. It is valid until `gk_server_free`.

@@ -248,6 +248,8 @@ impl Runner {
             let now = server.0.clock.now();
             server.0.core.lock().handle_timeout(now);
         }
+        // The port is free when `stop` returns, whoever still holds the handle.
+        self.event_loop.close();
         server.0.core.lock().emit(Event::Shutdown);
         self.dispatch(server);
         server.finish();

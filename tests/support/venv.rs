@@ -52,7 +52,8 @@ pub fn pytest(tests: &Path, environment: &[(&str, &str)]) {
     command.env_remove("GAMEKEEPER_LIBRARY").env("PYTHONDONTWRITEBYTECODE", "1");
     let output = command.stderr(Stdio::inherit()).output().expect("the environment's Python runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    let closing = text.lines().rev().find(|line| line.starts_with("===")).unwrap_or("pytest printed no summary");
+    let closing =
+        text.lines().rev().find(|line| line.starts_with("===")).unwrap_or("pytest printed no summary");
     if output.status.success() && count(closing, "passed") > 0 {
         println!("{closing}");
     } else {

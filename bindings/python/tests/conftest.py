@@ -29,6 +29,8 @@ def serve():
     def start(game, configure=None, key=None, host=None, context=None):
         if context is None:
             context = gamekeeper.ServerContext(game, key)
+            # A busy machine may keep a player from its frames for longer than the default 5 s.
+            context.setConnectionTimeout(30)
         if configure:
             configure(context)
         server = gamekeeper.ThreadedServer(context, (host or loopback(), 0))

@@ -101,6 +101,8 @@ class Player:
     def __init__(self, address, key=None):
         self.answers = []
         self.received = []
+        #: Others who get a frame whenever this one does, so that they do not fall silent.
+        self.friends = []
         pinned = None
         if key is not None:
             pem = key.getPublicKey().getPublicKeyPEM()
@@ -109,8 +111,9 @@ class Player:
         self.udp.connect(address, callback=self.answers.append)
 
     def frame(self):
-        self.udp.update()
-        self.received += [message for _, message in self.udp.getMessages()]
+        for player in [self] + self.friends:
+            player.udp.update()
+            player.received += [message for _, message in player.udp.getMessages()]
 
     def play_until(self, condition, what="it", patience=PATIENCE):
         def played():

@@ -62,7 +62,7 @@ def mypy(*arguments, cwd):
 
 
 def test_package(tmp_path):
-    code, output = mypy(str(PACKAGE), cwd=tmp_path)
+    code, output = mypy("-p", "gamekeeper", cwd=tmp_path)
     assert code == 0, output
 
 

@@ -46,7 +46,7 @@ class Lobby(EventHandler):
 
     def handle_message(self, client: EventHandler.Client, seqnum, msg: bytes = b""):
         word, _, rest = msg.partition(b" ")
-        say("message", word.decode(), seqnum > 0)
+        say("message", word.decode(), seqnum.newer_than(0))
         if word == b"echo":
             client.send(rest, retry=RetryMode.BEST_EFFORT)
         elif word == b"sure":
