@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ack::Acks;
+use super::ack::{Acks, CLIENT_ACK_DELAY};
 use super::crypto::{Aead, CryptoError, Point, Provider, TAG_LEN};
 use super::dedup::Dedup;
 use super::delivery::{Limits, Mode, Outcome, Planned, QueueError, Sender};
@@ -142,6 +142,8 @@ pub struct Connection {
     sender: Sender,
     replay: ReplayWindow,
     acks: Acks,
+    /// See [`CLIENT_ACK_DELAY`].
+    ack_delay: Option<Duration>,
     dedup: Dedup,
     reassembly: Reassembly,
     events: VecDeque<Event>,
@@ -199,6 +201,7 @@ impl Connection {
             sender: Sender::new(settings.limits.clone(), 2),
             replay: ReplayWindow::default(),
             acks: Acks::default(),
+            ack_delay: (outward == Direction::ToServer).then_some(CLIENT_ACK_DELAY),
             dedup: Dedup::default(),
             reassembly: Reassembly::new(settings.max_reassembly_bytes, settings.limits.max_message),
             events: VecDeque::new(),
@@ -269,6 +272,12 @@ impl Connection {
     /// The longest silence that this end keeps.
     pub fn keep_alive_interval(&self) -> Duration {
         self.settings.limits.keep_alive
+    }
+
+    /// Acknowledges as the package's client does: with its next datagram, at the latest its next keep-alive.
+    #[cfg(test)]
+    pub(crate) fn acknowledge_late(&mut self) {
+        self.ack_delay = None;
     }
 
     /// Counts so far.
@@ -385,6 +394,9 @@ impl Connection {
         }
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(number);
+            if header.count > 0 {
+                self.acks.carried_messages(now);
+            }
         }
         self.drain_outcomes();
         self.finish_lingering(now);
@@ -570,7 +582,7 @@ impl Connection {
                     (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
                     (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive),
                     (self.state == State::Lingering).then_some(self.deadline),
-                    self.acks.due().then_some(now),
+                    self.ack_due(now),
                     self.sender.poll_timeout(),
                     self.reassembly.next_expiry(self.settings.reassembly_timeout),
                     self.sender.may_send(now).then(|| self.data_due(now)),
@@ -616,13 +628,26 @@ impl Connection {
         sent
     }
 
+    /// When an acknowledgement leaves at the latest, keep-alives aside.
+    fn ack_due(&self, now: Time) -> Option<Time> {
+        let delayed = self.ack_delay.and_then(|delay| Some(self.acks.waiting()? + delay));
+        if self.acks.due() {
+            Some(now)
+        } else {
+            delayed
+        }
+    }
+
     fn transmit_data(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let may = self.sender.may_send(now);
         let due = may && self.data_due(now) <= now;
         let keep_alive = now >= self.last_sent + self.settings.limits.keep_alive && !mutant!(KeepAliveNever);
-        if !(due || keep_alive || self.acks.due()) || self.key.is_none() {
+        let ack = self.ack_due(now).is_some_and(|at| at <= now);
+        if !(due || keep_alive || ack) || self.key.is_none() {
             return false;
         }
+        // A datagram that leaves in any case carries what waits: it costs its reader no more.
+        let may = may || self.sender.may_ride(now);
         let Some(header) = self.next_header(now) else { return false };
         let mut plan = std::mem::take(&mut self.plan);
         let payload = self.settings.limits.sizes.payload;

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::congestion::{DelayWindow, MAX_AGE};
+use super::congestion::{DelayWindow, MAX_AGE, MAX_WINDOW};
 use super::mutant;
 use super::rtt::Rtt;
 use super::time::Time;
@@ -342,6 +342,11 @@ impl Sender {
         !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
     }
 
+    /// Whether a packet that leaves in any case may carry data though the window is full.
+    pub fn may_ride(&self, now: Time) -> bool {
+        self.sent.len() < MAX_SENT_PACKETS && self.under_way < MAX_WINDOW && !self.stale(now)
+    }
+
     /// Whether what waits fills a packet.
     pub fn full_packet_waits(&self) -> bool {
         let resend: usize = self.resend.iter().filter_map(|n| self.piece_len(*n)).sum();
@@ -532,7 +537,7 @@ impl Sender {
 
     /// An acknowledgement arrived: `newest` is the newest packet it covers, `acked(n)` whether it covers `n`.
     pub fn on_ack(&mut self, now: Time, newest: u64, acked: impl Fn(u64) -> bool) {
-        let (mut count, mut newest_sample) = (0, None);
+        let (mut count, mut samples) = (0, None);
         for i in 0..self.sent.len() {
             let packet = &mut self.sent[i];
             if packet.number > newest {
@@ -546,7 +551,8 @@ impl Sender {
             }
             packet.state = PacketState::Acked;
             count += 1;
-            newest_sample = Some(now.since(packet.at));
+            let sample = now.since(packet.at);
+            samples = Some((sample, samples.map_or(sample, |(_, longest)| longest)));
             self.largest_acked = self.largest_acked.max(packet.number);
             for piece in std::mem::take(&mut packet.pieces) {
                 match piece {
@@ -556,8 +562,8 @@ impl Sender {
             }
         }
         self.stats.acked += u64::from(count);
-        if let Some(sample) = newest_sample {
-            self.rtt.sample(now, sample);
+        if let Some((sample, longest)) = samples {
+            self.rtt.sample(now, sample, longest);
             let least = self.rtt.min().unwrap_or_default();
             let smoothed = self.rtt.smoothed().unwrap_or(sample);
             self.window.on_ack(now, count, sample.saturating_sub(least), smoothed, self.window_limited);

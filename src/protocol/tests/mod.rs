@@ -1,5 +1,6 @@
 //! Tests of this floor as a whole: two ends on a virtual clock, over a network that is as bad as a seed says.
 
+mod figures;
 mod handshake;
 mod ledger;
 mod monitor;

@@ -146,6 +146,14 @@ impl Pair {
         }
     }
 
+    /// From now on the client reads and writes like this.
+    pub fn pace(&mut self, pace: Pace) {
+        self.client.pace = pace;
+        if matches!(pace, Pace::Frames(_)) {
+            self.connection(Side::Client).acknowledge_late();
+        }
+    }
+
     /// The connection of an end that has one.
     pub fn connection(&mut self, side: Side) -> &mut Connection {
         self.end_mut(side).connection.as_mut().expect("this end has a connection")
