@@ -398,6 +398,7 @@ impl ClientHandshake {
     }
 
     /// Reads an answer. An error leaves everything as it was: a forged answer costs nothing but its own reading.
+    /// Only one that is signed rightly over a key that is no point of the curve ends the attempt.
     pub fn handle_answer(&mut self, datagram: &[u8]) -> Result<Established, CryptoError> {
         let (header, payload) = wire::open_clear(datagram, Direction::ToClient).map_err(|_| CryptoError)?;
         let (_, body) = payload.split_first_chunk::<2>().ok_or(CryptoError)?;
