@@ -2,6 +2,7 @@
 
 mod figures;
 mod handshake;
+mod hostile;
 mod ledger;
 mod monitor;
 mod mutants;
@@ -10,3 +11,4 @@ mod pair;
 mod provider;
 mod scenario;
 mod simulation;
+mod wrap;
