@@ -9,6 +9,8 @@ mod mutants;
 mod network;
 mod pair;
 mod provider;
+mod roundtrip;
 mod scenario;
 mod simulation;
+mod vectors;
 mod wrap;
