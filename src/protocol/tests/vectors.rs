@@ -113,7 +113,10 @@ fn a_connection_takes_what_the_package_sealed() {
             Established { key: key(&v), token: 1, packets_sent: 1, messages_sent: 1, newest_received: 1 };
         let mut connection = Connection::accepted(AT, settings().into(), established);
         connection.handle_datagram(AT, &mut bytes(&v["datagram"]), &mut Room { ..Room::ENDLESS }).unwrap();
-        let apps: Vec<_> = messages.iter().filter(|m| number(&m["type"]) == i64::from(kind::APP)).collect();
+        // A copy can stand in the same datagram.
+        let mut apps: Vec<_> =
+            messages.iter().filter(|m| number(&m["type"]) == i64::from(kind::APP)).collect();
+        apps.dedup_by_key(|app| number(&app["msgseq"]));
         for app in apps {
             taken += 1;
             let Some(Event::Message { sequence, data }) = connection.poll_event() else { panic!("{v}") };
