@@ -190,8 +190,7 @@ pub unsafe extern "C" fn gk_server_wake(server: *mut gk_server) -> gk_result {
 ///
 /// - `out`: the descriptor
 ///
-/// Errors: `GK_ERR_STATE` (stopped, made by `gk_server_start`, or a system without descriptors),
-/// `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_STATE` (a system without descriptors), `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any.
 /// Ownership: the descriptor is the server's; do not close it. It is valid until `gk_server_free`.

@@ -1,5 +1,7 @@
 //! What has been received, as acknowledgements tell it.
 
+use super::mutant;
+
 /// Packets after which an acknowledgement is sent on its own: before a sender's 32 bits run out.
 pub const ACK_EVERY: u32 = 16;
 
@@ -21,7 +23,7 @@ impl Acks {
 
     /// mpgameserver's bits: the highest is the packet before the newest.
     pub fn bits32(&self) -> u32 {
-        (self.bits as u32).reverse_bits()
+        (self.bits as u32).reverse_bits() | u32::from(mutant!(AckUnseen)) << 31
     }
 
     /// Packet `n` is to be acknowledged.
@@ -48,7 +50,7 @@ impl Acks {
 
     /// Whether one must leave now.
     pub fn due(&self) -> bool {
-        self.unsent >= ACK_EVERY
+        self.unsent >= ACK_EVERY && !mutant!(AckTooLate)
     }
 }
 

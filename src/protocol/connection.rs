@@ -361,15 +361,13 @@ impl Connection {
         }
         let payload = wire::open_sealed(datagram, key).map_err(drop_reason)?;
         self.replay.insert(number);
-        if self.is_silent(now) {
-            self.reassembly.postpone(now, now.since(self.last_received));
-        }
         self.last_received = now;
         self.stats.received += 1;
         self.stats.bytes_received += bytes as u64;
         if self.state == State::Draining {
             // Messages that come now reach nobody. A late goodbye is acknowledged: the package waits for that.
             if header.count == 0
+                || mutant!(DrainAcks)
                 || Messages::new(&header, payload).flatten().any(|m| m.kind == kind::DISCONNECT)
             {
                 self.acks.received(number);
@@ -381,18 +379,18 @@ impl Connection {
             return Ok(());
         }
         self.handle_acks(now, &header);
+        let newest = self.dedup.newest();
         let refused = self.handle_messages(now, &header, payload, room);
+        if self.dedup.newest() > newest {
+            let left = self.reassembly.sender_went_on(now, self.settings.reassembly_timeout);
+            self.stats.messages_malformed += left as u64;
+        }
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(number);
         }
         self.drain_outcomes();
         self.finish_lingering(now);
         Ok(())
-    }
-
-    /// Whether the other side is cut off rather than slow: two keep-alives are missing.
-    fn is_silent(&self, now: Time) -> bool {
-        now.since(self.last_received) > self.settings.limits.keep_alive * 3
     }
 
     /// A clear datagram is taken by a client that waits for its answer, and by nobody else.
@@ -484,7 +482,7 @@ impl Connection {
         };
         if room.messages == 0 || room.bytes == 0 {
             // It is this end that makes its sender wait, for all messages in parts alike.
-            self.reassembly.postpone(now, self.settings.reassembly_timeout);
+            self.reassembly.touch_all(now);
             return false;
         }
         let fragment = Fragment { id: header.id, index: header.index - 1, count: header.count, number, data };
@@ -518,15 +516,12 @@ impl Connection {
                 }
             }
             State::Connected | State::Lingering => {
-                if now >= self.last_received + self.settings.connection_timeout {
+                if now >= self.last_received + self.settings.connection_timeout && !mutant!(TimeoutNever) {
                     return self.end(now, CloseReason::Timeout);
                 }
                 self.sender.handle_timeout(now);
-                // While nothing comes at all, no message is given up: it could go on afterwards.
-                if !self.is_silent(now) {
-                    let expired = self.reassembly.expire(now, self.settings.reassembly_timeout);
-                    self.stats.messages_malformed += expired as u64;
-                }
+                let expired = self.reassembly.expire(now, self.settings.reassembly_timeout);
+                self.stats.messages_malformed += expired as u64;
                 self.drain_outcomes();
                 if self.state == State::Lingering && now >= self.deadline {
                     return self.end(now, CloseReason::Local);
@@ -574,21 +569,22 @@ impl Connection {
             }
             State::Connected | State::Lingering => {
                 let times = [
-                    Some(self.last_received + self.settings.connection_timeout),
-                    Some(self.last_sent + self.settings.limits.keep_alive),
+                    (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
+                    (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive),
                     (self.state == State::Lingering).then_some(self.deadline),
                     self.acks.due().then_some(now),
                     self.sender.poll_timeout(),
-                    self.reassembly
-                        .next_expiry(self.settings.reassembly_timeout)
-                        .filter(|_| !self.is_silent(now)),
+                    self.reassembly.next_expiry(self.settings.reassembly_timeout),
                     self.sender.may_send(now).then(|| self.data_due(now)),
                 ];
                 times.into_iter().flatten().min()
             }
             State::Draining => {
-                let next = GOODBYES.get(self.goodbye.said).map(|after| self.goodbye.ended + *after);
-                let next = if self.goodbye.answer_due { Some(now) } else { next };
+                let next = GOODBYES
+                    .get(self.goodbye.said)
+                    .filter(|_| !mutant!(GoodbyeSilent))
+                    .map(|after| self.goodbye.ended + *after);
+                let next = if self.goodbye.answer_due && !mutant!(GoodbyeSilent) { Some(now) } else { next };
                 Some(next.map_or(self.deadline, |n| n.min(self.deadline)))
             }
             State::Closed => None,
@@ -625,7 +621,7 @@ impl Connection {
     fn transmit_data(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let may = self.sender.may_send(now);
         let due = may && self.data_due(now) <= now;
-        let keep_alive = now >= self.last_sent + self.settings.limits.keep_alive;
+        let keep_alive = now >= self.last_sent + self.settings.limits.keep_alive && !mutant!(KeepAliveNever);
         if !(due || keep_alive || self.acks.due()) || self.key.is_none() {
             return false;
         }
@@ -653,7 +649,7 @@ impl Connection {
     fn transmit_goodbye(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let scheduled =
             GOODBYES.get(self.goodbye.said).is_some_and(|after| self.goodbye.ended + *after <= now);
-        if !scheduled && !self.goodbye.answer_due {
+        if (!scheduled && !self.goodbye.answer_due) || mutant!(GoodbyeSilent) {
             return false;
         }
         let Some(header) = self.next_header(now) else { return false };
@@ -679,7 +675,9 @@ impl Connection {
             return None;
         }
         self.stamp_packets += 1;
-        self.packets_sent += 1;
+        if !(mutant!(PacketNumberRepeats) && self.packets_sent % 64 == 63) {
+            self.packets_sent += 1;
+        }
         Some(Header {
             time: stamp,
             seq: seq::to_wire(self.packets_sent),

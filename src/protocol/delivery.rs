@@ -330,12 +330,13 @@ impl Sender {
     pub fn take_writable(&mut self) -> bool {
         let room = self.messages.len() <= self.limits.max_messages / 2
             && self.queued_bytes <= self.limits.max_bytes / 2;
-        room && std::mem::take(&mut self.refused)
+        room && std::mem::take(&mut self.refused) && !mutant!(WritableLost)
     }
 
     /// Whether there is something to send, and the window lets it go.
     pub fn may_send(&self, now: Time) -> bool {
-        if self.sent.len() >= MAX_SENT_PACKETS || self.under_way >= self.window.packets() {
+        let full = self.under_way >= self.window.packets() && !mutant!(WindowIgnored);
+        if self.sent.len() >= MAX_SENT_PACKETS || full {
             return false;
         }
         !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
@@ -366,7 +367,7 @@ impl Sender {
 
     /// The oldest piece that can be resent bounds the newest number.
     fn number_window_open(&self) -> bool {
-        self.next_number < self.first_piece + NUMBER_WINDOW
+        self.next_number < self.first_piece + NUMBER_WINDOW || mutant!(NumberWindowOpen)
     }
 
     /// Whether what is under way has been so for too long for more to follow.

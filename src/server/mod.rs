@@ -14,7 +14,7 @@ pub mod runner;
 pub mod tick;
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -78,8 +78,9 @@ pub(crate) struct Inner {
 }
 
 thread_local! {
-    /// The server whose callback this thread is in, as an address; 0 for none.
-    static INSIDE: Cell<usize> = const { Cell::new(0) };
+    /// The servers whose callbacks this thread is in, as addresses, the innermost last: a callback of one
+    /// can poll another.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Server {
@@ -201,7 +202,7 @@ impl Server {
     }
 
     fn inside(&self) -> bool {
-        INSIDE.with(|inside| inside.get()) == Arc::as_ptr(&self.0) as usize
+        INSIDE.with_borrow(|inside| inside.contains(&(Arc::as_ptr(&self.0) as usize)))
     }
 
     fn check_outside(&self, what: &str) -> Result<()> {
@@ -214,13 +215,14 @@ impl Server {
 
     /// Marks this thread as being inside a callback for as long as `body` runs.
     pub(crate) fn calling<T>(&self, body: impl FnOnce() -> T) -> T {
-        struct Reset(usize);
-        impl Drop for Reset {
+        struct Leave;
+        impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with(|inside| inside.set(self.0));
+                INSIDE.with_borrow_mut(Vec::pop);
             }
         }
-        let _reset = Reset(INSIDE.with(|inside| inside.replace(Arc::as_ptr(&self.0) as usize)));
+        INSIDE.with_borrow_mut(|inside| inside.push(Arc::as_ptr(&self.0) as usize));
+        let _leave = Leave;
         body()
     }
 
@@ -245,7 +247,10 @@ impl Server {
                 Ok(())
             });
             self.check()?;
-            if happened || self.is_stopped() || left.is_some_and(|l| l.is_zero()) {
+            // A stop asked for inside a callback takes effect before this returns: the callback may have
+            // given the server back, and then nobody polls again.
+            let ending = self.stop_wanted() && !self.is_stopped();
+            if !ending && (happened || self.is_stopped() || left.is_some_and(|l| l.is_zero())) {
                 return Ok(());
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use super::config::Config;
 use super::core::{Core, Dispatch, SHUTDOWN_TIME};
 use super::events::*;
@@ -18,6 +20,10 @@ const RECEIVE_BATCH: usize = 64;
 /// Batches per turn: then ticks and writes come first again.
 const BATCHES_PER_TURN: usize = 16;
 
+/// Turns that may leave the socket unread before timers run all the same: 8192 datagrams, or as many ticks.
+const MAX_UNREAD_TURNS: u32 = 8;
+/// Datagrams written before another thread that waits to send gets its turn.
+const SEND_BATCH: usize = 32;
 /// Failed reads in a row after which the socket counts as broken and the server ends.
 const MAX_READ_ERRORS: u32 = 1000;
 
@@ -31,6 +37,8 @@ pub struct Runner {
     outbound: Vec<u8>,
     /// Failed reads in a row.
     read_errors: u32,
+    /// Turns in a row that left something in the socket.
+    unread_turns: u32,
 }
 
 impl Runner {
@@ -45,6 +53,7 @@ impl Runner {
             inbound: vec![0; MAX_DATAGRAM + 1].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
+            unread_turns: 0,
         }
     }
 
@@ -136,8 +145,11 @@ impl Runner {
     /// Timers, the tick and the slow timer.
     fn time(&mut self, server: &Server) -> bool {
         let now = server.0.clock.now();
-        // After a stall, what waits in the socket is read before anybody is found silent.
-        if !self.event_loop.is_readable() {
+        // After a stall, what waits in the socket is read before anybody is found silent; but a flood that
+        // never lets the socket run empty must not stop the timers.
+        self.unread_turns = if self.event_loop.is_readable() { self.unread_turns + 1 } else { 0 };
+        if self.unread_turns == 0 || self.unread_turns >= MAX_UNREAD_TURNS {
+            self.unread_turns = 0;
             server.0.core.lock().handle_timeout(now);
         }
         let mut happened = self.dispatch(server);
@@ -163,7 +175,11 @@ impl Runner {
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
         let now = server.0.clock.now();
-        while let Some(to) = core.poll_transmit(now, &mut self.outbound) {
+        for sent in 1.. {
+            let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
+            if sent % SEND_BATCH == 0 {
+                MutexGuard::bump(&mut core);
+            }
             match self.event_loop.send_to(&self.outbound, to) {
                 Ok(true) => {}
                 // A datagram that the system has no room for, or no route, is lost like any other.
@@ -232,6 +248,8 @@ impl Runner {
             let now = server.0.clock.now();
             server.0.core.lock().handle_timeout(now);
         }
+        // The port is free when `stop` returns, whoever still holds the handle.
+        self.event_loop.close();
         server.0.core.lock().emit(Event::Shutdown);
         self.dispatch(server);
         server.finish();

@@ -199,8 +199,16 @@ class Host:
         return result["value"]
 
     def send(self, token, payload, retry="NONE", callback=None):
-        client, mode = self.client(token), getattr(api.RetryMode, retry)
-        return self.call(lambda: client.send(payload, retry=mode, callback=callback))
+        self.send_all([(token, payload, retry, callback)])
+
+    def send_all(self, messages):
+        """Sends (token, payload, retry mode, callback or None) in one tick: no client is updated meanwhile."""
+
+        def run():
+            for token, payload, retry, callback in messages:
+                self.client(token).send(payload, retry=getattr(api.RetryMode, retry), callback=callback)
+
+        self.call(run)
 
 
 class Outcomes:

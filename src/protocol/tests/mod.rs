@@ -3,6 +3,7 @@
 mod handshake;
 mod ledger;
 mod monitor;
+mod mutants;
 mod network;
 mod pair;
 mod provider;

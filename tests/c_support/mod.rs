@@ -1,5 +1,7 @@
-//! Building and running C and C++ programs against the library under test.
+//! Building and running C and C++ programs against the library under test. Each test binary uses a part.
+#![allow(dead_code)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -80,21 +82,47 @@ pub fn check_syntax(language: Language, name: &str, source: &str) {
     compile(language, &["-fsyntax-only".into(), file.into()]);
 }
 
-/// Compiles and links one source file against the shared library.
-pub fn build(language: Language, source: &Path) -> PathBuf {
-    build_with(language, source, &[])
+/// What a program is linked with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    Shared,
+    Static,
+    /// It loads the library itself.
+    Nothing,
 }
 
-pub fn build_with(language: Language, source: &Path, extra: &[&str]) -> PathBuf {
+/// Compiles and links one source file against the shared library.
+pub fn build(language: Language, source: &Path) -> PathBuf {
+    build_with(language, source, Link::Shared)
+}
+
+pub fn build_with(language: Language, source: &Path, link: Link) -> PathBuf {
     let stem = source.file_stem().expect("a source has a name").to_string_lossy();
-    let kind = if language == Language::C99 { "c" } else { "cpp" };
-    let program = temporary(&format!("{stem}-{kind}-{}", std::process::id()));
-    let directory = library_directory();
-    let mut arguments: Vec<OsString> = extra.iter().map(OsString::from).collect();
-    let mut rpath = OsString::from("-Wl,-rpath,");
-    rpath.push(directory);
-    arguments.extend([source.into(), "-o".into(), program.clone().into(), "-L".into(), directory.into()]);
-    arguments.extend(["-lgamekeeper".into(), "-lpthread".into(), rpath]);
+    let (kind, how) = match (language, link) {
+        (Language::C99, Link::Shared) => ("c", "shared"),
+        (Language::C99, Link::Static) => ("c", "static"),
+        (Language::C99, Link::Nothing) => ("c", "alone"),
+        (Language::Cpp17, _) => ("cpp", "shared"),
+    };
+    let program = temporary(&format!("{stem}-{kind}-{how}-{}", std::process::id()));
+    let mut arguments: Vec<OsString> = vec![source.into(), "-o".into(), program.clone().into()];
+    match link {
+        Link::Shared => {
+            let directory = library_directory();
+            let mut rpath = OsString::from("-Wl,-rpath,");
+            rpath.push(directory);
+            arguments.extend(["-L".into(), directory.into(), "-lgamekeeper".into(), rpath]);
+        }
+        Link::Static => {
+            let library = shared_library().with_extension("a");
+            assert!(library.is_file(), "{} is missing", library.display());
+            // What `rustc --print native-static-libs` names.
+            arguments.extend([library.into(), "-lgcc_s".into(), "-lutil".into(), "-lrt".into()]);
+            arguments.extend(["-lm".into(), "-ldl".into(), "-lc".into()]);
+        }
+        Link::Nothing => arguments.push("-ldl".into()),
+    }
+    arguments.push("-lpthread".into());
     compile(language, &arguments);
     program
 }
@@ -202,12 +230,6 @@ impl Drop for Watch {
     }
 }
 
-/// Builds and runs a test program to its end; gives its output.
-pub fn run(language: Language, source: &str, arguments: &[&str]) -> String {
-    let program = build(language, &root().join(source));
-    Program::start(&program, arguments).finish()
-}
-
 /// C code without its comments.
 pub fn without_comments(code: &str) -> String {
     let mut rest = code;
@@ -219,4 +241,19 @@ pub fn without_comments(code: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Names of all functions that the header declares. A declaration starts a line with a type, a pointer or
+/// not, and its name is followed by an opening parenthesis.
+pub fn declared(header: &str) -> BTreeSet<String> {
+    let code = without_comments(header);
+    let mut names = BTreeSet::new();
+    for line in code.lines().filter(|line| !line.starts_with(['#', ' ']) && !line.starts_with("typedef")) {
+        let Some((before, _)) = line.split_once('(') else { continue };
+        let name = before.rsplit([' ', '*']).next().unwrap_or_default();
+        if name.starts_with("gk_") {
+            assert!(names.insert(name.to_owned()), "{name} is declared twice");
+        }
+    }
+    names
 }
