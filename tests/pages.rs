@@ -1,7 +1,12 @@
-//! What the pages name exists: files, constants, functions and values of the configuration.
+//! What the pages name exists: files, constants, functions and values of the configuration. What README shows works.
+
+mod c_support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use c_support::{self as c, Language};
 
 const PAGES: [&str; 6] =
     ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
@@ -31,6 +36,21 @@ fn quoted(page: &str) -> Vec<String> {
     }
     assert!(!inside, "a block of code has no end");
     prose.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The blocks of code of one language on a page.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if let Some(of) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if of == language {
+                found.push(block.join("\n") + "\n");
+            }
+        }
+    }
+    found
 }
 
 fn files_below(path: &Path, found: &mut Vec<PathBuf>) {
@@ -143,6 +163,42 @@ fn the_map_is_whole() {
         let in_ffi = name.starts_with("src/ffi/") && quoted.iter().any(|text| text == file);
         assert!(is_index || in_ffi || quoted.contains(&name), "{name} is not on ARCHITECTURE.md's map");
     }
+}
+
+/// The C program is the one in the header, which tests/c_abi.rs runs.
+#[test]
+fn the_readme_shows_the_headers_example() {
+    let shown = blocks(&read(&root().join("README.md")), "c");
+    assert_eq!(shown.len(), 1);
+    let header = read(&root().join("include/gamekeeper.h"));
+    let lines = header.lines().skip_while(|line| !line.contains("#include <gamekeeper.h>"));
+    let lines = lines.take_while(|line| *line == " *" || line.starts_with(" *     "));
+    let example: Vec<&str> = lines.map(|line| line.get(7..).unwrap_or("")).collect();
+    assert_eq!(shown[0].trim(), example.join("\n").trim());
+    assert!(example.len() < 40, "{} lines", example.len());
+}
+
+#[test]
+fn the_readmes_programs_compile() {
+    let page = read(&root().join("README.md"));
+    let (cpp, python) = (blocks(&page, "cpp"), blocks(&page, "python"));
+    assert!(!cpp.is_empty() && !python.is_empty());
+    for block in cpp {
+        c::check_syntax(Language::Cpp17, "readme", &block);
+    }
+    for block in python {
+        let check = "import sys; compile(sys.argv[1], 'README.md', 'exec')";
+        let output = Command::new("python3").args(["-c", check, &block]).output().expect("python3 runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// A fresh clone is tried with the first line of each kind: there is no other.
+#[test]
+fn the_readme_has_one_command_to_run_and_one_to_test() {
+    let page = read(&root().join("README.md"));
+    let commands = |start: &str| page.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!((commands("cargo run"), commands("cargo test")), (1, 1));
 }
 
 #[test]
