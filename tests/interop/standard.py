@@ -102,6 +102,8 @@ class StandardClient:
         self.messages = 1
         #: packet numbers of the server that opened, and those of ours that it acknowledged
         self.taken, self.acked = set(), set()
+        #: numbers of ours that were never sent
+        self.skipped = set()
         self.newest = self.newest_message = 0
         self.nonces, self.times = set(), [0]
         #: (msgseq, type, body) without copies, every message by its number, partial messages by id
@@ -136,6 +138,11 @@ class StandardClient:
             payload = b"".join(struct.pack(">HHB", len(b), n, t) + b for n, t, b in messages)
         head = self._header(messages[0][1] if messages else KEEP_ALIVE, len(payload), len(messages))
         return head + self.aead.encrypt(head[:12], payload, head)
+
+    def skip(self):
+        """Leaves a packet number out."""
+        self.packets += 1
+        self.skipped.add(self.packets)
 
     def send_raw(self, datagram):
         self.socket.sendto(datagram, self.address)
@@ -200,6 +207,7 @@ class StandardClient:
             newest = widen(ack, self.packets)
             covered = [newest] + [newest - d for d in range(1, 33) if bits & (0x80000000 >> (d - 1))]
             must(4, all(1 <= n <= self.packets for n in covered), f"acknowledges {covered} of {self.packets}")
+            must(4, not self.skipped.intersection(covered), "acknowledges what never came")
             self.acked.update(covered)
 
     def _answer(self, size, payload, ack):

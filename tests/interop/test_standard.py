@@ -108,6 +108,18 @@ def test_what_is_malformed_is_skipped_and_what_is_sound_beside_it_arrives(host, 
     assert client.pump(lambda: sent in client.acked), "what is malformed is acknowledged all the same"
 
 
+def test_acknowledgements_name_what_came_and_nothing_else(host, client_of):
+    client = connected(host, client_of)
+    sent = set()
+    for number in range(300):
+        if number % 5 in (1, 2) or number % 7 == 0:
+            client.skip()
+        else:
+            sent.add(client.send((APP, b"%d" % number)))
+        client.pump(seconds=0.004, keep_alive=False)
+    assert client.pump(lambda: sent <= client.acked)
+
+
 def test_the_proof_can_be_any_datagram(host, client_of):
     client = client_of(host)
     sent = client.send_raw
