@@ -111,13 +111,14 @@ def test_what_is_malformed_is_skipped_and_what_is_sound_beside_it_arrives(host, 
 def test_acknowledgements_name_what_came_and_nothing_else(host, client_of):
     client = connected(host, client_of)
     sent = set()
-    for number in range(300):
+    for number in range(288):
         if number % 5 in (1, 2) or number % 7 == 0:
             client.skip()
         else:
             sent.add(client.send((APP, b"%d" % number)))
-        client.pump(seconds=0.004, keep_alive=False)
-    assert client.pump(lambda: sent <= client.acked)
+        # As many under way as the 32 bits cover, numbers left out included.
+        if number % 24 == 23:
+            assert client.pump(lambda: sent <= client.acked, keep_alive=False)
 
 
 def test_the_proof_can_be_any_datagram(host, client_of):
