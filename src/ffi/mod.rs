@@ -16,6 +16,8 @@
 #![allow(non_camel_case_types)]
 // What a caller must keep to is written for C callers, under `Thread:` and `Ownership:` and in the header's chapters.
 #![allow(clippy::missing_safety_doc)]
+// The same texts are the header's: what stands in brackets there is an IPv6 address.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 #[macro_use]
 mod macros;
