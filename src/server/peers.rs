@@ -137,6 +137,12 @@ impl Peers {
         self.slots.iter().filter_map(|p| p.as_deref())
     }
 
+    /// The timers that stand: when, for which slot and which peer in it.
+    pub fn armed(&self) -> impl Iterator<Item = (Time, usize, PeerId)> + '_ {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, peer)| peer.as_deref().and_then(|p| Some((p.armed?, slot, p.id))))
+    }
+
     /// The peer ended: it no longer counts, and its token is free.
     pub fn ended(&mut self, slot: usize, status: Status) {
         let Some(peer) = self.at(slot) else { return };
