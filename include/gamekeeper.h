@@ -276,7 +276,7 @@ typedef int32_t gk_door;
  * the others are 0 or NULL. What the pointers point to lives until the next `gk_server_next_events` that
  * succeeds, or `gk_server_free`.
  */
-typedef struct gk_event {
+typedef struct {
     /**
      * Bytes that the library filled.
      */
@@ -348,12 +348,12 @@ typedef struct gk_event {
  * Borrowed: the server, until it is freed.
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
-typedef void (*gk_starting_fn)(void *user_data, struct gk_server *server);
+typedef void (*gk_starting_fn)(void *user_data, gk_server *server);
 
 /**
  * A new peer, as the connect callback gets it.
  */
-typedef struct gk_connect_info {
+typedef struct {
     /**
      * Bytes that the library filled.
      */
@@ -363,7 +363,7 @@ typedef struct gk_connect_info {
      */
     uint32_t token;
     /**
-     * Where its datagrams come from: "192.0.2.1:50000" or "[2001:db8::1]:50000". Borrowed until the
+     * Where its datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`. Borrowed until the
      * callback returns.
      */
     const char *address;
@@ -386,10 +386,7 @@ typedef struct gk_connect_info {
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; it may send to
  * the peer or disconnect it.
  */
-typedef void (*gk_connect_fn)(void *user_data,
-                              struct gk_server *server,
-                              gk_peer peer,
-                              const struct gk_connect_info *info);
+typedef void (*gk_connect_fn)(void *user_data, gk_server *server, gk_peer peer, const gk_connect_info *info);
 
 /**
  * Why a peer left: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
@@ -399,7 +396,7 @@ typedef int32_t gk_disconnect_code;
 /**
  * The end of a peer: as the disconnect callback gets it, and as `gk_server_disconnect` takes it.
  */
-typedef struct gk_disconnect_info {
+typedef struct {
     /**
      * To the callback: bytes that the library filled. To `gk_server_disconnect`: sizeof this struct.
      */
@@ -435,14 +432,14 @@ typedef struct gk_disconnect_info {
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
 typedef void (*gk_disconnect_fn)(void *user_data,
-                                 struct gk_server *server,
+                                 gk_server *server,
                                  gk_peer peer,
-                                 const struct gk_disconnect_info *info);
+                                 const gk_disconnect_info *info);
 
 /**
  * A message from a peer, as the message callback gets it.
  */
-typedef struct gk_message {
+typedef struct {
     /**
      * Bytes that the library filled.
      */
@@ -487,15 +484,12 @@ typedef struct gk_message {
  * Borrowed: `message` and its bytes, until the callback returns. Copy what you keep.
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
-typedef void (*gk_message_fn)(void *user_data,
-                              struct gk_server *server,
-                              gk_peer peer,
-                              const struct gk_message *message);
+typedef void (*gk_message_fn)(void *user_data, gk_server *server, gk_peer peer, const gk_message *message);
 
 /**
  * One tick, as the update callback gets it.
  */
-typedef struct gk_update {
+typedef struct {
     /**
      * Bytes that the library filled.
      */
@@ -523,7 +517,7 @@ typedef struct gk_update {
  * Borrowed: `update`, until the callback returns.
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
-typedef void (*gk_update_fn)(void *user_data, struct gk_server *server, const struct gk_update *update);
+typedef void (*gk_update_fn)(void *user_data, gk_server *server, const gk_update *update);
 
 /**
  * A peer's queue that had refused a message with `GK_ERR_WOULD_BLOCK` has room again.
@@ -533,7 +527,7 @@ typedef void (*gk_update_fn)(void *user_data, struct gk_server *server, const st
  * Borrowed: nothing.
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
-typedef void (*gk_writable_fn)(void *user_data, struct gk_server *server, gk_peer peer);
+typedef void (*gk_writable_fn)(void *user_data, gk_server *server, gk_peer peer);
 
 /**
  * A slow timer for housekeeping.
@@ -543,7 +537,7 @@ typedef void (*gk_writable_fn)(void *user_data, struct gk_server *server, gk_pee
  * Borrowed: nothing.
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
-typedef void (*gk_reconcile_fn)(void *user_data, struct gk_server *server);
+typedef void (*gk_reconcile_fn)(void *user_data, gk_server *server);
 
 /**
  * The server has stopped.
@@ -555,7 +549,7 @@ typedef void (*gk_reconcile_fn)(void *user_data, struct gk_server *server);
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; sending gives
  * `GK_ERR_STATE` or `GK_ERR_STALE`.
  */
-typedef void (*gk_shutdown_fn)(void *user_data, struct gk_server *server);
+typedef void (*gk_shutdown_fn)(void *user_data, gk_server *server);
 
 /**
  * How loud a line for the log is: one of `GK_LOG_…`; larger is chattier.
@@ -571,7 +565,7 @@ typedef int32_t gk_log_level;
  * Borrowed: `text`, UTF-8, until the callback returns.
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
-typedef void (*gk_log_fn)(void *user_data, struct gk_server *server, gk_log_level level, const char *text);
+typedef void (*gk_log_fn)(void *user_data, gk_server *server, gk_log_level level, const char *text);
 
 /**
  * What became of a message: one of `GK_SENT_…`.
@@ -587,12 +581,12 @@ typedef int32_t gk_outcome;
  * Borrowed: nothing. The peer can be stale already if the outcome is `GK_SENT_CANCELLED`.
  * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
  */
-typedef void (*gk_sent_fn)(void *user_data, struct gk_server *server, gk_peer peer, gk_outcome outcome);
+typedef void (*gk_sent_fn)(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome);
 
 /**
  * How a message is to be sent. `gk_send_options_init` fills in the defaults.
  */
-typedef struct gk_send_options {
+typedef struct {
     /**
      * sizeof this struct.
      */
@@ -628,7 +622,7 @@ typedef int32_t gk_status;
 /**
  * Lifetime counts of one peer, and what is queued for it now. `gk_peer_stats_init` sets the size.
  */
-typedef struct gk_peer_stats_t {
+typedef struct {
     /**
      * sizeof this struct.
      */
@@ -706,7 +700,7 @@ typedef struct gk_peer_stats_t {
 /**
  * Counts and times of a server since it started. `gk_server_stats_init` sets the size.
  */
-typedef struct gk_server_stats_t {
+typedef struct {
     /**
      * sizeof this struct.
      */
@@ -832,7 +826,7 @@ typedef struct gk_server_stats_t {
 /**
  * One second of a series. Its layout is fixed.
  */
-typedef struct gk_second {
+typedef struct {
     /**
      * Datagrams sent.
      */
@@ -858,7 +852,7 @@ typedef struct gk_second {
 /**
  * Where one second of the server's thread went, in seconds. Its layout is fixed.
  */
-typedef struct gk_profile_second {
+typedef struct {
     /**
      * Received datagrams, and the callbacks that they led to.
      */
@@ -1217,8 +1211,8 @@ size_t gk_last_error(char *buf, size_t cap);
  * Ownership: what the events point to belongs to the server and lives until the next call that succeeds,
  * or `gk_server_free`. Peers whose disconnect was in the batch before become stale.
  */
-gk_result gk_server_next_events(struct gk_server *server,
-                                struct gk_event *events,
+gk_result gk_server_next_events(gk_server *server,
+                                gk_event *events,
                                 size_t event_size,
                                 size_t max,
                                 size_t *out_count);
@@ -1235,7 +1229,7 @@ gk_result gk_server_next_events(struct gk_server *server,
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_starting(struct gk_context *context, gk_starting_fn function, void *user_data);
+gk_result gk_context_on_starting(gk_context *context, gk_starting_fn function, void *user_data);
 
 /**
  * Sets what is called when a client has proved itself; see `gk_connect_fn`.
@@ -1249,7 +1243,7 @@ gk_result gk_context_on_starting(struct gk_context *context, gk_starting_fn func
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_connect(struct gk_context *context, gk_connect_fn function, void *user_data);
+gk_result gk_context_on_connect(gk_context *context, gk_connect_fn function, void *user_data);
 
 /**
  * Sets what is called when a peer left; see `gk_disconnect_fn`.
@@ -1263,7 +1257,7 @@ gk_result gk_context_on_connect(struct gk_context *context, gk_connect_fn functi
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_disconnect(struct gk_context *context, gk_disconnect_fn function, void *user_data);
+gk_result gk_context_on_disconnect(gk_context *context, gk_disconnect_fn function, void *user_data);
 
 /**
  * Sets what is called when a message arrived; see `gk_message_fn`.
@@ -1277,7 +1271,7 @@ gk_result gk_context_on_disconnect(struct gk_context *context, gk_disconnect_fn 
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_message(struct gk_context *context, gk_message_fn function, void *user_data);
+gk_result gk_context_on_message(gk_context *context, gk_message_fn function, void *user_data);
 
 /**
  * Sets what is called once per tick; see `gk_update_fn`.
@@ -1291,7 +1285,7 @@ gk_result gk_context_on_message(struct gk_context *context, gk_message_fn functi
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_update(struct gk_context *context, gk_update_fn function, void *user_data);
+gk_result gk_context_on_update(gk_context *context, gk_update_fn function, void *user_data);
 
 /**
  * Sets what is called when a full queue has room again; see `gk_writable_fn`.
@@ -1305,7 +1299,7 @@ gk_result gk_context_on_update(struct gk_context *context, gk_update_fn function
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_writable(struct gk_context *context, gk_writable_fn function, void *user_data);
+gk_result gk_context_on_writable(gk_context *context, gk_writable_fn function, void *user_data);
 
 /**
  * Sets what is called by the slow timer; see `gk_reconcile_fn`.
@@ -1319,7 +1313,7 @@ gk_result gk_context_on_writable(struct gk_context *context, gk_writable_fn func
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_reconcile(struct gk_context *context, gk_reconcile_fn function, void *user_data);
+gk_result gk_context_on_reconcile(gk_context *context, gk_reconcile_fn function, void *user_data);
 
 /**
  * Sets what is called when the server has stopped; see `gk_shutdown_fn`.
@@ -1333,7 +1327,7 @@ gk_result gk_context_on_reconcile(struct gk_context *context, gk_reconcile_fn fu
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_shutdown(struct gk_context *context, gk_shutdown_fn function, void *user_data);
+gk_result gk_context_on_shutdown(gk_context *context, gk_shutdown_fn function, void *user_data);
 
 /**
  * Sets what is called with lines for the log; see `gk_log_fn`.
@@ -1347,7 +1341,7 @@ gk_result gk_context_on_shutdown(struct gk_context *context, gk_shutdown_fn func
  * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
  * with this context. Servers that run already keep what they copied.
  */
-gk_result gk_context_on_log(struct gk_context *context, gk_log_fn function, void *user_data);
+gk_result gk_context_on_log(gk_context *context, gk_log_fn function, void *user_data);
 
 /**
  * Makes a new key from the system's randomness.
@@ -1359,7 +1353,7 @@ gk_result gk_context_on_log(struct gk_context *context, gk_log_fn function, void
  * Thread: any.
  * Ownership: the caller's, to be ended with `gk_key_free`.
  */
-gk_result gk_key_generate(struct gk_key **out);
+gk_result gk_key_generate(gk_key **out);
 
 /**
  * Ends a key. Contexts and servers that were given it keep their copy.
@@ -1369,7 +1363,7 @@ gk_result gk_key_generate(struct gk_key **out);
  * Thread: any; nobody may use the key any more.
  * Ownership: ends the caller's.
  */
-void gk_key_free(struct gk_key *key);
+void gk_key_free(gk_key *key);
 
 /**
  * Makes a key from its private part as PEM: PKCS#8, "PRIVATE KEY".
@@ -1382,7 +1376,7 @@ void gk_key_free(struct gk_key *key);
  * Thread: any.
  * Ownership: the caller's, to be ended with `gk_key_free`; the text is not kept.
  */
-gk_result gk_key_from_pem(const char *pem, struct gk_key **out);
+gk_result gk_key_from_pem(const char *pem, gk_key **out);
 
 /**
  * Makes a key from its private part as DER: PKCS#8.
@@ -1395,7 +1389,7 @@ gk_result gk_key_from_pem(const char *pem, struct gk_key **out);
  * Thread: any.
  * Ownership: the caller's, to be ended with `gk_key_free`; the bytes are not kept.
  */
-gk_result gk_key_from_der(const uint8_t *der, size_t len, struct gk_key **out);
+gk_result gk_key_from_der(const uint8_t *der, size_t len, gk_key **out);
 
 /**
  * Makes a key from a PEM file with its private part.
@@ -1409,7 +1403,7 @@ gk_result gk_key_from_der(const uint8_t *der, size_t len, struct gk_key **out);
  * Thread: any.
  * Ownership: the caller's, to be ended with `gk_key_free`.
  */
-gk_result gk_key_load(const char *path, struct gk_key **out);
+gk_result gk_key_load(const char *path, gk_key **out);
 
 /**
  * Writes the private part to a file as PEM, readable by its owner only.
@@ -1421,7 +1415,7 @@ gk_result gk_key_load(const char *path, struct gk_key **out);
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_key_save(const struct gk_key *key, const char *path);
+gk_result gk_key_save(const gk_key *key, const char *path);
 
 /**
  * Gives the private part as PEM: PKCS#8, "PRIVATE KEY".
@@ -1435,7 +1429,7 @@ gk_result gk_key_save(const struct gk_key *key, const char *path);
  * Thread: any.
  * Ownership: copied.
  */
-gk_result gk_key_private_pem(const struct gk_key *key, char *buf, size_t cap, size_t *out_len);
+gk_result gk_key_private_pem(const gk_key *key, char *buf, size_t cap, size_t *out_len);
 
 /**
  * Gives the public part as PEM: SubjectPublicKeyInfo, "PUBLIC KEY".
@@ -1449,7 +1443,7 @@ gk_result gk_key_private_pem(const struct gk_key *key, char *buf, size_t cap, si
  * Thread: any.
  * Ownership: copied.
  */
-gk_result gk_key_public_pem(const struct gk_key *key, char *buf, size_t cap, size_t *out_len);
+gk_result gk_key_public_pem(const gk_key *key, char *buf, size_t cap, size_t *out_len);
 
 /**
  * Gives the private part as DER: PKCS#8.
@@ -1463,7 +1457,7 @@ gk_result gk_key_public_pem(const struct gk_key *key, char *buf, size_t cap, siz
  * Thread: any.
  * Ownership: copied.
  */
-gk_result gk_key_private_der(const struct gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
+gk_result gk_key_private_der(const gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
 
 /**
  * Gives the public part as DER: SubjectPublicKeyInfo, 91 bytes.
@@ -1477,7 +1471,7 @@ gk_result gk_key_private_der(const struct gk_key *key, uint8_t *buf, size_t cap,
  * Thread: any.
  * Ownership: copied.
  */
-gk_result gk_key_public_der(const struct gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
+gk_result gk_key_public_der(const gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
 
 /**
  * Signs bytes: ECDSA over SHA-256, as ASN.1 DER.
@@ -1493,7 +1487,7 @@ gk_result gk_key_public_der(const struct gk_key *key, uint8_t *buf, size_t cap, 
  * Thread: any.
  * Ownership: copied.
  */
-gk_result gk_key_sign(const struct gk_key *key,
+gk_result gk_key_sign(const gk_key *key,
                       const uint8_t *data,
                       size_t len,
                       uint8_t *buf,
@@ -1559,7 +1553,7 @@ gk_result gk_public_key_der_to_pem(const uint8_t *der, size_t len, char *buf, si
  * Thread: any.
  * Ownership: the caller's, to be ended with `gk_context_free`.
  */
-gk_result gk_context_new(struct gk_context **out);
+gk_result gk_context_new(gk_context **out);
 
 /**
  * Ends a context. Servers that were started with it run on.
@@ -1569,7 +1563,7 @@ gk_result gk_context_new(struct gk_context **out);
  * Thread: any; nobody may use the context any more.
  * Ownership: ends the caller's.
  */
-void gk_context_free(struct gk_context *context);
+void gk_context_free(gk_context *context);
 
 /**
  * Sets the key that proves the server's identity to clients that have its public part.
@@ -1582,7 +1576,7 @@ void gk_context_free(struct gk_context *context);
  * Thread: any, one at a time per context.
  * Ownership: `key` stays the caller's and may be freed.
  */
-gk_result gk_context_set_root_key(struct gk_context *context, const struct gk_key *key);
+gk_result gk_context_set_root_key(gk_context *context, const gk_key *key);
 
 /**
  * Sets how many update events there are per second.
@@ -1594,7 +1588,7 @@ gk_result gk_context_set_root_key(struct gk_context *context, const struct gk_ke
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_tick_rate_hz(struct gk_context *context, double hz);
+gk_result gk_context_set_tick_rate_hz(gk_context *context, double hz);
 
 /**
  * Sets after how long a peer that was sent nothing gets an empty datagram, which carries acknowledgements.
@@ -1606,7 +1600,7 @@ gk_result gk_context_set_tick_rate_hz(struct gk_context *context, double hz);
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_keep_alive_interval_us(struct gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_keep_alive_interval_us(gk_context *context, uint64_t microseconds);
 
 /**
  * Sets after how long a peer from which no valid datagram came is dropped.
@@ -1618,7 +1612,7 @@ gk_result gk_context_set_keep_alive_interval_us(struct gk_context *context, uint
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_connection_timeout_us(struct gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_connection_timeout_us(gk_context *context, uint64_t microseconds);
 
 /**
  * Sets after how long a handshake that is not proven is forgotten.
@@ -1630,7 +1624,7 @@ gk_result gk_context_set_connection_timeout_us(struct gk_context *context, uint6
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_handshake_timeout_us(struct gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_handshake_timeout_us(gk_context *context, uint64_t microseconds);
 
 /**
  * Sets after how long a message without retry, or with best effort, whose datagrams were not acknowledged,
@@ -1643,7 +1637,7 @@ gk_result gk_context_set_handshake_timeout_us(struct gk_context *context, uint64
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_message_timeout_us(struct gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_message_timeout_us(gk_context *context, uint64_t microseconds);
 
 /**
  * Sets the time between two reconcile events.
@@ -1655,7 +1649,7 @@ gk_result gk_context_set_message_timeout_us(struct gk_context *context, uint64_t
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_reconcile_interval_us(struct gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_reconcile_interval_us(gk_context *context, uint64_t microseconds);
 
 /**
  * Sets the least time between two datagrams to one peer that are not full. A client of mpgameserver reads
@@ -1668,7 +1662,7 @@ gk_result gk_context_set_reconcile_interval_us(struct gk_context *context, uint6
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_send_interval_us(struct gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_send_interval_us(gk_context *context, uint64_t microseconds);
 
 /**
  * Sets after how long a message in fragments is given up when none of them came.
@@ -1680,7 +1674,7 @@ gk_result gk_context_set_send_interval_us(struct gk_context *context, uint64_t m
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_reassembly_timeout_us(struct gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_reassembly_timeout_us(gk_context *context, uint64_t microseconds);
 
 /**
  * Sets the largest IP packet; a datagram carries 28 bytes less. Clients must use the same value: with another
@@ -1693,7 +1687,7 @@ gk_result gk_context_set_reassembly_timeout_us(struct gk_context *context, uint6
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_mtu(struct gk_context *context, uint32_t bytes);
+gk_result gk_context_set_mtu(gk_context *context, uint32_t bytes);
 
 /**
  * Sets how many peers can be connected; above it new handshakes are refused and counted.
@@ -1705,7 +1699,7 @@ gk_result gk_context_set_mtu(struct gk_context *context, uint32_t bytes);
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_peers(struct gk_context *context, uint32_t count);
+gk_result gk_context_set_max_peers(gk_context *context, uint32_t count);
 
 /**
  * Sets how many unproven handshakes are kept; above it hellos are dropped and counted.
@@ -1717,7 +1711,7 @@ gk_result gk_context_set_max_peers(struct gk_context *context, uint32_t count);
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_handshakes(struct gk_context *context, uint32_t count);
+gk_result gk_context_set_max_handshakes(gk_context *context, uint32_t count);
 
 /**
  * Sets how many hellos one source (an IPv4 address or an IPv6 /64) may have answered per second on average, with
@@ -1730,7 +1724,7 @@ gk_result gk_context_set_max_handshakes(struct gk_context *context, uint32_t cou
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_hellos_per_source_hz(struct gk_context *context,
+gk_result gk_context_set_hellos_per_source_hz(gk_context *context,
                                               double hz);
 
 /**
@@ -1744,7 +1738,7 @@ gk_result gk_context_set_hellos_per_source_hz(struct gk_context *context,
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_hellos_total_hz(struct gk_context *context, double hz);
+gk_result gk_context_set_hellos_total_hz(gk_context *context, double hz);
 
 /**
  * Sets the longest message, each way. A longer one is refused with `GK_ERR_TOO_LARGE` on sending, and thrown
@@ -1757,7 +1751,7 @@ gk_result gk_context_set_hellos_total_hz(struct gk_context *context, double hz);
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_message_size(struct gk_context *context, size_t bytes);
+gk_result gk_context_set_max_message_size(gk_context *context, size_t bytes);
 
 /**
  * Sets how many messages of one peer can be queued and not yet acknowledged; a full queue answers
@@ -1770,7 +1764,7 @@ gk_result gk_context_set_max_message_size(struct gk_context *context, size_t byt
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_queued_messages(struct gk_context *context, uint32_t count);
+gk_result gk_context_set_max_queued_messages(gk_context *context, uint32_t count);
 
 /**
  * Sets how many bytes of message of one peer can be queued and not yet acknowledged; a full queue answers
@@ -1783,7 +1777,7 @@ gk_result gk_context_set_max_queued_messages(struct gk_context *context, uint32_
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_queued_bytes(struct gk_context *context, size_t bytes);
+gk_result gk_context_set_max_queued_bytes(gk_context *context, size_t bytes);
 
 /**
  * Sets how many bytes of unfinished messages of one peer are kept; a fragment above it is refused
@@ -1796,7 +1790,7 @@ gk_result gk_context_set_max_queued_bytes(struct gk_context *context, size_t byt
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_reassembly_bytes(struct gk_context *context, size_t bytes);
+gk_result gk_context_set_max_reassembly_bytes(gk_context *context, size_t bytes);
 
 /**
  * Sets how many events are kept for a host that pulls them with `gk_server_next_events`. Events without a
@@ -1810,7 +1804,7 @@ gk_result gk_context_set_max_reassembly_bytes(struct gk_context *context, size_t
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_queued_events(struct gk_context *context, uint32_t count);
+gk_result gk_context_set_max_queued_events(gk_context *context, uint32_t count);
 
 /**
  * Sets how many bytes of message are kept in the event queue; the consequence is the same.
@@ -1822,7 +1816,7 @@ gk_result gk_context_set_max_queued_events(struct gk_context *context, uint32_t 
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_max_queued_event_bytes(struct gk_context *context, size_t bytes);
+gk_result gk_context_set_max_queued_event_bytes(gk_context *context, size_t bytes);
 
 /**
  * Sets what is asked of the kernel for the receive buffer of the socket. The kernel may grant less; a burst beyond
@@ -1835,7 +1829,7 @@ gk_result gk_context_set_max_queued_event_bytes(struct gk_context *context, size
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_socket_receive_bytes(struct gk_context *context,
+gk_result gk_context_set_socket_receive_bytes(gk_context *context,
                                               size_t bytes);
 
 /**
@@ -1849,7 +1843,7 @@ gk_result gk_context_set_socket_receive_bytes(struct gk_context *context,
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_socket_send_bytes(struct gk_context *context,
+gk_result gk_context_set_socket_send_bytes(gk_context *context,
                                            size_t bytes);
 
 /**
@@ -1866,7 +1860,7 @@ gk_result gk_context_set_socket_send_bytes(struct gk_context *context,
  * Thread: any, one at a time per context.
  * Ownership: the texts are copied.
  */
-gk_result gk_context_set_block_list(struct gk_context *context, const char *const *entries, size_t count);
+gk_result gk_context_set_block_list(gk_context *context, const char *const *entries, size_t count);
 
 /**
  * Sets the file that gets one line per connect, refusal and disconnect: time, address, token, reason.
@@ -1879,14 +1873,14 @@ gk_result gk_context_set_block_list(struct gk_context *context, const char *cons
  * Thread: any, one at a time per context.
  * Ownership: the text is copied.
  */
-gk_result gk_context_set_access_log(struct gk_context *context, const char *path);
+gk_result gk_context_set_access_log(gk_context *context, const char *path);
 
 /**
  * Binds an address and runs a server on a thread of its own, which all callbacks come from.
  *
  * - `context`: copied
- * - `address`: "127.0.0.1:2021", "[::1]:2021", "[::]:2021" (IPv6, and IPv4 where the system does both);
- *   an empty host, ":2021", is all interfaces; port 0 lets the system choose, see `gk_server_port`
+ * - `address`: `"127.0.0.1:2021"`, `"[::1]:2021"`, `"[::]:2021"` (IPv6, and IPv4 where the system does
+ *   both); an empty host, `":2021"`, is all interfaces; port 0 lets the system choose, see `gk_server_port`
  * - `out`: the server. Callbacks can come before it is written; they get it as their argument.
  *
  * Errors: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO` (socket, thread, access log),
@@ -1896,7 +1890,7 @@ gk_result gk_context_set_access_log(struct gk_context *context, const char *path
  * Ownership: the server is the caller's, to be ended with `gk_server_free`; context and address stay the
  * caller's.
  */
-gk_result gk_server_start(const struct gk_context *context, const char *address, struct gk_server **out);
+gk_result gk_server_start(const gk_context *context, const char *address, gk_server **out);
 
 /**
  * Binds an address for a server that the host runs with `gk_server_poll`, from its own main loop. All
@@ -1911,7 +1905,7 @@ gk_result gk_server_start(const struct gk_context *context, const char *address,
  * Thread: any, while nobody changes the context.
  * Ownership: as `gk_server_start`.
  */
-gk_result gk_server_open(const struct gk_context *context, const char *address, struct gk_server **out);
+gk_result gk_server_open(const gk_context *context, const char *address, gk_server **out);
 
 /**
  * Runs the server: reads what came, calls back, ticks, writes. If there is nothing to do it waits for
@@ -1921,13 +1915,13 @@ gk_result gk_server_open(const struct gk_context *context, const char *address, 
  *   happened
  *
  * Errors: `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another thread is in it), `GK_ERR_STATE`
- * (stopped, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`. That nothing happened is no
- * error.
+ * (stopped, being stopped by another thread, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * That nothing happened is no error.
  *
  * Thread: any, one at a time; best always the same. Callbacks come from it.
  * Ownership: nothing is passed.
  */
-gk_result gk_server_poll(struct gk_server *server, uint64_t timeout_us);
+gk_result gk_server_poll(gk_server *server, uint64_t timeout_us);
 
 /**
  * Makes a `gk_server_poll` that waits return; if none waits, the next one returns at once.
@@ -1937,7 +1931,7 @@ gk_result gk_server_poll(struct gk_server *server, uint64_t timeout_us);
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_server_wake(struct gk_server *server);
+gk_result gk_server_wake(gk_server *server);
 
 /**
  * Gives a descriptor that becomes readable when `gk_server_poll` has something to do (unix): for
@@ -1946,13 +1940,12 @@ gk_result gk_server_wake(struct gk_server *server);
  *
  * - `out`: the descriptor
  *
- * Errors: `GK_ERR_STATE` (stopped, made by `gk_server_start`, or a system without descriptors),
- * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_STATE` (a system without descriptors), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: the descriptor is the server's; do not close it. It is valid until `gk_server_free`.
  */
-gk_result gk_server_descriptor(const struct gk_server *server, int32_t *out);
+gk_result gk_server_descriptor(const gk_server *server, int32_t *out);
 
 /**
  * Gives the time until `gk_server_poll` has something to do even if nothing arrives.
@@ -1964,7 +1957,7 @@ gk_result gk_server_descriptor(const struct gk_server *server, int32_t *out);
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_server_next_timeout_us(const struct gk_server *server, uint64_t *out);
+gk_result gk_server_next_timeout_us(const gk_server *server, uint64_t *out);
 
 /**
  * Stops the server: disconnects all peers and reports each, completes what was sent, sends what closing
@@ -1976,7 +1969,7 @@ gk_result gk_server_next_timeout_us(const struct gk_server *server, uint64_t *ou
  * Thread: any. If nobody polls a server made by `gk_server_open`, the last callbacks come from here.
  * Ownership: the server stays the caller's, and answers questions until `gk_server_free`.
  */
-gk_result gk_server_stop(struct gk_server *server);
+gk_result gk_server_stop(gk_server *server);
 
 /**
  * Waits until the server has stopped. It does not stop it.
@@ -1988,7 +1981,7 @@ gk_result gk_server_stop(struct gk_server *server);
  * Thread: any but the server's own; a server made by `gk_server_open` needs another thread that polls it.
  * Ownership: nothing is passed.
  */
-gk_result gk_server_wait(struct gk_server *server, uint64_t timeout_us);
+gk_result gk_server_wait(gk_server *server, uint64_t timeout_us);
 
 /**
  * Tells whether the server has stopped.
@@ -2000,7 +1993,7 @@ gk_result gk_server_wait(struct gk_server *server, uint64_t timeout_us);
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_server_is_stopped(const struct gk_server *server, uint32_t *out);
+gk_result gk_server_is_stopped(const gk_server *server, uint32_t *out);
 
 /**
  * Stops the server as `gk_server_stop` does, and gives it back. From inside one of the server's own
@@ -2013,10 +2006,10 @@ gk_result gk_server_is_stopped(const struct gk_server *server, uint32_t *out);
  * `gk_server_wait` that wait in other threads return.
  * Ownership: ends the caller's; what `gk_server_next_events` handed out ends with it.
  */
-void gk_server_free(struct gk_server *server);
+void gk_server_free(gk_server *server);
 
 /**
- * Gives the address that the server is bound to, with the real port: "0.0.0.0:2021" or "[::]:2021".
+ * Gives the address that the server is bound to, with the real port: `"0.0.0.0:2021"` or `"[::]:2021"`.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
  * - `cap`: size of `buf` in bytes; 64 is enough for all
@@ -2027,7 +2020,7 @@ void gk_server_free(struct gk_server *server);
  * Thread: any.
  * Ownership: the text is copied.
  */
-gk_result gk_server_address(const struct gk_server *server, char *buf, size_t cap, size_t *out_len);
+gk_result gk_server_address(const gk_server *server, char *buf, size_t cap, size_t *out_len);
 
 /**
  * Gives the port that the server is bound to.
@@ -2039,7 +2032,7 @@ gk_result gk_server_address(const struct gk_server *server, char *buf, size_t ca
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_server_port(const struct gk_server *server, uint16_t *out);
+gk_result gk_server_port(const gk_server *server, uint16_t *out);
 
 /**
  * Gives the public part of the server's root key, for clients to pin: SubjectPublicKeyInfo as DER.
@@ -2053,7 +2046,7 @@ gk_result gk_server_port(const struct gk_server *server, uint16_t *out);
  * Thread: any.
  * Ownership: the bytes are copied.
  */
-gk_result gk_server_public_key_der(const struct gk_server *server, uint8_t *buf, size_t cap, size_t *out_len);
+gk_result gk_server_public_key_der(const gk_server *server, uint8_t *buf, size_t cap, size_t *out_len);
 
 /**
  * Replaces the block list. Peers that are on the new one are disconnected with `GK_DISCONNECT_BLOCKED`.
@@ -2066,7 +2059,7 @@ gk_result gk_server_public_key_der(const struct gk_server *server, uint8_t *buf,
  * Thread: any.
  * Ownership: the texts are copied.
  */
-gk_result gk_server_set_block_list(struct gk_server *server, const char *const *entries, size_t count);
+gk_result gk_server_set_block_list(gk_server *server, const char *const *entries, size_t count);
 
 /**
  * Gives all connected peers.
@@ -2080,7 +2073,7 @@ gk_result gk_server_set_block_list(struct gk_server *server, const char *const *
  * Thread: any.
  * Ownership: the numbers are copied; a peer can leave while you look at them.
  */
-gk_result gk_server_peers(const struct gk_server *server, gk_peer *buf, size_t cap, size_t *out_count);
+gk_result gk_server_peers(const gk_server *server, gk_peer *buf, size_t cap, size_t *out_count);
 
 /**
  * Fills in size and defaults.
@@ -2094,7 +2087,7 @@ gk_result gk_server_peers(const struct gk_server *server, gk_peer *buf, size_t c
  * Thread: any.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_send_options_init(struct gk_send_options *options, size_t struct_size);
+gk_result gk_send_options_init(gk_send_options *options, size_t struct_size);
 
 /**
  * Fills in size and defaults.
@@ -2108,7 +2101,7 @@ gk_result gk_send_options_init(struct gk_send_options *options, size_t struct_si
  * Thread: any.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_disconnect_info_init(struct gk_disconnect_info *info, size_t struct_size);
+gk_result gk_disconnect_info_init(gk_disconnect_info *info, size_t struct_size);
 
 /**
  * Queues a message for a peer.
@@ -2124,11 +2117,11 @@ gk_result gk_disconnect_info_init(struct gk_disconnect_info *info, size_t struct
  * Thread: any.
  * Ownership: the bytes are copied; `options->user_data` stays the host's and must live until `on_sent`.
  */
-gk_result gk_server_send(struct gk_server *server,
+gk_result gk_server_send(gk_server *server,
                          gk_peer peer,
                          const uint8_t *data,
                          size_t len,
-                         const struct gk_send_options *options);
+                         const gk_send_options *options);
 
 /**
  * Queues a message for a peer that is sent again until it is acknowledged: it arrives exactly once if the
@@ -2143,7 +2136,7 @@ gk_result gk_server_send(struct gk_server *server,
  * Thread: any.
  * Ownership: the bytes are copied; `user_data` stays the host's and must live until `on_sent`.
  */
-gk_result gk_server_send_guaranteed(struct gk_server *server,
+gk_result gk_server_send_guaranteed(gk_server *server,
                                     gk_peer peer,
                                     const uint8_t *data,
                                     size_t len,
@@ -2165,11 +2158,11 @@ gk_result gk_server_send_guaranteed(struct gk_server *server,
  * Thread: any.
  * Ownership: the bytes are copied.
  */
-gk_result gk_server_broadcast(struct gk_server *server,
+gk_result gk_server_broadcast(gk_server *server,
                               gk_peer except,
                               const uint8_t *data,
                               size_t len,
-                              const struct gk_send_options *options,
+                              const gk_send_options *options,
                               size_t *out_sent);
 
 /**
@@ -2183,10 +2176,10 @@ gk_result gk_server_broadcast(struct gk_server *server,
  * Thread: any.
  * Ownership: the text is copied.
  */
-gk_result gk_server_disconnect(struct gk_server *server, gk_peer peer, const struct gk_disconnect_info *info);
+gk_result gk_server_disconnect(gk_server *server, gk_peer peer, const gk_disconnect_info *info);
 
 /**
- * Gives where a peer's datagrams come from: "192.0.2.1:50000" or "[2001:db8::1]:50000".
+ * Gives where a peer's datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
  * - `cap`: size of `buf` in bytes; 64 is enough for all
@@ -2197,11 +2190,7 @@ gk_result gk_server_disconnect(struct gk_server *server, gk_peer peer, const str
  * Thread: any.
  * Ownership: the text is copied.
  */
-gk_result gk_peer_address(const struct gk_server *server,
-                          gk_peer peer,
-                          char *buf,
-                          size_t cap,
-                          size_t *out_len);
+gk_result gk_peer_address(const gk_server *server, gk_peer peer, char *buf, size_t cap, size_t *out_len);
 
 /**
  * Gives the public number of a peer's session, unique among the server's live peers.
@@ -2213,7 +2202,7 @@ gk_result gk_peer_address(const struct gk_server *server,
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_peer_token(const struct gk_server *server, gk_peer peer, uint32_t *out);
+gk_result gk_peer_token(const gk_server *server, gk_peer peer, uint32_t *out);
 
 /**
  * Gives the smoothed time that a message takes one way: half of what an acknowledgement takes.
@@ -2225,7 +2214,7 @@ gk_result gk_peer_token(const struct gk_server *server, gk_peer peer, uint32_t *
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_peer_latency_us(const struct gk_server *server, gk_peer peer, uint64_t *out);
+gk_result gk_peer_latency_us(const gk_server *server, gk_peer peer, uint64_t *out);
 
 /**
  * Gives where a peer's connection stands.
@@ -2237,7 +2226,7 @@ gk_result gk_peer_latency_us(const struct gk_server *server, gk_peer peer, uint6
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_peer_status(const struct gk_server *server, gk_peer peer, gk_status *out);
+gk_result gk_peer_status(const gk_server *server, gk_peer peer, gk_status *out);
 
 /**
  * Gives how many bytes of message are queued for a peer and not yet acknowledged.
@@ -2249,7 +2238,7 @@ gk_result gk_peer_status(const struct gk_server *server, gk_peer peer, gk_status
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_peer_queued_bytes(const struct gk_server *server, gk_peer peer, size_t *out);
+gk_result gk_peer_queued_bytes(const gk_server *server, gk_peer peer, size_t *out);
 
 /**
  * Gives the host's own pointer for a peer.
@@ -2261,7 +2250,7 @@ gk_result gk_peer_queued_bytes(const struct gk_server *server, gk_peer peer, siz
  * Thread: any.
  * Ownership: what it points to is the host's.
  */
-gk_result gk_peer_user_data(const struct gk_server *server, gk_peer peer, void **out);
+gk_result gk_peer_user_data(const gk_server *server, gk_peer peer, void **out);
 
 /**
  * Sets the host's own pointer for a peer. The place to give it free is the disconnect callback.
@@ -2273,7 +2262,7 @@ gk_result gk_peer_user_data(const struct gk_server *server, gk_peer peer, void *
  * Thread: any.
  * Ownership: what it points to stays the host's.
  */
-gk_result gk_peer_set_user_data(struct gk_server *server, gk_peer peer, void *user_data);
+gk_result gk_peer_set_user_data(gk_server *server, gk_peer peer, void *user_data);
 
 /**
  * Sets the size and zeroes the rest.
@@ -2287,7 +2276,7 @@ gk_result gk_peer_set_user_data(struct gk_server *server, gk_peer peer, void *us
  * Thread: any.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_peer_stats_init(struct gk_peer_stats_t *stats, size_t struct_size);
+gk_result gk_peer_stats_init(gk_peer_stats_t *stats, size_t struct_size);
 
 /**
  * Sets the size and zeroes the rest.
@@ -2301,7 +2290,7 @@ gk_result gk_peer_stats_init(struct gk_peer_stats_t *stats, size_t struct_size);
  * Thread: any.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_server_stats_init(struct gk_server_stats_t *stats, size_t struct_size);
+gk_result gk_server_stats_init(gk_server_stats_t *stats, size_t struct_size);
 
 /**
  * Gives the counts of a peer.
@@ -2313,7 +2302,7 @@ gk_result gk_server_stats_init(struct gk_server_stats_t *stats, size_t struct_si
  * Thread: any.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_peer_stats(const struct gk_server *server, gk_peer peer, struct gk_peer_stats_t *out);
+gk_result gk_peer_stats(const gk_server *server, gk_peer peer, gk_peer_stats_t *out);
 
 /**
  * Starts or ends keeping a per-second series for a peer, about 6 KB each.
@@ -2325,7 +2314,7 @@ gk_result gk_peer_stats(const struct gk_server *server, gk_peer peer, struct gk_
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_peer_set_series(struct gk_server *server, gk_peer peer, uint32_t on);
+gk_result gk_peer_set_series(gk_server *server, gk_peer peer, uint32_t on);
 
 /**
  * Gives the last 300 seconds of a peer, oldest first, the running one last; seconds before the series
@@ -2341,9 +2330,9 @@ gk_result gk_peer_set_series(struct gk_server *server, gk_peer peer, uint32_t on
  * Thread: any.
  * Ownership: the array stays the caller's.
  */
-gk_result gk_peer_series(const struct gk_server *server,
+gk_result gk_peer_series(const gk_server *server,
                          gk_peer peer,
-                         struct gk_second *buf,
+                         gk_second *buf,
                          size_t cap,
                          size_t *out_count);
 
@@ -2357,7 +2346,7 @@ gk_result gk_peer_series(const struct gk_server *server,
  * Thread: any.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_server_stats(const struct gk_server *server, struct gk_server_stats_t *out);
+gk_result gk_server_stats(const gk_server *server, gk_server_stats_t *out);
 
 /**
  * Gives the last 300 seconds of the server as a whole, oldest first, the running one last; seconds before
@@ -2372,10 +2361,7 @@ gk_result gk_server_stats(const struct gk_server *server, struct gk_server_stats
  * Thread: any.
  * Ownership: the array stays the caller's.
  */
-gk_result gk_server_series(const struct gk_server *server,
-                           struct gk_second *buf,
-                           size_t cap,
-                           size_t *out_count);
+gk_result gk_server_series(const gk_server *server, gk_second *buf, size_t cap, size_t *out_count);
 
 /**
  * Gives where each of the last 300 seconds of the server's thread went, oldest first, the running one
@@ -2390,8 +2376,8 @@ gk_result gk_server_series(const struct gk_server *server,
  * Thread: any.
  * Ownership: the array stays the caller's.
  */
-gk_result gk_server_profile_series(const struct gk_server *server,
-                                   struct gk_profile_second *buf,
+gk_result gk_server_profile_series(const gk_server *server,
+                                   gk_profile_second *buf,
                                    size_t cap,
                                    size_t *out_count);
 

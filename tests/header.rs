@@ -1,12 +1,12 @@
 //! include/gamekeeper.h is what cbindgen makes of src/ffi, and the shared library exports what it declares.
 
-mod support;
+mod c_support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use support::c;
+use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
 const SOURCES: [&str; 10] = [
@@ -39,21 +39,6 @@ fn generate() -> String {
 
 fn committed() -> String {
     std::fs::read_to_string(root().join("include/gamekeeper.h")).expect("include/gamekeeper.h is there")
-}
-
-/// Names of all functions that the header declares. A declaration starts a line with a type, a pointer or
-/// not, and its name is followed by an opening parenthesis.
-fn declared(header: &str) -> BTreeSet<String> {
-    let code = c::without_comments(header);
-    let mut names = BTreeSet::new();
-    for line in code.lines().filter(|line| !line.starts_with(['#', ' ']) && !line.starts_with("typedef")) {
-        let Some((before, _)) = line.split_once('(') else { continue };
-        let name = before.rsplit([' ', '*']).next().unwrap_or_default();
-        if name.starts_with("gk_") {
-            assert!(names.insert(name.to_owned()), "{name} is declared twice");
-        }
-    }
-    names
 }
 
 #[test]

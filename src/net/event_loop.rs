@@ -30,7 +30,8 @@ const WAKE: Token = Token(1);
 pub struct EventLoop {
     poll: Poll,
     events: Events,
-    socket: UdpSocket,
+    /// `None` once closed.
+    socket: Option<UdpSocket>,
     waker: Waker,
     readable: bool,
     /// The last send found no room, and no room was reported since.
@@ -49,12 +50,19 @@ impl EventLoop {
         }));
         let events = Events::with_capacity(EVENT_CAPACITY);
         // What arrived between bind and here: the first read finds out.
-        Ok(EventLoop { poll, events, socket, waker, readable: true, blocked: false })
+        Ok(EventLoop { poll, events, socket: Some(socket), waker, readable: true, blocked: false })
     }
 
-    /// The socket, for its getters. Reads and writes belong to the loop.
-    pub fn socket(&self) -> &UdpSocket {
-        &self.socket
+    /// The socket, for its getters; none once it is closed. Reads and writes belong to the loop.
+    pub fn socket(&self) -> Option<&UdpSocket> {
+        self.socket.as_ref()
+    }
+
+    /// Closes the socket, whose port is free from then on. The rest lives on, so that the
+    /// [`descriptor`](Self::descriptor) stays this loop's: reads find nothing, sends find no room.
+    pub fn close(&mut self) {
+        self.socket = None;
+        self.readable = false;
     }
 
     /// A handle that makes [`wait`](Self::wait) return, from any thread.
@@ -89,7 +97,9 @@ impl EventLoop {
             self.readable |= event.is_readable() || event.is_error();
             if self.blocked && (event.is_writable() || event.is_error()) {
                 self.blocked = false;
-                self.poll.registry().reregister(self.socket.source(), SOCKET, Interest::READABLE)?;
+                if let Some(socket) = &mut self.socket {
+                    self.poll.registry().reregister(socket.source(), SOCKET, Interest::READABLE)?;
+                }
             }
         }
         Ok(())
@@ -107,7 +117,8 @@ impl EventLoop {
 
     /// As [`UdpSocket::recv_from`].
     pub fn recv_from(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-        let result = self.socket.recv_from(buffer);
+        let Some(socket) = &self.socket else { return Ok(None) };
+        let result = socket.recv_from(buffer);
         if matches!(result, Ok(None)) {
             self.readable = false;
         }
@@ -116,10 +127,11 @@ impl EventLoop {
 
     /// As [`UdpSocket::send_to`]. After `false`, [`wait`](Self::wait) returns when there is room.
     pub fn send_to(&mut self, data: &[u8], target: SocketAddr) -> io::Result<bool> {
-        let sent = self.socket.send_to(data, target)?;
+        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let sent = socket.send_to(data, target)?;
         if !sent && !self.blocked {
             let both = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().reregister(self.socket.source(), SOCKET, both)?;
+            self.poll.registry().reregister(socket.source(), SOCKET, both)?;
             self.blocked = true;
         }
         Ok(sent)
@@ -211,7 +223,7 @@ mod tests {
         let mut event_loop = idle_loop();
         let client = bind("127.0.0.1:0");
         for data in [b"1", b"2", b"3"] {
-            client.send_to(data, event_loop.socket().local_address()).unwrap();
+            client.send_to(data, event_loop.socket().unwrap().local_address()).unwrap();
         }
         for expected in [b"1", b"2", b"3"] {
             // Were the readiness not remembered, the second wait would last.
@@ -309,7 +321,11 @@ mod tests {
         let mut event_loop = idle_loop();
         // What `send_to` does when the system has no room, which loopback cannot be made to lack.
         let both = Interest::READABLE | Interest::WRITABLE;
-        event_loop.poll.registry().reregister(event_loop.socket.source(), SOCKET, both).unwrap();
+        event_loop
+            .poll
+            .registry()
+            .reregister(event_loop.socket.as_mut().unwrap().source(), SOCKET, both)
+            .unwrap();
         event_loop.blocked = true;
         assert!(!event_loop.is_writable());
         event_loop.wait(LONG).unwrap();
@@ -356,7 +372,7 @@ mod tests {
         assert!(is_ready(&event_loop));
         event_loop.wait(Some(Duration::ZERO)).unwrap();
         assert!(!is_ready(&event_loop));
-        bind("127.0.0.1:0").send_to(b"x", event_loop.socket().local_address()).unwrap();
+        bind("127.0.0.1:0").send_to(b"x", event_loop.socket().unwrap().local_address()).unwrap();
         for _ in 0..10_000 {
             if is_ready(&event_loop) {
                 break;

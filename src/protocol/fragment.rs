@@ -15,6 +15,11 @@ pub const FRAGMENT_COST: usize = 64;
 /// oldest come late: more than a sender has under way at once.
 const LATECOMERS: usize = 64 * (1024 + FRAGMENT_COST);
 
+/// How many times the timeout a message is kept whose sender stands still.
+pub const PATIENCE: u32 = 6;
+/// What a pause between two messages counts at most.
+const LONGEST_STEP: Duration = Duration::from_millis(250);
+
 /// What became of a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
@@ -52,6 +57,7 @@ struct Partial {
     /// Least number of its fragments so far: tells which message is the oldest.
     least: u64,
     touched: Time,
+    touched_age: Duration,
 }
 
 /// The unfinished messages of one peer.
@@ -65,12 +71,25 @@ pub struct Reassembly {
     bytes: usize,
     max_bytes: usize,
     max_message: usize,
+    /// How long the sender has been going on, and when it last did.
+    age: Duration,
+    went_on: Time,
+    /// The age before which no message can be late.
+    next_scan: Duration,
 }
 
 impl Reassembly {
     /// Bounded by bytes in all and by the length of a message.
     pub fn new(max_bytes: usize, max_message: usize) -> Self {
-        Reassembly { partials: BTreeMap::new(), bytes: 0, max_bytes, max_message }
+        Reassembly {
+            partials: BTreeMap::new(),
+            bytes: 0,
+            max_bytes,
+            max_message,
+            age: Duration::ZERO,
+            went_on: Time::default(),
+            next_scan: Duration::ZERO,
+        }
     }
 
     /// What [`bytes`](Self::bytes) never exceeds: the bound, and the oldest message with what its fragments cost.
@@ -101,6 +120,7 @@ impl Reassembly {
                 first: 0,
                 least: number,
                 touched: now,
+                touched_age: self.age,
             }),
         };
         if partial.count != count || partial.parts.contains_key(&index) {
@@ -111,7 +131,7 @@ impl Reassembly {
             return Stored::Wrong;
         }
         // A refused fragment comes again: its message is alive.
-        partial.touched = now;
+        (partial.touched, partial.touched_age) = (now, self.age);
         if !room {
             return Stored::Refused;
         }
@@ -141,7 +161,7 @@ impl Reassembly {
         }
         let least = self.partials.get(&id).map_or(number, |p| p.least.min(number));
         let oldest = self.partials.iter().all(|(other, p)| *other == id || least < p.least);
-        oldest && after <= Self::most_bytes(self.max_bytes, self.max_message)
+        oldest && !mutant!(OldestRefused) && after <= Self::most_bytes(self.max_bytes, self.max_message)
     }
 
     fn remove(&mut self, id: u16) -> Option<Partial> {
@@ -150,18 +170,44 @@ impl Reassembly {
         Some(partial)
     }
 
-    /// Nothing could come for `pause`, for reasons that lie not in the messages: it does not count as
-    /// their silence.
-    pub fn postpone(&mut self, now: Time, pause: Duration) {
+    /// Messages newer than all before were taken: the sender goes on, and what it leaves unfinished grows
+    /// older. Gives up messages of which nothing came for `timeout` of such time; how many.
+    ///
+    /// A sender that is cut off, refused or waiting for acknowledgements does not go on, and only then can a
+    /// message that it guaranteed stand still: giving that one up would lose it, since parts of it were
+    /// acknowledged.
+    pub fn sender_went_on(&mut self, now: Time, timeout: Duration) -> usize {
+        self.age += now.since(self.went_on).min(LONGEST_STEP);
+        self.went_on = now;
+        if self.age < self.next_scan {
+            return 0;
+        }
+        let late = self.give_up(|p, age| p.touched_age + timeout <= age);
+        let least = self.partials.values().map(|p| p.touched_age).min();
+        self.next_scan = least.unwrap_or(self.age) + timeout;
+        late
+    }
+
+    /// The receiver has no room: that nothing more comes lies not at the sender.
+    pub fn touch_all(&mut self, now: Time) {
+        let age = self.age;
         for partial in self.partials.values_mut() {
-            partial.touched = (partial.touched + pause).min(now);
+            (partial.touched, partial.touched_age) = (now, age);
         }
     }
 
-    /// Gives up messages of which nothing came for `timeout`; how many.
+    /// Gives up messages of which nothing came for [`PATIENCE`] times `timeout`, whatever the sender does;
+    /// how many.
     pub fn expire(&mut self, now: Time, timeout: Duration) -> usize {
-        let late: Vec<u16> =
-            self.partials.iter().filter(|(_, p)| p.touched + timeout <= now).map(|(id, _)| *id).collect();
+        self.give_up(|p, _| p.touched + timeout * patience() <= now)
+    }
+
+    fn give_up(&mut self, late: impl Fn(&Partial, Duration) -> bool) -> usize {
+        if mutant!(PartialsForEver) {
+            return 0;
+        }
+        let age = self.age;
+        let late: Vec<u16> = self.partials.iter().filter(|(_, p)| late(p, age)).map(|(id, _)| *id).collect();
         for id in &late {
             self.remove(*id);
         }
@@ -170,13 +216,22 @@ impl Reassembly {
 
     /// When [`expire`](Self::expire) has something to do.
     pub fn next_expiry(&self, timeout: Duration) -> Option<Time> {
-        self.partials.values().map(|p| p.touched + timeout).min()
+        let partials = self.partials.values().filter(|_| !mutant!(PartialsForEver));
+        partials.map(|p| p.touched + timeout * patience()).min()
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.partials.clear();
         self.bytes = 0;
+    }
+}
+
+fn patience() -> u32 {
+    if mutant!(PartialsImpatient) {
+        1
+    } else {
+        PATIENCE
     }
 }
 
@@ -224,8 +279,26 @@ mod tests {
             assert_eq!(r.insert(t, fragment(id, 0, 2, b"a")), Stored::Kept);
         }
         assert_eq!(r.insert(t, fragment(9999, 0, 2, b"a")), Stored::Refused);
-        assert_eq!(r.next_expiry(Duration::from_secs(5)), Some(t + Duration::from_secs(5)));
-        assert_eq!(r.expire(t + Duration::from_secs(5), Duration::from_secs(5)), MAX_PARTIALS);
+        assert_eq!(r.next_expiry(Duration::from_secs(5)), Some(t + Duration::from_secs(30)));
+        assert_eq!(r.expire(t + Duration::from_secs(29), Duration::from_secs(5)), 0);
+        assert_eq!(r.expire(t + Duration::from_secs(30), Duration::from_secs(5)), MAX_PARTIALS);
         assert_eq!(r.bytes(), 0);
+    }
+
+    #[test]
+    fn only_a_sender_that_goes_on_leaves_messages_behind() {
+        let (five, tenth) = (Duration::from_secs(5), Duration::from_millis(100));
+        let mut r = Reassembly::new(1 << 20, 1000);
+        let mut t = Time::from_micros(1);
+        assert_eq!(r.sender_went_on(t, five), 0);
+        r.insert(t, fragment(1, 0, 2, b"a"));
+        t = t + Duration::from_secs(20);
+        assert_eq!(r.sender_went_on(t, five), 0, "a pause counts little");
+        let mut steps = 0;
+        while r.sender_went_on(t, five) == 0 {
+            t = t + tenth;
+            steps += 1;
+        }
+        assert_eq!((steps, r.bytes()), (48, 0));
     }
 }

@@ -52,10 +52,36 @@ mod inner {
         ReassemblyUnbounded,
         /// A best-effort message is resent after its end was reported.
         ExpiredLives,
+        /// A packet goes out under the number of the one before.
+        PacketNumberRepeats,
+        /// New messages run on however old the oldest unacknowledged one is.
+        NumberWindowOpen,
+        /// More leaves than the window lets go.
+        WindowIgnored,
+        /// That the queue has room again is never told.
+        WritableLost,
+        /// An idle end says nothing.
+        KeepAliveNever,
+        /// A message in parts is never given up.
+        PartialsForEver,
+        /// The packet before the newest is acknowledged whether it came or not.
+        AckUnseen,
+        /// A full reassembly refuses the oldest message too.
+        OldestRefused,
+        /// A message in parts is given up though its sender stands still.
+        PartialsImpatient,
+        /// An end that has closed acknowledges messages that it drops.
+        DrainAcks,
+        /// An end leaves without a word.
+        GoodbyeSilent,
+        /// Acknowledgements wait for the next keep-alive.
+        AckTooLate,
+        /// Silence does not end a connection.
+        TimeoutNever,
     }
 
     impl Mutant {
-        pub(crate) const ALL: [Mutant; 15] = [
+        pub(crate) const ALL: [Mutant; 28] = [
             Mutant::ReplayOff,
             Mutant::DedupOff,
             Mutant::AckBeforeDelivery,
@@ -71,6 +97,19 @@ mod inner {
             Mutant::ResendRenumbers,
             Mutant::ReassemblyUnbounded,
             Mutant::ExpiredLives,
+            Mutant::PacketNumberRepeats,
+            Mutant::NumberWindowOpen,
+            Mutant::WindowIgnored,
+            Mutant::WritableLost,
+            Mutant::KeepAliveNever,
+            Mutant::PartialsForEver,
+            Mutant::AckUnseen,
+            Mutant::OldestRefused,
+            Mutant::PartialsImpatient,
+            Mutant::DrainAcks,
+            Mutant::GoodbyeSilent,
+            Mutant::AckTooLate,
+            Mutant::TimeoutNever,
         ];
     }
 

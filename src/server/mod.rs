@@ -78,7 +78,8 @@ pub(crate) struct Inner {
 }
 
 thread_local! {
-    /// The servers in whose callbacks this thread is, as addresses: the callback of one may poll another.
+    /// The servers whose callbacks this thread is in, as addresses, the innermost last: a callback of one
+    /// can poll another.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -162,6 +163,16 @@ impl Server {
         while !self.is_stopped() {
             self.guarded(|| runner.turn(&self, None).map(|_| ()));
         }
+        self.report_poison(&mut runner);
+    }
+
+    /// Tells the host's log once what broke the server.
+    fn report_poison(&self, runner: &mut Runner) {
+        let text = self.0.poison.lock().clone();
+        if let Some(text) = text {
+            // The handler may be what broke; a panic in its log is one too many, and there is nobody to tell.
+            let _panicked = panic_scope::catch(|| runner.broke(self, &text));
+        }
     }
 
     /// Runs a part of the loop; a panic or a broken socket ends the server, not the process.
@@ -201,7 +212,7 @@ impl Server {
     }
 
     fn inside(&self) -> bool {
-        INSIDE.with(|inside| inside.borrow().contains(&(Arc::as_ptr(&self.0) as usize)))
+        INSIDE.with_borrow(|inside| inside.contains(&(Arc::as_ptr(&self.0) as usize)))
     }
 
     fn check_outside(&self, what: &str) -> Result<()> {
@@ -217,10 +228,10 @@ impl Server {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with(|inside| inside.borrow_mut().pop());
+                INSIDE.with_borrow_mut(Vec::pop);
             }
         }
-        INSIDE.with(|inside| inside.borrow_mut().push(Arc::as_ptr(&self.0) as usize));
+        INSIDE.with_borrow_mut(|inside| inside.push(Arc::as_ptr(&self.0) as usize));
         let _leave = Leave;
         body()
     }
@@ -230,13 +241,19 @@ impl Server {
     /// a callback), Busy (another thread polls), State (stopped, or the server has its own thread), Panic.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<()> {
         self.check_outside("poll")?;
-        self.check_running()?;
         if self.0.hosting == Hosting::OwnThread {
+            self.check()?;
             return Err(Error::new(ErrorKind::State, "the server runs on a thread of its own"));
         }
         let Some(mut runner) = self.0.runner.try_lock() else {
+            // Who stops a server that nobody polls runs its last turns.
+            if self.stop_wanted() {
+                return Err(Error::new(ErrorKind::State, "another thread is stopping this server"));
+            }
             return Err(Error::new(ErrorKind::Busy, "another thread is polling this server"));
         };
+        self.report_poison(&mut runner);
+        self.check_running()?;
         let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
         loop {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
@@ -245,8 +262,12 @@ impl Server {
                 happened = runner.turn(self, left)?;
                 Ok(())
             });
+            self.report_poison(&mut runner);
             self.check()?;
-            if happened || self.is_stopped() || left.is_some_and(|l| l.is_zero()) {
+            // A stop asked for inside a callback takes effect before this returns: the callback may have
+            // given the server back, and then nobody polls again.
+            let ending = self.stop_wanted() && !self.is_stopped();
+            if !ending && (happened || self.is_stopped() || left.is_some_and(|l| l.is_zero())) {
                 return Ok(());
             }
         }
@@ -309,7 +330,7 @@ impl Server {
         self.0.stop_wanted.store(true, Ordering::Release);
         self.0.waker.wake();
         if self.inside() {
-            return Ok(());
+            return self.check();
         }
         if self.0.hosting == Hosting::Polled {
             // Whoever polls finishes its turn, which ends the server; with nobody there, we do it.
@@ -317,6 +338,7 @@ impl Server {
             while !self.is_stopped() {
                 self.guarded(|| runner.turn(self, Some(Duration::ZERO)).map(|_| ()));
             }
+            self.report_poison(&mut runner);
         }
         self.wait(None)?;
         // The thread ends with the last callback behind it; after this none of its code is running.

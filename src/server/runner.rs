@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use parking_lot::MutexGuard;
+
 use super::config::Config;
 use super::core::{Core, Dispatch, SHUTDOWN_TIME};
 use super::events::*;
@@ -24,6 +26,8 @@ const MIN_BATCHES_PER_TURN: usize = 8;
 /// buffer's size says how many may have waited in it.
 const MIN_BUFFERED_BYTES: usize = 256;
 
+/// Datagrams written before another thread that waits to send gets its turn.
+const SEND_BATCH: usize = 32;
 /// Failed reads in a row after which the socket counts as broken and the server ends.
 const MAX_READ_ERRORS: u32 = 1000;
 
@@ -37,6 +41,8 @@ pub struct Runner {
     outbound: Vec<u8>,
     /// Failed reads in a row.
     read_errors: u32,
+    /// The host's log has been told that the server broke.
+    told: bool,
     /// Datagrams read since timers ran last or the socket was empty.
     read_before_timers: usize,
 }
@@ -53,6 +59,7 @@ impl Runner {
             inbound: vec![0; MAX_DATAGRAM + 1].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
+            told: false,
             read_before_timers: 0,
         }
     }
@@ -177,7 +184,11 @@ impl Runner {
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
         let now = server.0.clock.now();
-        while let Some(to) = core.poll_transmit(now, &mut self.outbound) {
+        for sent in 1.. {
+            let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
+            if sent % SEND_BATCH == 0 {
+                MutexGuard::bump(&mut core);
+            }
             match self.event_loop.send_to(&self.outbound, to) {
                 Ok(true) => {}
                 // A datagram that the system has no room for, or no route, is lost like any other.
@@ -198,6 +209,13 @@ impl Runner {
             let Some(next) = next else { return happened };
             happened = true;
             server.calling(|| panic_scope::outside(|| self.call(server, next)));
+        }
+    }
+
+    /// Tells the host's log, once, what broke the server; it is the last that the host hears of it.
+    pub(crate) fn broke(&mut self, server: &Server, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            server.calling(|| self.handler.log(server, LogLevel::Error, text));
         }
     }
 
@@ -246,6 +264,8 @@ impl Runner {
             let now = server.0.clock.now();
             server.0.core.lock().handle_timeout(now);
         }
+        // The port is free when `stop` returns, whoever still holds the handle.
+        self.event_loop.close();
         server.0.core.lock().emit(Event::Shutdown);
         self.dispatch(server);
         server.finish();

@@ -157,6 +157,15 @@ impl Network {
         }
     }
 
+    /// Bursts of losses end, and nothing bad begins.
+    pub fn calm(&mut self) {
+        self.burst_until = [Time::default(); 2];
+        for link in &mut self.links {
+            let rate = link.rate.map(|r| r.max(200_000.0));
+            *link = Link { delay: link.delay, rate, ..Link::default() };
+        }
+    }
+
     /// Puts a datagram under way as it is.
     pub fn arrive(&mut self, at: Time, from: Side, datagram: Vec<u8>) {
         self.counter += 1;

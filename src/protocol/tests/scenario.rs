@@ -47,8 +47,6 @@ pub struct Scenario {
     pub bad_ending: bool,
 }
 
-pub const TRAFFIC: Duration = Duration::from_secs(60);
-
 impl Scenario {
     pub fn new(seed: u64) -> Scenario {
         let rng = &mut SmallRng::seed_from_u64(seed ^ 0x7363_656e);
@@ -66,8 +64,9 @@ impl Scenario {
             Class::Plain => limits.keep_alive = Duration::from_millis(250),
             Class::Mixed => {}
             Class::Tight => {
-                limits.max_messages = rng.random_range(1..60);
-                limits.max_bytes = rng.random_range(2000..40_000);
+                let roomy = rng.random_bool(0.2);
+                limits.max_messages = if roomy { 2000 } else { rng.random_range(1..60) };
+                limits.max_bytes = if roomy { 1 << 20 } else { rng.random_range(2000..40_000) };
                 limits.max_message = 130_000;
                 settings.max_reassembly_bytes = rng.random_range(2048..60_000);
             }
@@ -106,13 +105,19 @@ impl Scenario {
         }
     }
 
+    /// How long messages flow.
+    pub fn traffic(&self) -> Duration {
+        Duration::from_secs(if self.class == Class::Plain { 300 } else { 60 })
+    }
+
     /// The length of the next message.
     pub fn length(&self, rng: &mut SmallRng) -> usize {
         let most = self.settings.limits.max_message;
         let long = match self.class {
             Class::Plain => 0.0,
             Class::Crowded => 0.15,
-            Class::Mixed | Class::Tight => 0.003,
+            Class::Mixed => 0.003,
+            Class::Tight => 0.01,
         };
         if rng.random_bool(long) {
             return rng

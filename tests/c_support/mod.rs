@@ -1,9 +1,14 @@
-//! Building and running C and C++ programs against the library under test.
+//! Building and running C and C++ programs against the library under test. Each test binary uses a part.
+#![allow(dead_code)]
+// Programs are real, and so is the time that they take.
+#![allow(clippy::disallowed_methods)]
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -17,8 +22,28 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A file of this process alone, for test binaries run side by side; each call gives another one.
 pub fn temporary(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    directory().join(format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// The directory of this process. Those that processes before it left behind are removed.
+fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
+        for entry in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+            let running = Path::new("/proc").join(entry.file_name()).exists();
+            if !running {
+                // Another process may be removing it as well.
+                let _gone = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let own = all.join(std::process::id().to_string());
+        std::fs::create_dir_all(&own).unwrap();
+        own
+    })
 }
 
 /// The shared library of the very build that this test binary was linked with: cargo compiles all crate
@@ -32,17 +57,14 @@ pub fn shared_library() -> PathBuf {
 
 /// A directory with the library under the two names that linking and running ask for.
 fn library_directory() -> &'static Path {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        // Of this process alone: test binaries run side by side.
-        let directory = temporary(&format!("c-lib-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+    static LINKS: OnceLock<PathBuf> = OnceLock::new();
+    LINKS.get_or_init(|| {
+        let links = temporary("lib");
+        std::fs::create_dir_all(&links).unwrap();
         for name in ["libgamekeeper.so", "libgamekeeper.so.0"] {
-            let link = directory.join(name);
-            let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(shared_library(), link).unwrap();
+            std::os::unix::fs::symlink(shared_library(), links.join(name)).unwrap();
         }
-        directory
+        links
     })
 }
 
@@ -74,27 +96,53 @@ fn compile(language: Language, arguments: &[OsString]) {
 
 /// Compiles a text without linking.
 pub fn check_syntax(language: Language, name: &str, source: &str) {
+    check_syntax_with(language, name, source, &[]);
+}
+
+pub fn check_syntax_with(language: Language, name: &str, source: &str, flags: &[&str]) {
     let extension = if language == Language::C99 { "c" } else { "cpp" };
-    let file = temporary(&format!("{name}-{}.{extension}", std::process::id()));
+    let file = temporary(&format!("{name}.{extension}"));
     std::fs::write(&file, source).unwrap();
-    compile(language, &["-fsyntax-only".into(), file.into()]);
+    let mut arguments: Vec<OsString> = flags.iter().map(OsString::from).collect();
+    arguments.extend(["-fsyntax-only".into(), file.into()]);
+    compile(language, &arguments);
+}
+
+/// What a program is linked with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    Shared,
+    Static,
+    /// It loads the library itself.
+    Nothing,
 }
 
 /// Compiles and links one source file against the shared library.
 pub fn build(language: Language, source: &Path) -> PathBuf {
-    build_with(language, source, &[])
+    build_with(language, source, Link::Shared)
 }
 
-pub fn build_with(language: Language, source: &Path, extra: &[&str]) -> PathBuf {
+pub fn build_with(language: Language, source: &Path, link: Link) -> PathBuf {
     let stem = source.file_stem().expect("a source has a name").to_string_lossy();
-    let kind = if language == Language::C99 { "c" } else { "cpp" };
-    let program = temporary(&format!("{stem}-{kind}-{}", std::process::id()));
-    let directory = library_directory();
-    let mut arguments: Vec<OsString> = extra.iter().map(OsString::from).collect();
-    let mut rpath = OsString::from("-Wl,-rpath,");
-    rpath.push(directory);
-    arguments.extend([source.into(), "-o".into(), program.clone().into(), "-L".into(), directory.into()]);
-    arguments.extend(["-lgamekeeper".into(), "-lpthread".into(), rpath]);
+    let program = temporary(&stem);
+    let mut arguments: Vec<OsString> = vec![source.into(), "-o".into(), program.clone().into()];
+    match link {
+        Link::Shared => {
+            let directory = library_directory();
+            let mut rpath = OsString::from("-Wl,-rpath,");
+            rpath.push(directory);
+            arguments.extend(["-L".into(), directory.into(), "-lgamekeeper".into(), rpath]);
+        }
+        Link::Static => {
+            let library = shared_library().with_extension("a");
+            assert!(library.is_file(), "{} is missing", library.display());
+            // What `rustc --print native-static-libs` names.
+            arguments.extend([library.into(), "-lgcc_s".into(), "-lutil".into(), "-lrt".into()]);
+            arguments.extend(["-lm".into(), "-ldl".into(), "-lc".into()]);
+        }
+        Link::Nothing => arguments.push("-ldl".into()),
+    }
+    arguments.push("-lpthread".into());
     compile(language, &arguments);
     program
 }
@@ -202,12 +250,6 @@ impl Drop for Watch {
     }
 }
 
-/// Builds and runs a test program to its end; gives its output.
-pub fn run(language: Language, source: &str, arguments: &[&str]) -> String {
-    let program = build(language, &root().join(source));
-    Program::start(&program, arguments).finish()
-}
-
 /// C code without its comments.
 pub fn without_comments(code: &str) -> String {
     let mut rest = code;
@@ -219,4 +261,19 @@ pub fn without_comments(code: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Names of all functions that the header declares. A declaration starts a line with a type, a pointer or
+/// not, and its name is followed by an opening parenthesis.
+pub fn declared(header: &str) -> BTreeSet<String> {
+    let code = without_comments(header);
+    let mut names = BTreeSet::new();
+    for line in code.lines().filter(|line| !line.starts_with(['#', ' ']) && !line.starts_with("typedef")) {
+        let Some((before, _)) = line.split_once('(') else { continue };
+        let name = before.rsplit([' ', '*']).next().unwrap_or_default();
+        if name.starts_with("gk_") {
+            assert!(names.insert(name.to_owned()), "{name} is declared twice");
+        }
+    }
+    names
 }
