@@ -163,6 +163,11 @@ impl Admission {
         self.strangers.iter().filter_map(|(address, s)| Some((s.armed?, *address)))
     }
 
+    /// Whether there is no handshake at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether hellos wait for [`work`](Self::work).
     pub fn has_work(&self) -> bool {
         !self.waiting.is_empty()

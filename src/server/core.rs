@@ -699,7 +699,7 @@ impl Core {
 
     /// Whether somebody is still being told that it has ended.
     pub fn has_farewells(&self) -> bool {
-        self.peers.len() > 0
+        !self.peers.is_empty()
     }
 
     /// See [`crate::Server::peer_info`].

@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -90,7 +90,7 @@ impl Server {
     pub fn start(config: Config, handler: Box<dyn Handler>, address: &str) -> Result<Server> {
         let server = Server::new(config, handler, address, Hosting::OwnThread)?;
         let running = server.clone();
-        let spawned = std::thread::Builder::new().name("gamekeeper".into()).spawn(move || running.run());
+        let spawned = crate::net::thread::spawn("gamekeeper", move || running.run());
         let spawned = spawned.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")));
         *server.0.thread.lock() = Some(spawned?);
         Ok(server)
@@ -254,9 +254,9 @@ impl Server {
         };
         self.report_poison(&mut runner);
         self.check_running()?;
-        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        let deadline = timeout.map(|t| self.0.clock.now() + t);
         loop {
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|d| d.since(self.0.clock.now()));
             let mut happened = false;
             self.guarded(|| {
                 happened = runner.turn(self, left)?;
@@ -360,13 +360,14 @@ impl Server {
     /// Waits until the server has stopped. Errors: Timeout, Reentrant (inside a callback).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
         self.check_outside("wait")?;
-        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        let deadline = timeout.map(|t| self.0.clock.now() + t);
         let mut stopped = self.0.stopped.lock();
         while !*stopped {
             match deadline {
                 None => self.0.stopped_changed.wait(&mut stopped),
                 Some(at) => {
-                    if self.0.stopped_changed.wait_until(&mut stopped, at).timed_out() && !*stopped {
+                    let left = at.since(self.0.clock.now());
+                    if self.0.stopped_changed.wait_for(&mut stopped, left).timed_out() && !*stopped {
                         return Err(Error::new(ErrorKind::Timeout, "the server has not stopped yet"));
                     }
                 }

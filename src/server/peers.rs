@@ -60,6 +60,11 @@ impl Peers {
         self.slots.len() - self.free.len()
     }
 
+    /// Whether no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether a token is in use.
     pub fn has_token(&self, token: u32) -> bool {
         self.tokens.contains(&token)

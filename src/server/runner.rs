@@ -11,6 +11,7 @@ use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::event_loop::EventLoop;
+use crate::net::udp::UdpSocket;
 use crate::panic_scope;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
@@ -156,7 +157,7 @@ impl Runner {
         let now = server.0.clock.now();
         // After a stall, what waited in the socket is read before anybody is found silent; but whoever fills
         // it faster than it is read does not stop the timers.
-        let buffered = self.event_loop.socket().receive_bytes() / MIN_BUFFERED_BYTES;
+        let buffered = self.event_loop.socket().map_or(0, UdpSocket::receive_bytes) / MIN_BUFFERED_BYTES;
         if !self.event_loop.is_readable() || self.read_before_timers > buffered {
             self.read_before_timers = 0;
             server.0.core.lock().handle_timeout(now);
