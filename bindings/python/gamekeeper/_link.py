@@ -30,7 +30,8 @@ class Link:
         self._waiting: Dict[int, Tuple["Client", SendCallback]] = {}
         #: Callbacks of messages that were never queued, for the server's thread.
         self._refused: Deque[Tuple["Client", SendCallback]] = deque()
-        self._lock = threading.Lock()
+        # One thread may take it twice: a signal's handler may send wherever the thread is.
+        self._lock = threading.RLock()
         self._closed = False
 
     def __del__(self) -> None:

@@ -52,7 +52,8 @@ class ServerContext:
         self.blocklist: Set[str] = set()
 
         # Guards the library's context, which is not to be changed while a server starts from it, and the set.
-        self._lock = threading.Lock()
+        # One thread may take it twice: a signal's handler may call shutdown() wherever the thread is.
+        self._lock = threading.RLock()
         self._servers: "Set[TwistedServer]" = set()
         self._active = True
         self._free = _ffi.lib.gk_context_free

@@ -88,12 +88,13 @@ class TwistedServer:
         with self._lock:
             if self._started:
                 raise StateError(_codes.GK_ERR_STATE, "a server runs once: make another one to run again")
+            # First, for a signal's handler that calls stop() right here.
+            self._thread = threading.get_ident()
             self._started = True
         _running.add(self)
         try:
             with self._signals():
                 link = self._open()
-                self._thread = threading.get_ident()
                 raised: List[BaseException] = []
                 try:
                     self._loop(link)
@@ -342,7 +343,12 @@ class ThreadedServer(threading.Thread):
         if self.server._started or self.is_alive():
             raise StateError(_codes.GK_ERR_STATE, "a server runs once: make another one to run again")
         self.server._open()
-        super().start()
+        try:
+            super().start()
+        except BaseException:
+            # Nobody will run it: the context lets go of it, and with the last reference the socket closes.
+            self.server.ctxt._closed(self.server)
+            raise
 
     def run(self) -> None:
         """What the thread does; called with ``start``."""

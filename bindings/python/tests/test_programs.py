@@ -2,10 +2,13 @@
 
 import os
 import pathlib
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -123,6 +126,50 @@ def test_the_end_of_a_process(program, way, code):
     player.vanish()
 
 
+@posix_only
+def test_the_readme(program, tmp_path):
+    """The two programs of the README's first page, as they stand there, but for the address."""
+    text = (PROGRAMS.parents[1] / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    host = loopback()
+    port = str(free_port(host))
+    files = []
+    for name, block in (("server.py", blocks[0]), ("client.py", blocks[1])):
+        assert block.count("1474") == 1
+        file = tmp_path / name
+        file.write_text(block.replace("1474", port).replace("0.0.0.0", host).replace("127.0.0.1", host))
+        files.append(file)
+    server = program(files[0])
+    # It says nothing when it listens, but then the port is taken.
+    wait_until(lambda: server.process.poll() is not None or taken(host, int(port)), "the server")
+    client = program(files[1])
+    assert client.end() == 0, client.errors
+    assert "b'hello'" in client.lines[0]
+    server.process.send_signal(signal.SIGINT)
+    assert server.end() == 0, server.errors
+    assert not server.errors
+    # The key files of the third block.
+    script = tmp_path / "keys.py"
+    script.write_text("from gamekeeper import *\nclass Echo(EventHandler): pass\n" + blocks[2])
+    subprocess.run([sys.executable, str(script)], cwd=str(tmp_path), check=True)
+    assert EllipticCurvePrivateKey.fromPEM((tmp_path / "root.key").read_text()).getPublicKey().getPublicKeyPEM() == (
+        tmp_path / "root.pub"
+    ).read_text()
+
+
+def taken(host, port):
+    """Whether somebody listens on a UDP port: sending there is not refused."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect((host, port))
+        try:
+            for _ in range(2):
+                sock.send(b"anybody?")
+                time.sleep(0.02)
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
 def change_import(source):
     """The only change that moves a server over."""
     changed = source.replace("from mpgameserver import", "from gamekeeper import")
@@ -187,6 +234,9 @@ def test_only_the_import_changes(program, tmp_path):
         got = visit(address, key)
         wait_until(lambda: server.lines.count("disconnect 0") == 1, "the last to leave")
         server.process.send_signal(signal.SIGTERM)
+        # The other package's server sees a signal that another of its threads got only when a datagram comes.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            wait_until(lambda: sock.sendto(b"wake", address) and server.process.poll() is not None, "the end")
         assert server.end() == 0, server.errors
         assert any("about to fail" in line and "127.0.0.1:" in line for line in server.errors)
         assert any("on purpose" in line for line in server.errors)
