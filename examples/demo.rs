@@ -6,8 +6,6 @@
 //! It ends by itself, or sooner with Ctrl-C, and says what arrived. Its exit code is 0 only if every
 //! message that was promised to arrive did.
 
-#![allow(clippy::disallowed_methods)]
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
