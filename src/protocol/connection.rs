@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ack::{Acks, CLIENT_ACK_DELAY};
+use super::ack::{Acks, CLIENT_ACK_DELAY, SERVER_ACK_DELAY};
 use super::crypto::{Aead, CryptoError, Point, Provider, TAG_LEN};
 use super::dedup::Dedup;
 use super::delivery::{Limits, Mode, Outcome, Planned, QueueError, Sender};
@@ -146,8 +146,8 @@ pub struct Connection {
     /// Number of the newest hello or answer, unproven as all that is clear.
     hello_received: u64,
     acks: Acks,
-    /// See [`CLIENT_ACK_DELAY`].
-    ack_delay: Option<Duration>,
+    /// How long messages wait for their acknowledgement.
+    ack_delay: Duration,
     dedup: Dedup,
     reassembly: Reassembly,
     events: VecDeque<Event>,
@@ -206,7 +206,10 @@ impl Connection {
             replay: ReplayWindow::default(),
             hello_received: 0,
             acks: Acks::default(),
-            ack_delay: (outward == Direction::ToServer).then_some(CLIENT_ACK_DELAY),
+            ack_delay: match outward {
+                Direction::ToServer => CLIENT_ACK_DELAY,
+                Direction::ToClient => SERVER_ACK_DELAY,
+            },
             dedup: Dedup::default(),
             reassembly: Reassembly::new(settings.max_reassembly_bytes, settings.limits.max_message),
             events: VecDeque::new(),
@@ -283,7 +286,7 @@ impl Connection {
     /// Acknowledges as the package's client does: with its next datagram, at the latest its next keep-alive.
     #[cfg(test)]
     pub(crate) fn acknowledge_late(&mut self) {
-        self.ack_delay = None;
+        self.ack_delay = SERVER_ACK_DELAY;
     }
 
     /// Counts so far.
@@ -647,12 +650,10 @@ impl Connection {
 
     /// When an acknowledgement leaves at the latest, keep-alives aside.
     fn ack_due(&self, now: Time) -> Option<Time> {
-        let delayed = self.ack_delay.and_then(|delay| Some(self.acks.waiting()? + delay));
         if self.acks.due() {
-            Some(now)
-        } else {
-            delayed
+            return Some(now);
         }
+        self.acks.waiting().map(|since| since + self.ack_delay)
     }
 
     fn transmit_data(&mut self, now: Time, out: &mut Vec<u8>) -> bool {

@@ -63,7 +63,7 @@ pub enum QueueError {
 pub struct Limits {
     /// What fits where.
     pub sizes: Sizes,
-    /// Least retransmission timeout.
+    /// The longest silence that the connection keeps.
     pub keep_alive: Duration,
     /// When an unacknowledged packet is given up.
     pub message_timeout: Duration,
@@ -185,7 +185,8 @@ pub struct Sender {
     packets: u64,
     queued_bytes: usize,
     unsent_bytes: usize,
-    refused: bool,
+    /// Length of the longest message refused since the queue last told of room.
+    refused: Option<usize>,
     outcomes: VecDeque<(u64, Outcome)>,
     rtt: Rtt,
     window: DelayWindow,
@@ -214,7 +215,7 @@ impl Sender {
             packets: 0,
             queued_bytes: 0,
             unsent_bytes: 0,
-            refused: false,
+            refused: None,
             outcomes: VecDeque::new(),
             rtt: Rtt::default(),
             window: DelayWindow::default(),
@@ -274,9 +275,9 @@ impl Sender {
             return Err(QueueError::TooLarge);
         }
         let crowded = self.messages.len() >= self.limits.max_messages
-            || (!self.messages.is_empty() && self.queued_bytes + len > self.limits.max_bytes);
+            || (self.queued_bytes > 0 && self.queued_bytes + len > self.limits.max_bytes);
         if crowded && !mutant!(QueueUnbounded) {
-            self.refused = true;
+            self.refused = Some(self.refused.map_or(len, |longest| longest.max(len)));
             return Err(QueueError::Full);
         }
         // At most MAX_FRAGMENTS, see above.
@@ -318,7 +319,7 @@ impl Sender {
         self.under_way = 0;
         self.queued_bytes = 0;
         self.unsent_bytes = 0;
-        self.refused = false;
+        self.refused = None;
     }
 
     // --- outputs --------------------------------------------------------------------------------------
@@ -329,11 +330,13 @@ impl Sender {
     }
 
     /// Whether the queue has room again after having refused a message. Tells it once; 'room' is half of
-    /// the bound, so that a host is not woken for every single message.
+    /// the bound, so that a host is not woken for every single message, and enough for what was refused.
     pub fn take_writable(&mut self) -> bool {
+        let Some(refused) = self.refused else { return false };
         let room = self.messages.len() <= self.limits.max_messages / 2
-            && self.queued_bytes <= self.limits.max_bytes / 2;
-        room && std::mem::take(&mut self.refused) && !mutant!(WritableLost)
+            && self.queued_bytes <= self.limits.max_bytes / 2
+            && (self.queued_bytes == 0 || self.queued_bytes + refused <= self.limits.max_bytes);
+        room && self.refused.take().is_some() && !mutant!(WritableLost)
     }
 
     /// Whether there is something to send, and the window lets it go.
@@ -366,7 +369,7 @@ impl Sender {
     }
 
     fn rto(&self) -> Duration {
-        self.rtt.timeout(self.limits.keep_alive, self.limits.message_timeout)
+        self.rtt.timeout(self.limits.message_timeout)
     }
 
     fn fresh_waits(&self) -> bool {
