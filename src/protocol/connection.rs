@@ -35,6 +35,8 @@ pub const GOODBYES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 /// Answers to datagrams that come after the end, at most.
 pub const MAX_DRAIN_ANSWERS: u32 = 16;
+/// How many times its keep-alive interval a connection stays silent while its window is full.
+const FULL_WINDOW_PATIENCE: u32 = 3;
 /// Answers to late goodbyes, at most.
 pub const MAX_GOODBYE_ANSWERS: u32 = 2;
 /// Datagrams per second of the header's clock: one more could repeat a nonce.
@@ -279,8 +281,8 @@ impl Connection {
     }
 
     /// The longest silence that this end keeps.
-    pub fn keep_alive_interval(&self) -> Duration {
-        self.settings.limits.keep_alive
+    pub fn longest_silence(&self) -> Duration {
+        self.settings.limits.keep_alive * FULL_WINDOW_PATIENCE
     }
 
     /// Acknowledges as the package's client does: with its next datagram, at the latest its next keep-alive.
@@ -596,7 +598,7 @@ impl Connection {
             }
             State::Connected | State::Lingering => {
                 let sends = [
-                    (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive),
+                    self.keep_alive_due(),
                     self.ack_due(now),
                     self.sender.may_send(now).then(|| self.data_due(now)),
                 ];
@@ -648,6 +650,13 @@ impl Connection {
         sent
     }
 
+    /// When an empty datagram leaves if nothing else does.
+    fn keep_alive_due(&self) -> Option<Time> {
+        // A reader that has a whole window still to take is given time to do so.
+        let times = if self.sender.is_window_full() { FULL_WINDOW_PATIENCE } else { 1 };
+        (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive * times)
+    }
+
     /// When an acknowledgement leaves at the latest, keep-alives aside.
     fn ack_due(&self, now: Time) -> Option<Time> {
         if self.acks.due() {
@@ -659,7 +668,7 @@ impl Connection {
     fn transmit_data(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let may = self.sender.may_send(now);
         let due = may && self.data_due(now) <= now;
-        let keep_alive = now >= self.last_sent + self.settings.limits.keep_alive && !mutant!(KeepAliveNever);
+        let keep_alive = self.keep_alive_due().is_some_and(|at| at <= now);
         let ack = self.ack_due(now).is_some_and(|at| at <= now);
         if !(due || keep_alive || ack) || self.key.is_none() {
             return false;

@@ -22,6 +22,8 @@ pub const NUMBER_WINDOW: u64 = 256;
 pub const PACKET_THRESHOLD: u64 = 3;
 /// Packets remembered for their acknowledgement at most; above it nothing but keep-alives leaves.
 pub const MAX_SENT_PACKETS: usize = 4096;
+/// How often the retransmission timeout doubles.
+const MAX_BACKOFF: u32 = 3;
 /// Every so many packets a long message goes before short ones, so that neither starves.
 const BULK_TURN: u64 = 4;
 /// What a message costs in a packet beside its body, to tell whether a packet's worth waits.
@@ -181,6 +183,8 @@ pub struct Sender {
     under_way: u32,
     /// No packet with a lesser number is under way: spares looking at thousands that are lost or acknowledged.
     settled: u64,
+    /// Retransmission timeouts since the last acknowledgement, at most [`MAX_BACKOFF`].
+    backoff: u32,
     largest_acked: u64,
     packets: u64,
     queued_bytes: usize,
@@ -211,6 +215,7 @@ impl Sender {
             sent: VecDeque::new(),
             under_way: 0,
             settled: 0,
+            backoff: 0,
             largest_acked: 0,
             packets: 0,
             queued_bytes: 0,
@@ -348,6 +353,11 @@ impl Sender {
         !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
     }
 
+    /// Whether as much is under way as may be.
+    pub fn is_window_full(&self) -> bool {
+        self.under_way >= self.window.packets()
+    }
+
     /// Whether a packet that leaves in any case may carry data though the window is full.
     pub fn may_ride(&self, now: Time) -> bool {
         self.sent.len() < MAX_SENT_PACKETS && self.under_way < MAX_WINDOW && !self.stale(now)
@@ -369,7 +379,10 @@ impl Sender {
     }
 
     fn rto(&self) -> Duration {
-        self.rtt.timeout(self.limits.message_timeout)
+        // Doubled for each time that it passed without any acknowledgement: a reader that stands still is not
+        // buried under copies.
+        let most = self.limits.message_timeout;
+        (self.rtt.timeout(most) * (1 << self.backoff)).min(most)
     }
 
     fn fresh_waits(&self) -> bool {
@@ -569,6 +582,7 @@ impl Sender {
         }
         self.stats.acked += u64::from(count);
         if let Some((sample, longest)) = samples {
+            self.backoff = 0;
             self.rtt.sample(now, sample, longest);
             let least = self.rtt.min().unwrap_or_default();
             let smoothed = self.rtt.smoothed().unwrap_or(sample);
@@ -586,6 +600,7 @@ impl Sender {
         let rto = self.rto();
         if !mutant!(TimerNeverFires) && self.detect_losses(now, |p, _| p.at + rto <= now) {
             self.window.on_timeout(now, rto);
+            self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         }
         while self.sent.front().is_some_and(|p| p.at + self.limits.message_timeout <= now) {
             self.give_up_front();
