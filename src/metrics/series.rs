@@ -8,32 +8,183 @@ pub const SERIES_SECONDS: usize = 300;
 /// One second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Second {
+    /// Datagrams sent.
     pub packets_sent: u32,
+    /// Datagrams received, those thrown away included.
     pub packets_received: u32,
+    /// Bytes of the same.
     pub bytes_sent: u32,
+    /// Bytes of the same.
     pub bytes_received: u32,
     /// Mean latency in microseconds, 0 where nothing was measured.
     pub latency_us: u32,
 }
 
-/// A ring of seconds of `T`; what was not written is `T::default()`.
-pub struct Ring<T>(std::marker::PhantomData<T>);
+/// A ring of [`SERIES_SECONDS`] seconds of `T`; what was not written is `T::default()`.
+///
+/// Its memory grows with the seconds that passed since the first write, up to [`SERIES_SECONDS`] entries,
+/// so that a peer that stays for a moment costs little.
+///
+/// Time that goes back counts as standing still: what is written then goes to the latest second seen.
+#[derive(Clone, Debug)]
+pub struct Ring<T> {
+    /// The latest second written to, since the epoch.
+    latest: u64,
+    /// Up to `SERIES_SECONDS` entries. Empty before the first write. While it grows, the last entry is that
+    /// of `latest`; once it is full, `head` is, and the one after it is the oldest.
+    entries: Vec<T>,
+    head: usize,
+}
 
-#[allow(unused_variables)]
 impl<T: Copy + Default> Ring<T> {
+    /// An empty ring whose time is `now`.
     pub fn new(now: Time) -> Self {
-        todo!()
+        Ring { latest: second(now), entries: Vec::new(), head: 0 }
     }
+
     /// The entry of the second that `now` lies in, after clearing the seconds since the last call.
     pub fn at(&mut self, now: Time) -> &mut T {
-        todo!()
+        let now = second(now).max(self.latest);
+        if self.entries.is_empty() {
+            // Nothing before the first write differs from the default.
+            self.entries.push(T::default());
+        } else {
+            // Beyond a whole ring there is nothing left to clear.
+            for _ in 0..(now - self.latest).min(SERIES_SECONDS as u64) {
+                self.advance();
+            }
+        }
+        self.latest = now;
+        // `head` is below the length: `advance` keeps it so, and the vector has at least one entry.
+        &mut self.entries[self.head]
     }
-    /// The last `SERIES_SECONDS` seconds, oldest first, the running one last.
+
+    /// The last [`SERIES_SECONDS`] seconds, oldest first, the running one last.
     pub fn snapshot(&self, now: Time) -> Vec<T> {
-        todo!()
+        let now = second(now).max(self.latest);
+        (0..SERIES_SECONDS as u64).rev().map(|age| self.get(now, age)).collect()
     }
+
     /// The last whole second before the one `now` lies in.
     pub fn last_whole(&self, now: Time) -> T {
-        todo!()
+        self.get(second(now).max(self.latest), 1)
+    }
+
+    /// Opens the next second, in the place of the oldest when the ring is full.
+    fn advance(&mut self) {
+        if self.entries.len() < SERIES_SECONDS {
+            self.entries.push(T::default());
+            self.head = self.entries.len() - 1;
+        } else {
+            self.head = (self.head + 1) % SERIES_SECONDS;
+            self.entries[self.head] = T::default();
+        }
+    }
+
+    /// The entry of the second that is `age` seconds before `now`, which is not before `latest`.
+    fn get(&self, now: u64, age: u64) -> T {
+        // Seconds before `latest`; none where the wanted one is after it.
+        let back = age.checked_sub(now - self.latest).and_then(|back| usize::try_from(back).ok());
+        match back {
+            Some(back) if back < self.entries.len() => {
+                self.entries[(self.head + self.entries.len() - back) % self.entries.len()]
+            }
+            _ => T::default(),
+        }
+    }
+}
+
+fn second(time: Time) -> u64 {
+    time.as_micros() / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn at_ms(ms: u64) -> Time {
+        Time::from_micros(ms * 1000)
+    }
+
+    #[test]
+    fn an_empty_ring_is_all_defaults_and_owns_no_memory() {
+        let ring = Ring::<u32>::new(at_ms(5_000));
+        assert_eq!(ring.snapshot(at_ms(9_000)), vec![0; SERIES_SECONDS]);
+        assert_eq!(ring.last_whole(at_ms(5_000)), 0);
+        assert_eq!(ring.entries.capacity(), 0);
+    }
+
+    #[test]
+    fn a_second_ends_where_the_next_begins() {
+        let mut ring = Ring::<u32>::new(at_ms(1_000));
+        *ring.at(at_ms(1_000)) += 1;
+        *ring.at(at_ms(1_999)) += 1;
+        assert_eq!(ring.last_whole(at_ms(1_999)), 0);
+        assert_eq!(ring.last_whole(at_ms(2_000)), 2);
+        *ring.at(at_ms(2_000)) += 5;
+        assert_eq!(ring.last_whole(at_ms(2_999)), 2);
+        assert_eq!(ring.last_whole(at_ms(3_000)), 5);
+        assert_eq!(ring.last_whole(at_ms(4_000)), 0);
+        let seen = ring.snapshot(at_ms(4_500));
+        assert_eq!(seen[SERIES_SECONDS - 4..], [2, 5, 0, 0]);
+    }
+
+    #[test]
+    fn a_long_gap_clears_everything_and_costs_one_round_at_most() {
+        let mut ring = Ring::<u32>::new(at_ms(0));
+        for second in 0..1000 {
+            *ring.at(at_ms(second * 1000)) = 7;
+        }
+        assert_eq!(ring.snapshot(at_ms(999_000)), vec![7; SERIES_SECONDS]);
+        // Were each second of the gap a step, this would not end.
+        *ring.at(Time::from_micros(u64::MAX)) = 1;
+        let seen = ring.snapshot(Time::from_micros(u64::MAX));
+        assert_eq!(seen[SERIES_SECONDS - 1], 1);
+        assert_eq!(seen.iter().sum::<u32>(), 1);
+        assert_eq!(ring.entries.len(), SERIES_SECONDS);
+    }
+
+    #[test]
+    fn time_that_goes_back_stands_still() {
+        let mut ring = Ring::<u32>::new(at_ms(10_000));
+        *ring.at(at_ms(10_000)) += 1;
+        *ring.at(at_ms(3_000)) += 1;
+        *ring.at(Time::from_micros(0)) += 1;
+        assert_eq!(ring.snapshot(at_ms(2_000))[SERIES_SECONDS - 1], 3);
+        assert_eq!(ring.last_whole(at_ms(0)), 0);
+        assert_eq!(ring.last_whole(at_ms(11_000)), 3);
+    }
+
+    #[test]
+    fn it_agrees_with_a_map_over_many_random_writes() {
+        // A xorshift: seeded, no dependency.
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let mut now = 1_000_000;
+        let mut ring = Ring::<u32>::new(at_ms(now));
+        let mut model = HashMap::<u64, u32>::new();
+        for step in 0..20_000 {
+            // Mostly small steps, at times a gap about as long as the ring.
+            now += if random(200) == 0 { random(700_000) } else { random(2_500) };
+            *ring.at(at_ms(now)) += 1;
+            *model.entry(now / 1000).or_default() += 1;
+            if step % 97 == 0 {
+                let ahead = random(4) * 100_000;
+                let last = (now + ahead) / 1000;
+                let expected: Vec<u32> = (last + 1 - SERIES_SECONDS as u64..=last)
+                    .map(|second| model.get(&second).copied().unwrap_or(0))
+                    .collect();
+                assert_eq!(ring.snapshot(at_ms(now + ahead)), expected, "step {step}");
+                let whole = model.get(&(last - 1)).copied().unwrap_or(0);
+                assert_eq!(ring.last_whole(at_ms(now + ahead)), whole, "step {step}");
+            }
+        }
+        assert!(ring.entries.capacity() <= 2 * SERIES_SECONDS);
     }
 }

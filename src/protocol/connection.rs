@@ -240,6 +240,8 @@ impl Connection {
         // The hellos are message 1 of their direction.
         self.dedup.insert(1);
         self.last_received = now;
+        // The first datagram under the key is not paced: it is the proof, or the proof's acknowledgement.
+        self.last_sent = Time::default();
         self.state = State::Connected;
     }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::RootKey;
-use crate::protocol::wire::mpgameserver::MAX_FRAGMENTS;
+use crate::protocol::connection::Settings;
+use crate::protocol::delivery::Limits;
+use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 use crate::server::block_list::BlockList;
 
 /// The configuration of a server. Inert: the server copies what it needs when it starts.
@@ -48,7 +50,8 @@ pub struct Config {
     /// Hellos answered per second in total on average, with bursts of 4096. Each costs a key exchange
     /// and a signature, about 0.2 ms. Default 1000, range 1 to 1,000,000.
     pub hellos_total_hz: f64,
-    /// Longest message in bytes, each way. Default 8 MiB (what the wire can carry), range 1 to that.
+    /// Longest message in bytes, each way. Default 8 MiB (what the wire can carry in its 8192 fragments; with
+    /// an MTU below 1096 they are smaller, and so is the longest message), range 1 to that.
     pub max_message_size: usize,
     /// Messages queued and not yet acknowledged per peer, at most; a full queue answers `WouldBlock`.
     /// Default 4096, range 1 to 1,000,000.
@@ -138,6 +141,27 @@ impl Config {
         integer("max_queued_event_bytes", self.max_queued_event_bytes as u64, 64 << 10, 4 << 30)?;
         integer("socket_receive_bytes", self.socket_receive_bytes as u64, 4096, 1 << 30)?;
         integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)
+    }
+
+    /// What the protocol takes of it.
+    pub(crate) fn protocol_settings(&self) -> Arc<Settings> {
+        let sizes = Sizes::new(self.mtu);
+        let limits = Limits {
+            sizes,
+            keep_alive: self.keep_alive_interval,
+            message_timeout: self.message_timeout,
+            max_messages: self.max_queued_messages as usize,
+            max_bytes: self.max_queued_bytes,
+            max_message: self.max_message_size.min(usize::from(MAX_FRAGMENTS) * sizes.fragment),
+        };
+        Arc::new(Settings {
+            limits: Arc::new(limits),
+            connection_timeout: self.connection_timeout,
+            handshake_timeout: self.handshake_timeout,
+            send_interval: self.send_interval,
+            reassembly_timeout: self.reassembly_timeout,
+            max_reassembly_bytes: self.max_reassembly_bytes,
+        })
     }
 }
 

@@ -1,135 +1,501 @@
 //! The server: what a host holds.
+//!
+//! [`core`] is the server without its sockets; [`runner`] is the loop that feeds it and calls the host;
+//! [`Server`] is the handle over both.
 
 pub mod access_log;
+pub mod admission;
 pub mod block_list;
 pub mod config;
+pub mod core;
 pub mod events;
+pub mod peers;
+pub mod runner;
+pub mod tick;
 
+use std::any::Any;
+use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Result;
+use parking_lot::{Condvar, Mutex};
+
+use self::core::Core;
+use crate::crypto::RingProvider;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keys::RootKey;
 use crate::metrics::series::Second;
 use crate::metrics::server::{ServerStats, TimeProfile};
+use crate::net::address::ListenAddress;
+use crate::net::clock::Clock;
+use crate::net::event_loop::{EventLoop, Waker};
+use crate::net::udp::UdpSocket;
+use crate::panic_scope;
 use block_list::BlockList;
 use config::Config;
 use events::*;
+use runner::Runner;
+use tick::Profiler;
 
-/// A running server. Cheap to clone; every clone is the same server. All methods can be called from any thread.
+/// A server. Cheap to clone; every clone is the same server, which runs until [`stop`](Server::stop) is
+/// called. All methods can be called from any thread.
 #[derive(Clone)]
-pub struct Server(std::sync::Arc<Inner>);
+pub struct Server(pub(crate) Arc<Inner>);
+
+/// Who runs the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hosting {
+    OwnThread,
+    Polled,
+}
 
 /// What the clones share.
-pub(crate) struct Inner {}
+pub(crate) struct Inner {
+    pub(crate) core: Mutex<Core>,
+    runner: Mutex<Runner>,
+    pub(crate) profiler: Mutex<Profiler>,
+    pub(crate) clock: Clock,
+    waker: Waker,
+    hosting: Hosting,
+    local: SocketAddr,
+    descriptor: i32,
+    public_key: [u8; 91],
+    pulls: bool,
+    /// Peers whose disconnect was in the batch of events taken last.
+    leaving: Mutex<Vec<PeerId>>,
+    /// When the loop has something to do, as it knew when it last went to sleep.
+    pub(crate) next_turn: Mutex<Option<crate::protocol::time::Time>>,
+    pub(crate) ticks: Mutex<(u64, u64)>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    stop_wanted: AtomicBool,
+    stopped: Mutex<bool>,
+    stopped_changed: Condvar,
+    poison: Mutex<Option<String>>,
+    /// What the C ABI keeps alive between two calls.
+    pub(crate) attachment: Mutex<Option<Box<dyn Any + Send>>>,
+}
 
-#[allow(unused_variables)]
+thread_local! {
+    /// The servers whose callbacks this thread is in, as addresses, the innermost last: a callback of one
+    /// can poll another.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Server {
-    /// Binds `address` and runs the server on a thread of its own.
+    /// Binds `address` (`"0.0.0.0:1474"`, `"[::]:1474"` for both families, `":1474"` for all interfaces,
+    /// port 0 for a free one) and runs the server on a thread of its own. Errors: Argument (a value of the
+    /// configuration), Address, AddressInUse, Io.
     pub fn start(config: Config, handler: Box<dyn Handler>, address: &str) -> Result<Server> {
-        todo!()
+        let server = Server::new(config, handler, address, Hosting::OwnThread)?;
+        let running = server.clone();
+        let spawned = crate::net::thread::spawn("gamekeeper", move || running.run());
+        let spawned = spawned.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")));
+        *server.0.thread.lock() = Some(spawned?);
+        Ok(server)
     }
-    /// Binds `address`; the host runs the server by calling [`poll`](Self::poll).
+
+    /// Binds `address`; the host runs the server by calling [`poll`](Self::poll). Errors: as `start`.
     pub fn open(config: Config, handler: Box<dyn Handler>, address: &str) -> Result<Server> {
-        todo!()
+        Server::new(config, handler, address, Hosting::Polled)
     }
-    /// Runs the server until something happened, at most for `timeout` (`None`: until something happens):
-    /// reads what came, calls back, ticks, writes. Errors: Reentrant (inside a callback), Busy (another
-    /// thread polls), State (stopped, or the server has its own thread), Panic.
+
+    fn new(config: Config, handler: Box<dyn Handler>, address: &str, hosting: Hosting) -> Result<Server> {
+        config.validate()?;
+        let socket = UdpSocket::bind(
+            &ListenAddress::parse(address)?,
+            config.socket_receive_bytes,
+            config.socket_send_bytes,
+        )?;
+        let local = socket.local_address();
+        let event_loop = EventLoop::new(socket)
+            .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
+        let access_log = match &config.access_log {
+            Some(path) => Some(access_log::AccessLog::open(path)?),
+            None => None,
+        };
+        let (root, generated) = match &config.root_key {
+            Some(key) => (key.clone(), false),
+            None => (Arc::new(RootKey::generate()?), true),
+        };
+        let clock = Clock::new();
+        let now = clock.now();
+        let public_key = root.public_key().to_der();
+        let mut core =
+            Core::new(now, &config, handler.takes(), root, Arc::new(RingProvider::new()), access_log);
+        core.emit(Event::Starting);
+        if generated {
+            let text = "no root key is set: one was made for this run, which clients cannot pin";
+            core.log(LogLevel::Warn, text);
+        }
+        core.log(LogLevel::Info, format!("listening on {local}"));
+        let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
+        let runner = Runner::new(now, &config, event_loop, handler);
+        Ok(Server(Arc::new(Inner {
+            core: Mutex::new(core),
+            runner: Mutex::new(runner),
+            profiler: Mutex::new(Profiler::new(now)),
+            clock,
+            waker,
+            hosting,
+            local,
+            descriptor,
+            public_key,
+            pulls: config.max_queued_events > 0,
+            leaving: Mutex::new(Vec::new()),
+            next_turn: Mutex::new(Some(now)),
+            ticks: Mutex::new((0, 0)),
+            thread: Mutex::new(None),
+            stop_wanted: AtomicBool::new(false),
+            stopped: Mutex::new(false),
+            stopped_changed: Condvar::new(),
+            poison: Mutex::new(None),
+            attachment: Mutex::new(None),
+        })))
+    }
+
+    // --- running --------------------------------------------------------------------------------------
+
+    /// The own thread.
+    fn run(self) {
+        let mut runner = self.0.runner.lock();
+        while !self.is_stopped() {
+            self.guarded(|| runner.turn(&self, None).map(|_| ()));
+        }
+        self.report_poison(&mut runner);
+    }
+
+    /// Tells the host's log once what broke the server.
+    fn report_poison(&self, runner: &mut Runner) {
+        let text = self.0.poison.lock().clone();
+        if let Some(text) = text {
+            // The handler may be what broke; a panic in its log is one too many, and there is nobody to tell.
+            let _panicked = panic_scope::catch(|| runner.broke(self, &text));
+        }
+    }
+
+    /// Runs a part of the loop; a panic or a broken socket ends the server, not the process.
+    fn guarded(&self, part: impl FnOnce() -> Result<()>) {
+        match panic_scope::catch(part) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.poison(error.to_string()),
+            Err(text) => self.poison(text),
+        }
+    }
+
+    /// The server answers nothing but this from now on.
+    pub(crate) fn poison(&self, text: String) {
+        self.0.poison.lock().get_or_insert(text);
+        self.set_stopped();
+        self.0.waker.wake();
+    }
+
+    fn set_stopped(&self) {
+        *self.0.stopped.lock() = true;
+        self.0.stopped_changed.notify_all();
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if let Some(text) = &*self.0.poison.lock() {
+            return Err(Error::new(ErrorKind::Panic, format!("the server broke: {text}")));
+        }
+        Ok(())
+    }
+
+    fn check_running(&self) -> Result<()> {
+        self.check()?;
+        if *self.0.stopped.lock() {
+            return Err(Error::new(ErrorKind::State, "the server has stopped"));
+        }
+        Ok(())
+    }
+
+    fn inside(&self) -> bool {
+        INSIDE.with_borrow(|inside| inside.contains(&(Arc::as_ptr(&self.0) as usize)))
+    }
+
+    fn check_outside(&self, what: &str) -> Result<()> {
+        if self.inside() {
+            let text = format!("{what} cannot be called from inside a callback of the same server");
+            return Err(Error::new(ErrorKind::Reentrant, text));
+        }
+        Ok(())
+    }
+
+    /// Marks this thread as being inside a callback for as long as `body` runs.
+    pub(crate) fn calling<T>(&self, body: impl FnOnce() -> T) -> T {
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                INSIDE.with_borrow_mut(Vec::pop);
+            }
+        }
+        INSIDE.with_borrow_mut(|inside| inside.push(Arc::as_ptr(&self.0) as usize));
+        let _leave = Leave;
+        body()
+    }
+
+    /// Runs the server until something was handed to the host, at most for `timeout` (`None`: without
+    /// limit; zero: what is due now): reads what came, calls back, ticks, writes. Errors: Reentrant (inside
+    /// a callback), Busy (another thread polls), State (stopped, or the server has its own thread), Panic.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<()> {
-        todo!()
+        self.check_outside("poll")?;
+        if self.0.hosting == Hosting::OwnThread {
+            self.check()?;
+            return Err(Error::new(ErrorKind::State, "the server runs on a thread of its own"));
+        }
+        let Some(mut runner) = self.0.runner.try_lock() else {
+            // Who stops a server that nobody polls runs its last turns.
+            if self.stop_wanted() {
+                return Err(Error::new(ErrorKind::State, "another thread is stopping this server"));
+            }
+            return Err(Error::new(ErrorKind::Busy, "another thread is polling this server"));
+        };
+        self.report_poison(&mut runner);
+        self.check_running()?;
+        let deadline = timeout.map(|t| self.0.clock.now() + t);
+        loop {
+            let left = deadline.map(|d| d.since(self.0.clock.now()));
+            let mut happened = false;
+            self.guarded(|| {
+                happened = runner.turn(self, left)?;
+                Ok(())
+            });
+            self.report_poison(&mut runner);
+            self.check()?;
+            // A stop asked for inside a callback takes effect before this returns: the callback may have
+            // given the server back, and then nobody polls again.
+            let ending = self.stop_wanted() && !self.is_stopped();
+            if !ending && (happened || self.is_stopped() || left.is_some_and(|l| l.is_zero())) {
+                return Ok(());
+            }
+        }
     }
-    /// Makes a `poll` that waits, on another thread, return.
+
+    /// Makes a [`poll`](Self::poll) that waits on another thread return.
     pub fn wake(&self) {
-        todo!()
+        self.0.core.lock().woken = true;
+        self.0.waker.wake();
     }
-    /// The descriptor that becomes readable when `poll` has something to read (unix).
+
+    /// The descriptor that becomes readable when [`poll`](Self::poll) has something to read. It is for
+    /// waiting only, and lives as long as the server. Errors: State where the system has none.
     pub fn descriptor(&self) -> Result<i32> {
-        todo!()
+        match self.0.descriptor {
+            -1 => Err(Error::new(ErrorKind::State, "this system has no descriptor to wait on")),
+            descriptor => Ok(descriptor),
+        }
     }
-    /// How long until `poll` has something to do even if nothing arrives; `None`: nothing is due.
+
+    /// How long until [`poll`](Self::poll) has something to do even if nothing arrives; `None`: nothing is due.
     pub fn next_timeout(&self) -> Option<Duration> {
-        todo!()
+        let core = self.0.core.lock().poll_timeout();
+        let due = [core, *self.0.next_turn.lock()].into_iter().flatten().min()?;
+        Some(due.since(self.0.clock.now()))
     }
-    /// Takes up to `max` events out of the queue. Peers whose disconnect was in the batch before become
-    /// stale. Errors: State (no event queue configured), Reentrant, Busy, Panic.
+
+    /// Takes up to `max` events out of the queue. Peers whose disconnect was in the batch before are stale
+    /// from now on. Errors: State (no event queue configured), Reentrant (inside a callback), Panic.
     pub fn next_events(&self, max: usize) -> Result<Vec<Event>> {
-        todo!()
+        self.check_outside("next_events")?;
+        self.check()?;
+        if !self.0.pulls {
+            return Err(Error::new(
+                ErrorKind::State,
+                "no event queue is configured (max_queued_events is 0)",
+            ));
+        }
+        let mut leaving = self.0.leaving.lock();
+        let mut core = self.0.core.lock();
+        for peer in leaving.drain(..) {
+            core.retire(peer);
+        }
+        let mut events = Vec::new();
+        while events.len() < max {
+            let Some(event) = core.poll_pulled() else { break };
+            if let Event::Disconnect(peer, _) = &event {
+                leaving.push(*peer);
+            }
+            events.push(event);
+        }
+        Ok(events)
     }
-    /// Disconnects all peers, reports each, sends what closing needs, calls `shutdown` last, and ends the
-    /// thread. From inside a callback it takes effect when the callback returns, from outside it waits.
-    /// A second stop is harmless.
+
+    /// Disconnects all peers, reports each, says goodbye to them (up to 0.2 s), calls `shutdown` last, and
+    /// ends the thread. From inside a callback it takes effect when the callback returns; from outside it
+    /// waits for the end, and where nobody polls a polled server the last callbacks run in here. A second
+    /// stop is harmless. Errors: Panic.
     pub fn stop(&self) -> Result<()> {
-        todo!()
+        self.0.stop_wanted.store(true, Ordering::Release);
+        self.0.waker.wake();
+        if self.inside() {
+            return self.check();
+        }
+        if self.0.hosting == Hosting::Polled {
+            // Whoever polls finishes its turn, which ends the server; with nobody there, we do it.
+            let mut runner = self.0.runner.lock();
+            while !self.is_stopped() {
+                self.guarded(|| runner.turn(self, Some(Duration::ZERO)).map(|_| ()));
+            }
+            self.report_poison(&mut runner);
+        }
+        self.wait(None)?;
+        // The thread ends with the last callback behind it; after this none of its code is running.
+        if let Some(thread) = self.0.thread.lock().take() {
+            // What it may have panicked with stands in `poison`.
+            let _ended = thread.join();
+        }
+        self.check()
     }
-    /// Waits until the server has stopped. Errors: Timeout, Reentrant (on the server's own thread).
+
+    pub(crate) fn stop_wanted(&self) -> bool {
+        self.0.stop_wanted.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn finish(&self) {
+        self.set_stopped();
+    }
+
+    /// Waits until the server has stopped. Errors: Timeout, Reentrant (inside a callback).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
-        todo!()
+        self.check_outside("wait")?;
+        let deadline = timeout.map(|t| self.0.clock.now() + t);
+        let mut stopped = self.0.stopped.lock();
+        while !*stopped {
+            match deadline {
+                None => self.0.stopped_changed.wait(&mut stopped),
+                Some(at) => {
+                    let left = at.since(self.0.clock.now());
+                    if self.0.stopped_changed.wait_for(&mut stopped, left).timed_out() && !*stopped {
+                        return Err(Error::new(ErrorKind::Timeout, "the server has not stopped yet"));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
+
     /// Whether it has stopped.
     pub fn is_stopped(&self) -> bool {
-        todo!()
-    }
-    /// The address that the socket is bound to, with the real port.
-    pub fn local_address(&self) -> SocketAddr {
-        todo!()
-    }
-    /// The server's public key as SubjectPublicKeyInfo, DER, 91 bytes.
-    pub fn public_key_der(&self) -> [u8; 91] {
-        todo!()
+        *self.0.stopped.lock()
     }
 
-    /// Queues a copy of `data` for `peer`. Errors: Stale, WouldBlock, TooLarge, State (stopped), Panic.
+    /// The address that the socket is bound to, with the real port.
+    pub fn local_address(&self) -> SocketAddr {
+        self.0.local
+    }
+
+    /// The server's public key as SubjectPublicKeyInfo, DER, 91 bytes.
+    pub fn public_key_der(&self) -> [u8; 91] {
+        self.0.public_key
+    }
+
+    // --- peers ----------------------------------------------------------------------------------------
+
+    /// Something was queued: the loop must flush, unless it is the one that called.
+    fn nudge(&self) {
+        if !self.inside() {
+            self.0.waker.wake();
+        }
+    }
+
+    /// Queues a copy of `data` for `peer`. Errors: Stale (gone, ending, or never here), WouldBlock (its
+    /// queue is full; a `writable` event follows), TooLarge, State (stopped), Panic.
     pub fn send(&self, peer: PeerId, data: &[u8], options: SendOptions) -> Result<()> {
-        todo!()
+        self.check_running()?;
+        let now = self.0.clock.now();
+        self.0.core.lock().send(now, peer, data.into(), options)?;
+        self.nudge();
+        Ok(())
     }
-    /// Queues `data` for all connected peers but `except`; returns for how many. Peers whose queue is full
-    /// are left out (and get `writable` later). No completion: `options` must have neither callback nor tag.
+
+    /// Queues `data` for all connected peers but `except`, held once; returns for how many. Peers whose
+    /// queue is full are left out, and get `writable` later. Errors: TooLarge, State, Panic, Argument
+    /// (`options` has a callback or a tag: a broadcast has no outcome).
     pub fn broadcast(&self, except: Option<PeerId>, data: &[u8], options: SendOptions) -> Result<usize> {
-        todo!()
+        self.check_running()?;
+        if options.on_sent.is_some() || options.tag.is_some() {
+            return Err(Error::new(ErrorKind::Argument, "a broadcast has no outcome to report"));
+        }
+        let now = self.0.clock.now();
+        let sent = self.0.core.lock().broadcast(now, except, data.into(), options.retry)?;
+        self.nudge();
+        Ok(sent)
     }
+
     /// Ends a peer's connection. `after_delivery`: once what is queued is acknowledged (at most the
-    /// connection timeout); else at once, and what is queued is cancelled.
+    /// connection timeout); else at once, and what is queued is cancelled. Errors: Stale, State, Panic.
     pub fn disconnect(&self, peer: PeerId, info: DisconnectInfo, after_delivery: bool) -> Result<()> {
-        todo!()
+        self.check_running()?;
+        let now = self.0.clock.now();
+        self.0.core.lock().disconnect(now, peer, info, after_delivery)?;
+        self.nudge();
+        Ok(())
     }
+
     /// All connected peers.
     pub fn peers(&self) -> Vec<PeerId> {
-        todo!()
+        self.0.core.lock().peers()
     }
-    /// What is known of one peer now.
+
+    /// What is known of one peer now. Errors: Stale.
     pub fn peer_info(&self, peer: PeerId) -> Result<PeerInfo> {
-        todo!()
+        self.0.core.lock().peer_info(peer)
     }
-    /// The host's own pointer-sized value for a peer; 0 until set.
+
+    /// The host's own pointer-sized value for a peer; 0 until set. Errors: Stale.
     pub fn user_data(&self, peer: PeerId) -> Result<usize> {
-        todo!()
+        self.0.core.lock().user_data(peer).map(|value| *value)
     }
-    /// Sets it.
+
+    /// Sets it. Errors: Stale.
     pub fn set_user_data(&self, peer: PeerId, value: usize) -> Result<()> {
-        todo!()
+        *self.0.core.lock().user_data(peer)? = value;
+        Ok(())
     }
-    /// Starts (or ends) keeping per-second series for a peer.
+
+    /// Starts (or ends) keeping per-second series for a peer, 6 KB when full. Errors: Stale.
     pub fn set_peer_series(&self, peer: PeerId, on: bool) -> Result<()> {
-        todo!()
+        let now = self.0.clock.now();
+        self.0.core.lock().set_peer_series(now, peer, on)
     }
-    /// The last 300 seconds of a peer, oldest first; State where the host did not ask for them.
+
+    /// The last 300 seconds of a peer, oldest first. Errors: Stale, State where the host did not ask for them.
     pub fn peer_series(&self, peer: PeerId) -> Result<Vec<Second>> {
-        todo!()
+        let now = self.0.clock.now();
+        self.0.core.lock().peer_series(now, peer)
     }
+
+    // --- the whole ------------------------------------------------------------------------------------
+
     /// Counts and times of the server.
     pub fn stats(&self) -> ServerStats {
-        todo!()
+        let now = self.0.clock.now();
+        let (profile, ticks_last) = self.0.profiler.lock().last_whole(now);
+        let (ticks, ticks_missed) = *self.0.ticks.lock();
+        let stats = self.0.core.lock().stats();
+        ServerStats { ticks, ticks_missed, tick_rate_hz: f64::from(ticks_last), profile, ..stats }
     }
+
     /// The last 300 seconds of the server, oldest first.
     pub fn series(&self) -> Vec<Second> {
-        todo!()
+        let now = self.0.clock.now();
+        self.0.core.lock().series(now)
     }
+
     /// Where each of the last 300 seconds went, and the ticks in it, oldest first.
     pub fn profile_series(&self) -> Vec<(TimeProfile, u32)> {
-        todo!()
+        let now = self.0.clock.now();
+        self.0.profiler.lock().snapshot(now)
     }
-    /// Replaces the block list; peers that are on the new one are disconnected.
+
+    /// Replaces the block list; peers that are on the new one are disconnected. Errors: State, Panic.
     pub fn set_block_list(&self, list: BlockList) -> Result<()> {
-        todo!()
+        self.check_running()?;
+        let now = self.0.clock.now();
+        self.0.core.lock().set_block_list(now, list);
+        self.nudge();
+        Ok(())
     }
 }

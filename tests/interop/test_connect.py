@@ -1,5 +1,6 @@
 """Getting in: keys, lost handshake datagrams, the block list."""
 
+import socket
 import time
 
 import mpgameserver
@@ -12,13 +13,14 @@ from players import Player, connect_all, payload, pump, run_for
 from relay import APP, CHALLENGE_RESP, KEEP_ALIVE, SERVER_HELLO, TO_CLIENT, TO_SERVER, Link
 
 
-def exchange(host, player, number=1):
+def exchange(host, player, number=1, others=()):
     """One guaranteed message each way: the connection is good for something."""
+    players = [player, *others]
     there, back = payload(number, 100), payload(number + 1, 100)
     player.send(there)
-    assert pump([player], lambda: there in host.handler.received(player.token)), "nothing came to the server"
+    assert pump(players, lambda: there in host.handler.received(player.token)), "nothing came to the server"
     host.send(player.token, back, "RETRY_ON_TIMEOUT")
-    assert pump([player], lambda: back in player.bodies), "nothing came to the client"
+    assert pump(players, lambda: back in player.bodies), "nothing came to the client"
 
 
 def test_right_key(host):
@@ -102,6 +104,28 @@ def test_lost_challenge_response_with_messages_behind_it(host, relay_to):
     assert sorted(host.handler.received(player.token)) == sorted(early)
 
 
+@pytest.mark.ours_only("one lost handshake datagram ends its attempt")
+def test_connect_through_a_bad_network(host, relay_to):
+    """Everything but the hello, which the client says only once, may be lost; most attempts succeed."""
+    bad = Link(loss=0.25, duplicate=0.1, reorder=0.2, delay=0.02, jitter=0.03, corrupt=0.05)
+    relay = relay_to(host, seed=9, to_server=bad, to_client=bad)
+    waiting = [Player(relay.address, host.public_key) for _ in range(10)]
+    inside = []
+    for _ in range(6):
+        for player in waiting:
+            player.connect()
+        pump([*waiting, *inside], lambda: all(p.answers for p in waiting))
+        inside += [p for p in waiting if p.connected]
+        waiting = [Player(relay.address, host.public_key) for p in waiting if not p.connected]
+        if not waiting:
+            break
+    assert not waiting
+    for player in inside:
+        exchange(host, player, others=[p for p in inside if p is not player])
+    assert {p.token for p in inside} <= set(host.handler.tokens("connect"))
+    assert all(p.connected for p in inside)
+
+
 def test_repeated_handshake_datagrams(host, relay_to):
     """Every datagram twice, a little later: one connection, one connect event."""
     twice = Link(duplicate=1.0, reorder_by=0.1)
@@ -116,6 +140,7 @@ def test_repeated_handshake_datagrams(host, relay_to):
     assert relay.kinds[(TO_SERVER, APP)] >= 1
 
 
+@pytest.mark.ours_only("takes a copy of a message more than 256 behind the newest as a new one")
 def test_packet_numbers_leap_and_wrap(host):
     """A client near the end of its numbers (nothing that a long game does not reach) goes on from 1."""
     player = Player(host.address, host.public_key)
@@ -138,8 +163,8 @@ def test_block_list(host_with):
     """A blocked address gets no answer at all; once off the list it connects."""
     blocked = "127.0.0.77"
     host = host_with(lambda ctxt: ctxt.setBlockList({blocked}))
-    player = Player(host.address, host.public_key, source=blocked).connect()
-    other = Player(host.address, host.public_key, source="127.0.0.78")
+    player = Player(host.address, host.public_key, source=(blocked, 0)).connect()
+    other = Player(host.address, host.public_key, source=("127.0.0.78", 0))
     connect_all([other], host.handler)
     assert pump([player, other], lambda: player.answers == [False]), "its attempt does not end"
     run_for([player, other], 1.0)
@@ -147,9 +172,49 @@ def test_block_list(host_with):
     assert host.handler.tokens("connect") == [other.token]
 
     host.ctxt.setBlockList(set())
-    again = Player(host.address, host.public_key, source=blocked)
-    connect_all([again, other][:1], host.handler)
+    again = Player(host.address, host.public_key, source=(blocked, 0))
+    connect_all([again], host.handler)
     exchange(host, again)
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine's loopback")
+@pytest.mark.parametrize("listen, targets", [("::1", ["::1"]), ("::", ["::1", "127.0.0.1"])])
+@pytest.mark.ours_only("cannot log an IPv6 client's address")
+def test_ipv6(host_with, listen, targets):
+    """An IPv6 server, and one for both: IPv4 clients are told as such."""
+    host = host_with(host=listen)
+    players = [Player((target, host.address[1]), host.public_key) for target in targets]
+    connect_all(players, host.handler)
+    for player, target in zip(players, targets):
+        exchange(host, player, others=[p for p in players if p is not player])
+        assert host.client(player.token).addr[0] == target
+
+
+@pytest.mark.ours_only("takes a live address's second hello for its old client's")
+def test_new_client_from_a_live_address(host_with):
+    """A client that died comes back from the same port before the server has missed it."""
+    host = host_with(lambda ctxt: ctxt.setConnectionTimeout(60.0))
+    old = Player(host.address, host.public_key)
+    connect_all([old], host.handler)
+    exchange(host, old)
+    token, source = old.token, tuple(host.client(old.token).addr[:2])
+    old.forget()
+    new = Player(host.address, host.public_key, source=source)
+    connect_all([new], host.handler)
+    exchange(host, new)
+    assert new.token != token
+    assert pump([new], lambda: token in host.handler.tokens("disconnect"))
+    assert host.handler.tokens("connect") == [token, new.token]
+    assert host.handler.tokens("disconnect") == [token]
 
 
 def test_timeout_of_an_unproven_handshake(host_with, relay_to):

@@ -11,7 +11,7 @@ from mpgameserver import ConnectionStatus
 
 import hosting
 from players import PATIENCE, payload, pump, run_for
-from relay import DISCONNECT, TO_CLIENT
+from relay import DISCONNECT, TO_CLIENT, TO_SERVER
 
 SWARM = pathlib.Path(__file__).parent / "swarm.py"
 
@@ -127,11 +127,13 @@ def test_silent_client_ends_every_completion(host_with, join, relay_to):
     relay = relay_to(host)
     (player,) = join(host, relay=relay)
     relay.silence(TO_CLIENT)
-    relay.silence("to_server")
+    relay.silence(TO_SERVER)
     outcomes = hosting.Outcomes()
+    messages = []
     for number, mode in enumerate(("NONE", "BEST_EFFORT", "RETRY_ON_TIMEOUT") * 5):
-        size = 5000 if number >= 12 else 100
-        host.send(player.token, payload(number, size), mode, outcomes.callback((mode, number)))
+        body = payload(number, 5000 if number >= 12 else 100)
+        messages.append((player.token, body, mode, outcomes.callback((mode, number))))
+    host.send_all(messages)
     token = player.token
     deadline = time.monotonic() + PATIENCE
     while not outcomes.all_reported() and time.monotonic() < deadline:

@@ -214,9 +214,10 @@ pub struct ServerHandshake {
     pub token: u32,
     /// When it is forgotten, unless a valid datagram comes.
     pub expires: Time,
+    /// When its hello was answered.
+    pub started: Time,
     key: Aead,
     answer: Vec<u8>,
-    started: Time,
     answers: usize,
     packets_sent: u64,
     newest_received: u64,

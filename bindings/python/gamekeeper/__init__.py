@@ -1,0 +1,57 @@
+"""gamekeeper: a game server that you embed, from Python.
+
+Make a subclass of :class:`EventHandler`, give it to a :class:`ServerContext`, give that to a
+:class:`TwistedServer` and call its ``run()``. The clients are those of mpgameserver.
+"""
+
+from ._ffi import LibraryError
+from ._log import logger
+from ._version import __version__
+from .client import Client, ConnectionStats
+from .context import ServerContext
+from .enums import ConnectionStatus, RetryMode, SeqNum
+from .errors import (
+    AddressError,
+    ArgumentError,
+    GamekeeperError,
+    InvalidSignature,
+    KeyFormatError,
+    MessageTooLarge,
+    NetworkError,
+    ServerPanic,
+    StalePeerError,
+    StateError,
+    WouldBlock,
+)
+from .handler import EventHandler
+from .keys import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
+from .server import ThreadedServer, TwistedServer
+
+__all__ = [
+    "AddressError",
+    "ArgumentError",
+    "Client",
+    "ConnectionStats",
+    "ConnectionStatus",
+    "EllipticCurvePrivateKey",
+    "EllipticCurvePublicKey",
+    "EventHandler",
+    "GamekeeperError",
+    "InvalidSignature",
+    "KeyFormatError",
+    "LibraryError",
+    "MessageTooLarge",
+    "NetworkError",
+    "RetryMode",
+    "SECP256R1",
+    "SeqNum",
+    "ServerContext",
+    "ServerPanic",
+    "StalePeerError",
+    "StateError",
+    "ThreadedServer",
+    "TwistedServer",
+    "WouldBlock",
+    "__version__",
+    "logger",
+]

@@ -1,0 +1,203 @@
+"""A client of a server, as the server's game sees it."""
+
+import ctypes
+from array import array
+from typing import List, Optional, Tuple, Union
+
+from . import _ffi
+from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK
+from ._link import Link, SendCallback
+from ._log import PeerLogger
+from .enums import ConnectionStatus, RetryMode
+
+#: Length of the per-second lists of ConnectionStats.
+SECONDS = 300
+
+_Series = _ffi.gk_second * SECONDS
+_FIELDS = len(_ffi.gk_second._fields_)
+
+
+class ConnectionStats:
+    """A client's counts at one moment: the moment at which ``client.stats`` was read.
+
+    The lists have one entry for each of the last 300 seconds, the newest last.
+    """
+
+    #: Packets made.
+    assembled: int
+    #: Messages queued.
+    sent: int
+    #: Packets from the client that were dropped.
+    dropped: int
+    #: Packets from the client that were taken.
+    received: int
+    #: Packets that the client acknowledged.
+    acked: int
+    #: Packets that were not acknowledged in time.
+    timeouts: int
+
+    def __init__(self) -> None:
+        self.assembled = self.sent = self.dropped = self.received = self.acked = self.timeouts = 0
+        self._series: "array[int]" = array("I", bytes(SECONDS * _FIELDS * 4))
+
+    def _fill(self, raw: _ffi.gk_peer_stats_t) -> None:
+        self.assembled = raw.assembled
+        self.sent = raw.sent
+        self.dropped = raw.dropped
+        self.received = raw.received
+        self.acked = raw.acked
+        self.timeouts = raw.timeouts
+
+    def _fill_series(self, seconds: "ctypes.Array[_ffi.gk_second]", count: int) -> None:
+        series = array("I")
+        series.frombytes(bytes(seconds))
+        # A library that keeps fewer seconds gives the newest ones: what is older counts as nothing.
+        missing = array("I", bytes((SECONDS - count) * _FIELDS * 4))
+        self._series = missing + series[: count * _FIELDS]
+
+    @property
+    def pkts_sent(self) -> List[int]:
+        """Packets sent in each second."""
+        return self._series[0::_FIELDS].tolist()
+
+    @property
+    def pkts_recv(self) -> List[int]:
+        """Packets received in each second."""
+        return self._series[1::_FIELDS].tolist()
+
+    @property
+    def bytes_sent(self) -> List[int]:
+        """Bytes sent in each second, whole datagrams."""
+        return self._series[2::_FIELDS].tolist()
+
+    @property
+    def bytes_recv(self) -> List[int]:
+        """Bytes received in each second, whole datagrams."""
+        return self._series[3::_FIELDS].tolist()
+
+    @property
+    def latency(self) -> List[float]:
+        """The latency at the end of each second, in seconds."""
+        return [microseconds / 1e6 for microseconds in self._series[4::_FIELDS]]
+
+    def __repr__(self) -> str:
+        return (
+            "<ConnectionStats assembled={} sent={} dropped={} received={} acked={} timeouts={}>".format(
+                self.assembled, self.sent, self.dropped, self.received, self.acked, self.timeouts
+            )
+        )
+
+
+class Client:
+    """A client that joined. The server makes it; the methods of EventHandler get it.
+
+    All of it can be used on any thread, and after the client has left: it then answers with what was
+    last known, and sends nothing.
+    """
+
+    #: The remote address: (host, port). It is personal data: not for other clients.
+    addr: Tuple[str, int]
+    #: The session's number, unique among the server's clients. Others may know it.
+    token: int
+    #: A logger that puts the address before each message.
+    log: PeerLogger
+
+    def __init__(self, link: Link, peer: int, addr: Tuple[str, int], token: int) -> None:
+        self._link = link
+        self._peer = peer
+        self.addr = addr
+        self.token = token
+        self.log = PeerLogger(addr)
+        # Sent away by this side: no more messages either way, whatever is still under way.
+        self._sent_away = False
+        # Set when the client has left.
+        self._last_status: Optional[ConnectionStatus] = None
+        self._last_stats: Optional[ConnectionStats] = None
+        self._last_latency = 0.0
+        # Kept for every client, since `stats` has them; costs the library 6 kB a client.
+        _ffi.lib.gk_peer_set_series(link.pointer, peer, 1)
+
+    def __repr__(self) -> str:
+        return "<Client {}:{} {}>".format(self.addr[0], self.addr[1], self.status)
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """Where the client stands."""
+        if self._last_status is not None:
+            return self._last_status
+        if self._sent_away:
+            return ConnectionStatus.DISCONNECTED
+        status = ctypes.c_int32()
+        if _ffi.lib.gk_peer_status(self._link.pointer, self._peer, ctypes.byref(status)) != GK_OK:
+            return ConnectionStatus.DISCONNECTED
+        return ConnectionStatus(status.value)
+
+    @property
+    def latency(self) -> float:
+        """Seconds that a datagram takes to the client: half of the round trip, smoothed; 0 until known."""
+        if self._last_status is None:
+            latency = ctypes.c_uint64()
+            if _ffi.lib.gk_peer_latency_us(self._link.pointer, self._peer, ctypes.byref(latency)) == GK_OK:
+                self._last_latency = latency.value / 1e6
+        return self._last_latency
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """The client's counts now."""
+        if self._last_stats is not None:
+            return self._last_stats
+        stats = ConnectionStats()
+        pointer, peer = self._link.pointer, self._peer
+        raw = _ffi.gk_peer_stats_t(struct_size=ctypes.sizeof(_ffi.gk_peer_stats_t))
+        if _ffi.lib.gk_peer_stats(pointer, peer, ctypes.byref(raw)) == GK_OK:
+            stats._fill(raw)
+        seconds, count = _Series(), ctypes.c_size_t()
+        if _ffi.lib.gk_peer_series(pointer, peer, seconds, SECONDS, ctypes.byref(count)) == GK_OK:
+            stats._fill_series(seconds, min(count.value, SECONDS))
+        return stats
+
+    def send(
+        self,
+        payload: bytes,
+        retry: Union[RetryMode, int] = RetryMode.NONE,
+        callback: Optional[SendCallback] = None,
+    ) -> None:
+        """Queues a message. To a client that has left nothing is sent.
+
+        :param payload: bytes, also none; long messages travel in pieces
+        :param retry: how it is delivered, a RetryMode or its number
+        :param callback: called once on the server's thread, with True when the client has acknowledged
+            all of the message, with False when the message timeout passed first or the client left
+        :raises TypeError: the payload is not bytes
+        :raises ValueError: no such retry mode; or, as MessageTooLarge, too long a message
+        :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
+        """
+        mode = RetryMode(retry)
+        if not isinstance(payload, bytes):
+            raise TypeError("the payload is {}, not bytes".format(type(payload).__name__))
+        if self._sent_away or self._last_status is not None:
+            self.log.debug("message of %d bytes not sent: the client has left", len(payload))
+            if callback is not None:
+                self._link.refuse(self, callback)
+        elif not self._link.send(self, self._peer, payload, mode.value, callback):
+            self.log.debug("message of %d bytes not sent: the client is leaving", len(payload))
+
+    def send_guaranteed(self, payload: bytes, callback: Optional[SendCallback] = None) -> None:
+        """Queues a message that is sent until acknowledged: ``send`` with RetryMode.RETRY_ON_TIMEOUT."""
+        self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
+
+    def disconnect(self) -> None:
+        """Sends the client away. What is queued for it is not delivered; ``EventHandler.disconnect`` follows."""
+        if self._sent_away or self._last_status is not None:
+            return
+        self._sent_away = True
+        result = _ffi.lib.gk_server_disconnect(self._link.pointer, self._peer, None)
+        if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
+            raise _ffi.error(result)
+
+    def _left(self, code: int) -> None:
+        """Keeps what is known of a client that has left, while the library still answers for it."""
+        stats, _ = self.stats, self.latency
+        timeout = code == GK_DISCONNECT_TIMEOUT
+        self._last_stats = stats
+        self._last_status = ConnectionStatus.DROPPED if timeout else ConnectionStatus.DISCONNECTED

@@ -1,0 +1,166 @@
+"""A server's configuration."""
+
+import ctypes
+import logging
+import math
+import os
+import threading
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Set, Tuple, Union
+
+from . import _ffi
+from ._link import Link
+from ._log import logger
+from .client import Client
+from .handler import EventHandler
+from .keys import EllipticCurvePrivateKey
+
+if TYPE_CHECKING:
+    from .server import TwistedServer
+
+#: Events that the library keeps while the game is busy. Above it messages are refused without being
+#: acknowledged, so that a client which wants them delivered sends them again.
+_MAX_QUEUED_EVENTS = 100_000
+
+
+class ServerContext:
+    """What a server needs to know before it runs.
+
+    A server takes its configuration when it starts: what is set later counts for the servers started
+    after that. Only the block list counts at once, for running servers too. One context may serve
+    several servers. Times are in seconds. A value out of its range raises ValueError.
+    """
+
+    def __init__(self, handler: EventHandler, root_key: Optional[EllipticCurvePrivateKey] = None) -> None:
+        """
+        :param handler: the game
+        :param root_key: the key that proves the server's identity to clients which know its public part.
+            None: a new one, which no client can know beforehand.
+        """
+        self.handler = handler
+        if root_key is None:
+            logger.info("no root key given: made a new one, which clients cannot know beforehand")
+            root_key = EllipticCurvePrivateKey.new()
+        #: The key pair; its public part is ``server_root_key.getPublicKey()``.
+        self.server_root_key = root_key
+        self.log: logging.Logger = logger
+
+        self.interval = 1 / 60
+        self.keep_alive_interval = 0.1
+        self.connection_timeout = 5.0
+        self.temp_connection_timeout = 2.0
+        self.outgoing_timeout = 1.0
+        self.blocklist: Set[str] = set()
+
+        # Guards the library's context, which is not to be changed while a server starts from it, and the set.
+        # One thread may take it twice: a signal's handler may call shutdown() wherever the thread is.
+        self._lock = threading.RLock()
+        self._servers: "Set[TwistedServer]" = set()
+        self._active = True
+        self._free = _ffi.lib.gk_context_free
+        self._pointer = ctypes.c_void_p()
+        _ffi.check(_ffi.lib.gk_context_new(ctypes.byref(self._pointer)))
+        self._set("gk_context_set_root_key", root_key._key.pointer)
+        self._set("gk_context_set_max_queued_events", _MAX_QUEUED_EVENTS)
+
+    def __del__(self) -> None:
+        # Where the constructor has failed early there is nothing to free.
+        pointer = getattr(self, "_pointer", None)
+        if pointer:
+            self._free(pointer)
+
+    @property
+    def connections(self) -> Dict[Tuple[str, int], Client]:
+        """The connected clients by address, of all running servers of this context: a copy."""
+        with self._lock:
+            servers = list(self._servers)
+        return {client.addr: client for server in servers for client in server.clients()}
+
+    def setInterval(self, interval: float) -> None:
+        """Seconds between two ticks. Default 1/60, range 0.0001 to 1."""
+        if not (math.isfinite(interval) and interval > 0):
+            raise ValueError("the interval is {!r}, not a positive number of seconds".format(interval))
+        self._set("gk_context_set_tick_rate_hz", 1.0 / interval)
+        self.interval = interval
+
+    def setKeepAliveInterval(self, interval: float) -> None:
+        """Seconds without any datagram to a client after which it gets an empty one. Default 0.1,
+        range 0.01 to 60."""
+        self._set_seconds("gk_context_set_keep_alive_interval_us", interval)
+        self.keep_alive_interval = interval
+
+    def setConnectionTimeout(self, timeout: float) -> None:
+        """Seconds without a valid datagram from a client after which it is dropped. Default 5, range 0.1
+        to 3600."""
+        self._set_seconds("gk_context_set_connection_timeout_us", timeout)
+        self.connection_timeout = timeout
+
+    def setTempConnectionTimeout(self, timeout: float) -> None:
+        """Seconds in which a handshake must be completed. Default 2, range 0.1 to 60."""
+        self._set_seconds("gk_context_set_handshake_timeout_us", timeout)
+        self.temp_connection_timeout = timeout
+
+    def setMessageTimeout(self, timeout: float) -> None:
+        """Seconds without acknowledgement after which a message that is not guaranteed counts as lost.
+        Default 1, range 0.05 to 60."""
+        self._set_seconds("gk_context_set_message_timeout_us", timeout)
+        self.outgoing_timeout = timeout
+
+    def setBlockList(self, blocklist: Iterable[str]) -> None:
+        """Replaces the addresses whose datagrams are dropped unread; takes effect at once, and sends
+        away connected clients that are on it. On any thread.
+
+        :param blocklist: addresses ("192.0.2.1") and ranges ("198.51.100.0/24", "2001:db8::/32"). They are
+            copied: to change the list, call this again.
+        """
+        if isinstance(blocklist, (str, bytes)):
+            raise TypeError("the block list is one text, not a set of texts")
+        entries = set(blocklist)
+        array, count = _ffi.c_texts(sorted(entries))
+        with self._lock:
+            _ffi.check(_ffi.lib.gk_context_set_block_list(self._pointer, array, count))
+            self.blocklist = entries
+            for server in self._servers:
+                server._set_block_list(array, count)
+
+    def enableAccessLogs(self, path: "Union[str, os.PathLike[str], None]") -> None:
+        """Names a file that gets one line for each connect, refusal and disconnect; None: no such log.
+        The folder is made when it does not exist; the file is written to from its end and never rotated."""
+        encoded = None
+        if path:
+            folder = os.path.dirname(os.fspath(path))
+            if folder:
+                os.makedirs(folder, exist_ok=True)
+            encoded = _ffi.c_path(path)
+        self._set("gk_context_set_access_log", encoded)
+
+    def shutdown(self) -> None:
+        """Asks the context's servers to stop, on any thread, and does not wait. A server that is run with
+        this context afterwards stops at once."""
+        self._active = False
+        with self._lock:
+            servers = list(self._servers)
+        for server in servers:
+            server._request_stop()
+
+    def _set(self, function: str, value: Any) -> None:
+        with self._lock:
+            _ffi.check(getattr(_ffi.lib, function)(self._pointer, value))
+
+    def _set_seconds(self, function: str, seconds: float) -> None:
+        if not (math.isfinite(seconds) and 0 <= seconds <= 1e6):
+            raise ValueError("{!r} is not a number of seconds from 0 to 1000000".format(seconds))
+        self._set(function, round(seconds * 1e6))
+
+    def _open(self, server: "TwistedServer", address: str) -> Link:
+        """Binds a server of this configuration, which from now on hears of the block list and of shutdown."""
+        pointer = ctypes.c_void_p()
+        with self._lock:
+            _ffi.check(_ffi.lib.gk_server_open(self._pointer, _ffi.c_text(address), ctypes.byref(pointer)))
+            link = Link(pointer)
+            self._servers.add(server)
+        return link
+
+    def _closed(self, server: "TwistedServer") -> None:
+        with self._lock:
+            self._servers.discard(server)
+

@@ -1,0 +1,94 @@
+"""What the library's error codes become in Python."""
+
+from typing import Dict, Optional, Type
+
+from . import _codes
+
+
+class GamekeeperError(Exception):
+    """An error with the library's number and one sentence for a person.
+
+    Where Python has a natural class for an error, the subclass is also of that class, so that
+    ``except ValueError`` or ``except OSError`` works for who does not know this package.
+    """
+
+    #: The library's number, one of the ``GK_ERR_…`` constants of its C header; negative.
+    code: int
+    #: One sentence.
+    message: str
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ArgumentError(GamekeeperError, ValueError):
+    """A value is out of its range, or malformed; the message names it."""
+
+
+class StateError(GamekeeperError, RuntimeError):
+    """The object is not in the state that the call needs."""
+
+
+class StalePeerError(GamekeeperError, LookupError):
+    """The client is gone."""
+
+
+class WouldBlock(GamekeeperError):
+    """The client's queue is full and nothing was queued.
+
+    ``EventHandler.writable`` tells when there is room again.
+    """
+
+
+class MessageTooLarge(GamekeeperError, ValueError):
+    """The message is longer than the largest that the server sends."""
+
+
+class AddressError(GamekeeperError, OSError):
+    """The address cannot be listened on."""
+
+
+class NetworkError(GamekeeperError, OSError):
+    """The operating system refused; the message carries its words."""
+
+
+class KeyFormatError(GamekeeperError, ValueError):
+    """A key cannot be read, or is of a kind that is not supported."""
+
+
+class InvalidSignature(GamekeeperError):
+    """A signature does not fit the key and the data."""
+
+
+class ServerPanic(GamekeeperError, RuntimeError):
+    """A defect of the library: the server has stopped working and answers nothing but this."""
+
+
+_CLASSES: Dict[int, Type[GamekeeperError]] = {
+    _codes.GK_ERR_NULL: ArgumentError,
+    _codes.GK_ERR_ARGUMENT: ArgumentError,
+    _codes.GK_ERR_UTF8: ArgumentError,
+    _codes.GK_ERR_STATE: StateError,
+    _codes.GK_ERR_REENTRANT: StateError,
+    _codes.GK_ERR_BUSY: StateError,
+    _codes.GK_ERR_STALE: StalePeerError,
+    _codes.GK_ERR_WOULD_BLOCK: WouldBlock,
+    _codes.GK_ERR_TOO_LARGE: MessageTooLarge,
+    _codes.GK_ERR_ADDRESS: AddressError,
+    _codes.GK_ERR_ADDRESS_IN_USE: AddressError,
+    _codes.GK_ERR_IO: NetworkError,
+    _codes.GK_ERR_KEY: KeyFormatError,
+    _codes.GK_ERR_SIGNATURE: InvalidSignature,
+    _codes.GK_ERR_PANIC: ServerPanic,
+}
+
+
+def from_code(code: int, message: Optional[str]) -> GamekeeperError:
+    """The exception for one of the library's numbers."""
+    kind = _CLASSES.get(code, GamekeeperError)
+    return kind(code, message or "error {}".format(code))

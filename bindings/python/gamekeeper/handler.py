@@ -1,0 +1,50 @@
+"""What a game implements."""
+
+from typing import TYPE_CHECKING
+
+from .client import Client as _Client
+from .enums import SeqNum
+
+if TYPE_CHECKING:
+    # Type checkers know this module even where it is not installed; at run time nobody asks.
+    from typing_extensions import TypeAlias
+
+
+class EventHandler:
+    """Base class of a game's logic: make a subclass and override what the game needs.
+
+    All methods are called on one thread, the one in ``run()`` of the server. An exception that leaves
+    one is logged, and the server goes on; KeyboardInterrupt and SystemExit end the server in good order
+    and leave its ``run()``.
+    """
+
+    #: The type of the clients that the methods get.
+    Client: "TypeAlias" = _Client
+
+    def starting(self) -> None:
+        """The server runs: the first call. Its address is bound."""
+
+    def shutdown(self) -> None:
+        """The server has stopped: the last call. Not made when the process is killed."""
+
+    def connect(self, client: _Client) -> None:
+        """A client joined. The same object stands for it until ``disconnect``."""
+
+    def disconnect(self, client: _Client) -> None:
+        """A client left, was sent away, fell silent, or the server stops. Nothing more comes from it."""
+
+    def update(self, delta_t: float) -> None:
+        """A tick, whether clients are connected or not; ``delta_t`` seconds since the last one."""
+
+    def handle_message(self, client: _Client, seqnum: SeqNum, msg: bytes = b"") -> None:
+        """A message.
+
+        :param seqnum: the client's number of the message, from 1 to 65535 and round again
+        :param msg: its bytes
+        """
+
+    def writable(self, client: _Client) -> None:
+        """A client's queue that had refused a message with WouldBlock has room again.
+
+        mpgameserver has no such call: its queues grow instead.
+        """

@@ -1,0 +1,406 @@
+"""The servers: one that runs on the calling thread, one with a thread of its own."""
+
+import atexit
+import contextlib
+import ctypes
+import ipaddress
+import signal
+import socket
+import sys
+import threading
+import time
+import weakref
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+from . import _codes, _ffi
+from ._link import Link
+from ._log import LEVELS, logger
+from .client import Client
+from .context import ServerContext
+from .enums import SeqNum
+from .errors import AddressError, GamekeeperError, StateError
+
+Address = Tuple[str, int]
+
+#: Events taken from the library at once.
+_BATCH = 256
+#: Longest wait inside the library, in µs: how late a signal, or a Ctrl-C, may be noticed.
+_LONGEST_POLL_US = 50_000
+#: Seconds that the end of the process waits for servers in background threads to say goodbye.
+_EXIT_GRACE_S = 2.0
+
+_Events = _ffi.gk_event * _BATCH
+
+
+class TwistedServer:
+    """A server on the thread that calls :meth:`run`.
+
+    The name is mpgameserver's; there is no Twisted in it.
+    """
+
+    #: Where it listens: (host, port); once it has started with the port that it was given for port 0.
+    addr: Address
+
+    def __init__(self, ctxt: ServerContext, addr: Address, install_signals: bool = True) -> None:
+        """
+        :param ctxt: the configuration
+        :param addr: (host, port). Host "0.0.0.0" is every IPv4 interface, "::" and "" every interface, IPv4 and
+            IPv6. Port 0: a free one.
+        :param install_signals: whether SIGINT and SIGTERM stop the server. It needs the main thread; elsewhere,
+            and on Windows, it has no effect.
+        """
+        host, port = addr
+        self.ctxt = ctxt
+        self.addr = (host, port)
+        self.install_signals = install_signals
+        self._lock = threading.Lock()
+        self._link: Optional[Link] = None
+        self._clients: Dict[int, Client] = {}
+        self._started = False
+        self._stopping = False
+        self._thread: Optional[int] = None
+        self._done = threading.Event()
+        self._shutdown_told = False
+        # The batch of events in hand. An exception may leave it half told: the rest is told later.
+        self._events = _Events()
+        self._count = 0
+        self._next = 0
+        self._tell: Dict[int, Callable[[Any], None]] = {
+            _codes.GK_EVENT_STARTING: self._on_starting,
+            _codes.GK_EVENT_CONNECT: self._on_connect,
+            _codes.GK_EVENT_DISCONNECT: self._on_disconnect,
+            _codes.GK_EVENT_MESSAGE: self._on_message,
+            _codes.GK_EVENT_UPDATE: self._on_update,
+            _codes.GK_EVENT_WRITABLE: self._on_writable,
+            _codes.GK_EVENT_SENT: self._on_sent,
+            _codes.GK_EVENT_SHUTDOWN: self._on_shutdown,
+            _codes.GK_EVENT_LOG: self._on_log,
+        }
+
+    # What its owner calls.
+
+    def run(self) -> None:
+        """Runs the server until it is stopped. All methods of the handler are called on this thread.
+
+        :raises AddressError: the address cannot be listened on
+        :raises StateError: it has run before
+        """
+        with self._lock:
+            if self._started:
+                raise StateError(_codes.GK_ERR_STATE, "a server runs once: make another one to run again")
+            # First, for a signal's handler that calls stop() right here.
+            self._thread = threading.get_ident()
+            self._started = True
+        _running.add(self)
+        try:
+            with self._signals():
+                link = self._open()
+                raised: List[BaseException] = []
+                try:
+                    self._loop(link)
+                except BaseException as error:
+                    raised.append(error)
+                finally:
+                    self._close(link, raised)
+                if raised:
+                    raise raised[0]
+        finally:
+            _running.discard(self)
+            self._done.set()
+
+    def stop(self) -> None:
+        """Stops the server and waits for its end, on any thread. Inside a method of the handler it does not
+        wait: the server ends when that method returns. A second stop is harmless."""
+        self._request_stop()
+        if self._started and self._thread != threading.get_ident():
+            self._done.wait()
+
+    def bound_address(self) -> Address:
+        """(host, port) of the socket, with the real port. Raises StateError before the start."""
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        return _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, link.pointer))
+
+    def clients(self) -> List[Client]:
+        """The connected clients: a copy."""
+        return list(self._clients.values())
+
+    # The life of a server.
+
+    def _open(self) -> Link:
+        """Binds the socket, unless that is done."""
+        with self._lock:
+            if self._link is None:
+                self._link = self.ctxt._open(self, _format_address(self.addr))
+                self.addr = _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, self._link.pointer))
+            return self._link
+
+    def _loop(self, link: Link) -> None:
+        poll, pointer = _ffi.lib.gk_server_poll, link.pointer
+        while not self._stopping and self.ctxt._active:
+            # A full batch: there may be more. Look after the network in between, but do not wait.
+            wait = 0 if self._count == _BATCH else _LONGEST_POLL_US
+            _ffi.check(poll(pointer, wait))
+            self._take(link)
+            self._dispatch()
+            link.tell_refused()
+
+    def _take(self, link: Link) -> int:
+        """Takes a batch of events."""
+        self._next = self._count = 0
+        count = ctypes.c_size_t()
+        _ffi.check(
+            _ffi.lib.gk_server_next_events(
+                link.pointer, self._events, ctypes.sizeof(_ffi.gk_event), _BATCH, ctypes.byref(count)
+            )
+        )
+        self._count = count.value
+        return self._count
+
+    def _dispatch(self) -> None:
+        """Tells the handler what is left of the batch."""
+        events, tell = self._events, self._tell
+        while self._next < self._count:
+            event = events[self._next]
+            self._next += 1
+            told = tell.get(event.type)
+            if told is not None:
+                told(event)
+
+    def _close(self, link: Link, raised: List[BaseException]) -> None:
+        """Ends the server and tells all that is still to be told. What the handler raises beyond
+        exceptions is added to a list."""
+        self._stopping = True
+
+        def guarded(step: Callable[[], Any]) -> Any:
+            # KeyboardInterrupt and SystemExit may leave run() only when everybody has been told.
+            try:
+                return step()
+            except GamekeeperError:
+                logger.exception("error while the server stops")
+            except BaseException as error:
+                raised.append(error)
+            return None
+
+        def tell_all() -> None:
+            # Each exception ends one dispatch, and each dispatch takes at least one event.
+            while self._next < self._count:
+                guarded(self._dispatch)
+
+        tell_all()
+        guarded(lambda: _ffi.check(_ffi.lib.gk_server_stop(link.pointer)))
+        while guarded(lambda: self._take(link)):
+            tell_all()
+        # Usually there is nothing left to tell here; a server that broke has not told everything.
+        for peer in list(self._clients):
+            guarded(lambda: self._end_client(peer, _codes.GK_DISCONNECT_SHUTDOWN, "the server broke"))
+        if not self._shutdown_told:
+            guarded(self._on_shutdown)
+        guarded(link.close)
+        self.ctxt._closed(self)
+        logger.info("server stopped")
+
+    def _request_stop(self) -> None:
+        self._stopping = True
+        link = self._link
+        if link is not None:
+            link.wake()
+
+    def _set_block_list(self, array: Any, count: int) -> None:
+        link = self._link
+        if link is None:
+            return
+        result = _ffi.lib.gk_server_set_block_list(link.pointer, array, count)
+        # A server that has stopped in the meantime needs no list.
+        if result not in (_codes.GK_OK, _codes.GK_ERR_STATE):
+            raise _ffi.error(result)
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM stop the server inside the block; what they did before is put back."""
+        previous: Dict[signal.Signals, Any] = {}
+        if self.install_signals and sys.platform != "win32":
+            if threading.current_thread() is threading.main_thread():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    previous[number] = signal.signal(number, self._on_signal)
+            else:
+                logger.debug("signals are not handled: the server does not run on the main thread")
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                # None: not installed by Python, and out of its reach.
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        if self._stopping and number == signal.SIGINT:
+            # The second Ctrl-C: the handler seems to hang.
+            raise KeyboardInterrupt
+        self._request_stop()
+
+    # What the library tells.
+
+    def _on_starting(self, event: Any) -> None:
+        try:
+            self.ctxt.handler.starting()
+        except Exception:
+            logger.exception("error in starting")
+
+    def _on_connect(self, event: Any) -> None:
+        link = self._link
+        assert link is not None  # events come only from an open server
+        address = _parse_address(event.text.decode("utf-8"))
+        client = Client(link, event.peer, address, event.token)
+        self._clients[event.peer] = client
+        client.log.info("connected (%d)", len(self._clients))
+        try:
+            self.ctxt.handler.connect(client)
+        except Exception:
+            client.log.exception("error in connect")
+
+    def _on_disconnect(self, event: Any) -> None:
+        self._end_client(event.peer, event.code, (event.text or b"").decode("utf-8", "replace"))
+
+    def _end_client(self, peer: int, code: int, reason: str) -> None:
+        client = self._clients.pop(peer, None)
+        if client is None:
+            return
+        client._left(code)
+        client.log.info("disconnected (%d): %s", len(self._clients), reason)
+        try:
+            self.ctxt.handler.disconnect(client)
+        except Exception:
+            client.log.exception("error in disconnect")
+
+    def _on_message(self, event: Any) -> None:
+        client = self._clients.get(event.peer)
+        if client is None or client._sent_away:
+            return
+        message = ctypes.string_at(event.data, event.len) if event.len else b""
+        try:
+            self.ctxt.handler.handle_message(client, SeqNum(event.sequence), message)
+        except Exception:
+            client.log.exception("error in handle_message")
+
+    def _on_update(self, event: Any) -> None:
+        try:
+            self.ctxt.handler.update(event.seconds)
+        except Exception:
+            logger.exception("error in update")
+
+    def _on_writable(self, event: Any) -> None:
+        client = self._clients.get(event.peer)
+        # A handler need not be an EventHandler, and mpgameserver's has no such method.
+        writable = getattr(self.ctxt.handler, "writable", None)
+        if client is None or client._sent_away or writable is None:
+            return
+        try:
+            writable(client)
+        except Exception:
+            client.log.exception("error in writable")
+
+    def _on_sent(self, event: Any) -> None:
+        link = self._link
+        assert link is not None  # events come only from an open server
+        link.sent(event.user_data, event.code == _codes.GK_SENT_DELIVERED)
+
+    def _on_shutdown(self, event: Any = None) -> None:
+        self._shutdown_told = True
+        try:
+            self.ctxt.handler.shutdown()
+        except Exception:
+            logger.exception("error in shutdown")
+
+    def _on_log(self, event: Any) -> None:
+        logger.log(LEVELS.get(event.code, 20), "%s", (event.text or b"").decode("utf-8", "replace"))
+
+
+class ThreadedServer(threading.Thread):
+    """A server on a thread of its own, which does not keep the process alive."""
+
+    def __init__(self, ctxt: ServerContext, addr: Address) -> None:
+        """
+        :param ctxt: the configuration
+        :param addr: (host, port) as for :class:`TwistedServer`
+        """
+        super().__init__(name="gamekeeper")
+        self.daemon = True
+        self.server = TwistedServer(ctxt, addr, install_signals=False)
+
+    @property
+    def addr(self) -> Address:
+        """Where it listens: (host, port); once it has started with the port that it was given for port 0."""
+        return self.server.addr
+
+    def bound_address(self) -> Address:
+        """(host, port) of the socket, with the real port. Raises StateError before the start."""
+        return self.server.bound_address()
+
+    def start(self) -> None:
+        """Binds the socket and starts the thread. Raises AddressError where the address cannot be
+        listened on."""
+        if self.server._started or self.is_alive():
+            raise StateError(_codes.GK_ERR_STATE, "a server runs once: make another one to run again")
+        self.server._open()
+        try:
+            super().start()
+        except BaseException:
+            # Nobody will run it: the context lets go of it, and with the last reference the socket closes.
+            self.server.ctxt._closed(self.server)
+            raise
+
+    def run(self) -> None:
+        """What the thread does; called with ``start``."""
+        self.server.run()
+
+    def stop(self) -> None:
+        """Stops the server and waits for the end of its thread; inside a method of the handler it does not
+        wait. A second stop is harmless."""
+        self.server.stop()
+        if self.ident is not None and self is not threading.current_thread():
+            self.join()
+
+
+#: The servers that run, for the end of the process.
+_running: "weakref.WeakSet[TwistedServer]" = weakref.WeakSet()
+
+
+def _stop_all() -> None:
+    """At the end of the process: servers in background threads send their goodbyes while they still can."""
+    servers = list(_running)
+    for server in servers:
+        server._request_stop()
+    end = time.monotonic() + _EXIT_GRACE_S
+    for server in servers:
+        server._done.wait(max(0.0, end - time.monotonic()))
+
+
+atexit.register(_stop_all)
+
+
+def _format_address(addr: Address) -> str:
+    """(host, port) as the library reads it. A name is looked up, as a socket's bind would."""
+    host, port = addr
+    if not 0 <= port <= 0xFFFF:
+        raise AddressError(_codes.GK_ERR_ADDRESS, "the port is {}, allowed is 0 to 65535".format(port))
+    if host and not _is_literal(host):
+        try:
+            host = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][4][0]
+        except OSError as error:
+            raise AddressError(_codes.GK_ERR_ADDRESS, "{!r} has no address: {}".format(host, error)) from error
+    return "[{}]:{}".format(host, port) if ":" in host else "{}:{}".format(host, port)
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_address(text: str) -> Address:
+    """The library's text for an address as (host, port)."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,2388 @@
+/*
+ * gamekeeper: a game server that you embed.
+ *
+ * This library hosts encrypted UDP game clients inside your process. You set callbacks, it calls them; you
+ * call gk_server_send, it delivers. Sockets, encryption, retries, fragments, time-outs and floods are its
+ * business. An echo server, whole:
+ *
+ *     #include <gamekeeper.h>
+ *     #include <stdio.h>
+ *
+ *     static void on_message(void *user_data, gk_server *server, gk_peer peer, const gk_message *message) {
+ *         (void)user_data;
+ *         // Errors that matter here: the peer's queue is full, or it has just left.
+ *         (void)gk_server_send_guaranteed(server, peer, message->data, message->len, NULL, NULL);
+ *     }
+ *
+ *     int main(void) {
+ *         gk_context *context = NULL;
+ *         gk_server *server = NULL;
+ *         uint16_t port = 0;
+ *         gk_result result = gk_context_new(&context);
+ *         if (result == GK_OK) result = gk_context_on_message(context, on_message, NULL);
+ *         if (result == GK_OK) result = gk_server_start(context, "127.0.0.1:0", &server);
+ *         gk_context_free(context);
+ *         if (result == GK_OK) result = gk_server_port(server, &port);
+ *         if (result != GK_OK) {
+ *             char text[256];
+ *             gk_last_error(text, sizeof text);
+ *             fprintf(stderr, "%s: %s\n", gk_result_str(result), text);
+ *             return 1;
+ *         }
+ *         printf("port %u; Enter ends it\n", (unsigned)port);
+ *         fflush(stdout);
+ *         getchar();
+ *         gk_server_free(server);
+ *         return 0;
+ *     }
+ *
+ * THREADS
+ *
+ * A server runs on one thread: its own after gk_server_start, the caller of gk_server_poll after
+ * gk_server_open. Every callback comes from there, one at a time; so callbacks of one server need no locks
+ * among themselves. (A polled server that is stopped while nobody polls is finished by whoever stops it.)
+ * A callback that takes long delays all peers of its server, but loses none: up to the connection timeout
+ * their clients wait.
+ *
+ * Functions of a server and of its peers can be called from any thread, at any time between start and free.
+ * A context is for one thread at a time. A key can be read from many threads. gk_last_error is per thread.
+ * Any number of servers live in one process, and share nothing.
+ *
+ * OWNERSHIP
+ *
+ * What _new, _start, _open, _generate, _load and _from_… make is yours, and ends with the _free of its kind;
+ * every _free takes NULL. A context may be freed as soon as the server has started.
+ *
+ * What you pass is copied before the call returns: messages, texts, keys, structs. Only user_data pointers
+ * are kept as they are; the library never follows them. What you get in a callback is borrowed until the
+ * callback returns; copy what you keep. What gk_server_next_events hands out lives until the next such call.
+ * What goes into a buffer of yours is a copy. Each function says what holds for it under `Ownership:`.
+ *
+ * A peer is a number, not a pointer. One that has left is answered with GK_ERR_STALE, for ever: numbers are
+ * not used again.
+ *
+ * ERRORS
+ *
+ * A call that can fail returns a gk_result: GK_OK, or a negative GK_ERR_…. Out parameters come last and are
+ * written on GK_OK only; the length that comes with GK_ERR_BUFFER_TOO_SMALL is the one exception.
+ * gk_result_str says what a code means, gk_last_error what was wrong this time.
+ *
+ * A pointer with a length may be NULL if the length is 0; every other pointer must not be NULL unless its
+ * function says so: that is GK_ERR_NULL. Texts are UTF-8 and end with NUL.
+ *
+ * Nothing is lost silently. A message that is too long, a queue that is full, a peer that is gone are codes;
+ * what became of a message that was taken can be asked for (gk_sent_fn). A bug inside the library is caught
+ * at its edge, prints nothing, and gives GK_ERR_PANIC: the server then answers nothing else, and can be
+ * freed; your process goes on.
+ *
+ * VERSIONS
+ *
+ * major (0: minor)  may change everything; the library's file name changes with it.
+ * minor             appends: functions, callbacks, constants, result codes, event types, fields at the ends
+ *                   of structs that begin with struct_size. Programs that were compiled before run on.
+ * patch             repairs. Programs that were compiled for a later patch run with an earlier one.
+ *
+ * So leave out event types, codes and log levels that you do not know, and treat unknown results as failures.
+ *
+ * A struct that begins with struct_size may grow. In one that you fill it is the size that your compiler
+ * knew: set it with the struct's _init, which takes that size. The library reads no more than that, and
+ * takes the defaults for the fields behind it. A longer struct than the library's is taken if all bytes
+ * behind the fields that the library knows are 0, and refused otherwise, so that nothing you ask for is
+ * ignored. In a struct that the library fills, it fills no more than the size says; in one that it hands
+ * out, struct_size says how far it is filled: a field behind that is not there. struct_size 0, or one inside
+ * a field, is GK_ERR_ARGUMENT. gk_second and gk_profile_second are parts of arrays and never grow.
+ *
+ * CALLBACKS
+ *
+ * Each takes the user_data that it was set with, the server, then what it is about. From inside one you may
+ * call everything but gk_server_poll, gk_server_next_events and gk_server_wait of the same server: those
+ * answer GK_ERR_REENTRANT. gk_server_stop and gk_server_free work inside a callback: they take effect when it
+ * has returned. Stopping another server inside a callback waits for that one: never let two wait for each
+ * other.
+ *
+ * The order is fixed: starting first; connect before everything else about a peer, disconnect after; shutdown
+ * last. Nothing is called after shutdown. Each completion (gk_sent_fn) is called exactly once.
+ *
+ * Callbacks must return: no longjmp out of them, no C++ exception (gamekeeper.hpp catches them for you).
+ *
+ * Set a callback, or give the context an event queue (gk_context_set_max_queued_events) and pull events
+ * with gk_server_next_events, or both: what has no callback goes into the queue, if there is one.
+ *
+ * HOT RELOAD
+ *
+ * On Linux the library is linked so that dlclose leaves it in memory: a server that runs goes on running,
+ * and that is safe. What is not safe is unloading a module of yours that callbacks or completions of a
+ * running server live in: stop or free that server first, then unload. The process may end at any time
+ * without freeing anything; peers then find out by time-out.
+ */
+
+
+#ifndef GAMEKEEPER_H
+#define GAMEKEEPER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define GK_STRINGIFY_VALUE(value) #value
+#define GK_STRINGIFY(value) GK_STRINGIFY_VALUE(value)
+
+/**
+ * Version of this header as text: "0.1.0".
+ */
+#define GK_VERSION_STR \
+    GK_STRINGIFY(GK_VERSION_MAJOR) "." GK_STRINGIFY(GK_VERSION_MINOR) "." GK_STRINGIFY(GK_VERSION_PATCH)
+
+
+/**
+ * Major version of this header: it changes when callers must change.
+ */
+#define GK_VERSION_MAJOR 0
+
+/**
+ * Minor version of this header: it changes when something was added.
+ */
+#define GK_VERSION_MINOR 1
+
+/**
+ * Patch version of this header: it changes when something was repaired.
+ */
+#define GK_VERSION_PATCH 0
+
+/**
+ * Version of this header as one number that grows: major, minor and patch with 16, 8 and 8 bits.
+ */
+#define GK_VERSION (((GK_VERSION_MAJOR << 16) | (GK_VERSION_MINOR << 8)) | GK_VERSION_PATCH)
+
+/**
+ * For ever, where a time in microseconds is asked for or given.
+ */
+#define GK_FOREVER 18446744073709551615ull
+
+/**
+ * What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
+ * when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
+ * Every value has a default, and is checked when it is set: one out of its range is refused with
+ * `GK_ERR_ARGUMENT` and changes nothing.
+ *
+ * - `gk_context_new`, `gk_context_free`: make it, end it
+ * - `gk_context_set_root_key`: the key that proves the server's identity
+ * - `gk_context_set_tick_rate_hz`: update events per second
+ * - `gk_context_set_keep_alive_interval_us`: when a quiet peer is sent an empty datagram
+ * - `gk_context_set_connection_timeout_us`: when a silent peer is dropped
+ * - `gk_context_set_handshake_timeout_us`: when an unproven handshake is forgotten
+ * - `gk_context_set_message_timeout_us`: when an unacknowledged message is expired
+ * - `gk_context_set_reconcile_interval_us`: time between two reconcile events
+ * - `gk_context_set_send_interval_us`: least time between two datagrams to one peer that are not full
+ * - `gk_context_set_reassembly_timeout_us`: when an unfinished message is given up
+ * - `gk_context_set_mtu`: largest IP packet
+ * - `gk_context_set_max_peers`, `gk_context_set_max_handshakes`: how many of each
+ * - `gk_context_set_hellos_per_source_hz`, `gk_context_set_hellos_total_hz`: budgets of new handshakes
+ * - `gk_context_set_max_message_size`: longest message
+ * - `gk_context_set_max_queued_messages`, `gk_context_set_max_queued_bytes`: bounds of a peer's queue
+ * - `gk_context_set_max_reassembly_bytes`: bound of a peer's unfinished messages
+ * - `gk_context_set_max_queued_events`, `gk_context_set_max_queued_event_bytes`: the event queue
+ * - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
+ * - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
+ * - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
+ * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
+ *   `_shutdown`, `_log`: the callbacks
+ */
+typedef struct gk_context gk_context;
+
+/**
+ * A root key pair, ECDSA P-256: its private part proves a server's identity, its public part is what
+ * clients pin. It does not change once made.
+ *
+ * - `gk_key_generate`, `gk_key_from_pem`, `gk_key_from_der`, `gk_key_load`: make it
+ * - `gk_key_free`: end it
+ * - `gk_key_save`: write the private part to a file
+ * - `gk_key_private_pem`, `gk_key_private_der`: the private part, PKCS#8
+ * - `gk_key_public_pem`, `gk_key_public_der`: the public part, SubjectPublicKeyInfo
+ * - `gk_key_sign`: sign bytes
+ * - `gk_public_key_verify`: check a signature with the public part
+ * - `gk_public_key_pem_to_der`, `gk_public_key_der_to_pem`: convert the public part
+ */
+typedef struct gk_key gk_key;
+
+/**
+ * One running server. Callbacks get the same pointer that starting it gave out. Unless said otherwise its
+ * functions can be called from any thread and from inside callbacks.
+ *
+ * - `gk_server_start`: run it on a thread of its own
+ * - `gk_server_open`: let the host run it
+ * - `gk_server_poll`: run it until something happened
+ * - `gk_server_wake`: make a waiting poll return
+ * - `gk_server_descriptor`, `gk_server_next_timeout_us`: wait for it in an event loop of the host's own
+ * - `gk_server_next_events`: pull events instead of getting callbacks
+ * - `gk_server_stop`, `gk_server_wait`, `gk_server_is_stopped`: end it
+ * - `gk_server_free`: end it and give it back
+ * - `gk_server_address`, `gk_server_port`: where it listens
+ * - `gk_server_public_key_der`: what its clients pin
+ * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`: messages to peers
+ * - `gk_server_disconnect`: end a peer
+ * - `gk_server_set_block_list`: replace the block list
+ * - `gk_server_peers`: who is connected
+ * - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times
+ */
+typedef struct gk_server gk_server;
+
+/**
+ * What a call came to: `GK_OK`, or one of the negative `GK_ERR_…`. Numbers are never reused, and new
+ * ones are appended: treat one that you do not know as a failure.
+ *
+ * - `gk_result_str`: what a code means, in a few words
+ * - `gk_last_error`: what exactly went wrong in this thread's last failed call
+ */
+typedef int32_t gk_result;
+
+/**
+ * What kind of event a `gk_event` is: one of `GK_EVENT_…`. More will be appended: leave out those that
+ * you do not know.
+ */
+typedef int32_t gk_event_type;
+
+/**
+ * A remote client of a server: a number that is never reused while the process lives, in any of its
+ * servers. A stale one, another server's or an invented one is answered with `GK_ERR_STALE`, and never
+ * means another player.
+ *
+ * All its functions can be called from any thread and from inside callbacks. A peer answers questions
+ * until its disconnect callback returns; for a host that pulls events, until the next batch is taken.
+ *
+ * - `gk_peer_address`: where its datagrams come from
+ * - `gk_peer_token`: the public number of its session
+ * - `gk_peer_latency_us`: the smoothed one-way time
+ * - `gk_peer_status`: where the connection stands
+ * - `gk_peer_queued_bytes`: what is queued for it
+ * - `gk_peer_user_data`, `gk_peer_set_user_data`: a pointer of the host's own
+ * - `gk_peer_stats`: lifetime counts
+ * - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
+ * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`: what can be done to it
+ */
+typedef uint64_t gk_peer;
+
+/**
+ * How a message is delivered: one of `GK_RETRY_…`. On receiving it can be `GK_MODE_UNKNOWN`.
+ */
+typedef int32_t gk_retry_mode;
+
+/**
+ * How a peer came in: one of `GK_DOOR_…`. More will be appended.
+ */
+typedef int32_t gk_door;
+
+/**
+ * An event as `gk_server_next_events` hands it out. Which fields are set is said at each `GK_EVENT_…`;
+ * the others are 0 or NULL. What the pointers point to lives until the next `gk_server_next_events` that
+ * succeeds, or `gk_server_free`.
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * What happened.
+     */
+    gk_event_type type;
+    /**
+     * To whom, or `GK_PEER_NONE`.
+     */
+    gk_peer peer;
+    /**
+     * Message: the bytes; never NULL then, not even when `len` is 0.
+     */
+    const uint8_t *data;
+    /**
+     * Message: how many.
+     */
+    size_t len;
+    /**
+     * Message: the sender's number of it, as in `gk_message`.
+     */
+    uint32_t sequence;
+    /**
+     * Message: how it was sent, as in `gk_message`.
+     */
+    gk_retry_mode mode;
+    /**
+     * Message: its channel, as in `gk_message`.
+     */
+    uint32_t channel;
+    /**
+     * Connect and message: how the peer came in.
+     */
+    gk_door door;
+    /**
+     * Disconnect: a `gk_disconnect_code`. Sent: a `gk_outcome`. Log: a `gk_log_level`.
+     */
+    int32_t code;
+    /**
+     * Connect: the public number of its session.
+     */
+    uint32_t token;
+    /**
+     * Connect: its address. Disconnect and log: one sentence. Else NULL.
+     */
+    const char *text;
+    /**
+     * Update: seconds since the last one.
+     */
+    double seconds;
+    /**
+     * Update: number of the tick, from 1.
+     */
+    uint64_t tick;
+    /**
+     * Sent: the `user_data` of the `gk_send_options`.
+     */
+    void *user_data;
+} gk_event;
+
+/**
+ * The server runs.
+ *
+ * When: first of all callbacks, once. With `gk_server_start` it can come before that call has returned;
+ * the server is the one that it will give out.
+ * Thread: the server's.
+ * Borrowed: the server, until it is freed.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_starting_fn)(void *user_data, gk_server *server);
+
+/**
+ * A new peer, as the connect callback gets it.
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * The public number of its session, unique among the server's live peers.
+     */
+    uint32_t token;
+    /**
+     * Where its datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`. Borrowed until the
+     * callback returns.
+     */
+    const char *address;
+    /**
+     * How it came in.
+     */
+    gk_door door;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_connect_info;
+
+/**
+ * A client proved itself and is a peer from now on.
+ *
+ * When: before every other callback about this peer.
+ * Thread: the server's.
+ * Borrowed: `info` and its text, until the callback returns.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; it may send to
+ * the peer or disconnect it.
+ */
+typedef void (*gk_connect_fn)(void *user_data, gk_server *server, gk_peer peer, const gk_connect_info *info);
+
+/**
+ * Why a peer left: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
+ */
+typedef int32_t gk_disconnect_code;
+
+/**
+ * The end of a peer: as the disconnect callback gets it, and as `gk_server_disconnect` takes it.
+ */
+typedef struct {
+    /**
+     * To the callback: bytes that the library filled. To `gk_server_disconnect`: sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Why. To `gk_server_disconnect`: `GK_DISCONNECT_KICKED` (the default) or a code of the host's own,
+     * `GK_DISCONNECT_HOST` or more; the others are the library's to give.
+     */
+    gk_disconnect_code code;
+    /**
+     * One sentence for a person, UTF-8. To the callback: never NULL, borrowed until it returns. To
+     * `gk_server_disconnect`: copied; NULL (the default) is no text.
+     */
+    const char *text;
+    /**
+     * To `gk_server_disconnect`: 1 ends the connection once what is queued is acknowledged, at the latest
+     * after the connection timeout; 0 (the default) at once, and cancels what is queued. To the callback: 0.
+     */
+    uint32_t after_delivery;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_disconnect_info;
+
+/**
+ * A peer left.
+ *
+ * When: once for every peer that connected, after all others about it.
+ * Thread: the server's.
+ * Borrowed: `info` and its text, until the callback returns. The peer answers questions until then (its
+ * user data, for instance), and is stale afterwards.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_disconnect_fn)(void *user_data,
+                                 gk_server *server,
+                                 gk_peer peer,
+                                 const gk_disconnect_info *info);
+
+/**
+ * A message from a peer, as the message callback gets it.
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * The sender's number of the message: 1 to 65535 on mpgameserver's wire, where it wraps; of a message
+     * that came in fragments that of the first one.
+     */
+    uint32_t sequence;
+    /**
+     * The bytes, borrowed until the callback returns. Never NULL, not even when `len` is 0.
+     */
+    const uint8_t *data;
+    /**
+     * How many.
+     */
+    size_t len;
+    /**
+     * How it was sent; `GK_MODE_UNKNOWN` on mpgameserver's wire.
+     */
+    gk_retry_mode mode;
+    /**
+     * The channel it was sent on; 0 on mpgameserver's wire.
+     */
+    uint32_t channel;
+    /**
+     * How its sender came in.
+     */
+    gk_door door;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_message;
+
+/**
+ * A message arrived.
+ *
+ * When: once for each message of a connected peer, in the order in which they arrive, which is not always
+ * the order in which they were sent.
+ * Thread: the server's.
+ * Borrowed: `message` and its bytes, until the callback returns. Copy what you keep.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_message_fn)(void *user_data, gk_server *server, gk_peer peer, const gk_message *message);
+
+/**
+ * One tick, as the update callback gets it.
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Seconds since the last update.
+     */
+    double seconds;
+    /**
+     * Number of this tick, from 1.
+     */
+    uint64_t tick;
+} gk_update;
+
+/**
+ * One tick of the game.
+ *
+ * When: `gk_context_set_tick_rate_hz` times a second on average. After a callback that took longer than a
+ * tick, those that were missed are left out and counted; `seconds` tells the time that really passed.
+ * Thread: the server's.
+ * Borrowed: `update`, until the callback returns.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_update_fn)(void *user_data, gk_server *server, const gk_update *update);
+
+/**
+ * A peer's queue that had refused a message with `GK_ERR_WOULD_BLOCK` has room again.
+ *
+ * When: once after each time it had refused one or more.
+ * Thread: the server's.
+ * Borrowed: nothing.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_writable_fn)(void *user_data, gk_server *server, gk_peer peer);
+
+/**
+ * A slow timer for housekeeping.
+ *
+ * When: every `gk_context_set_reconcile_interval_us`.
+ * Thread: the server's.
+ * Borrowed: nothing.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_reconcile_fn)(void *user_data, gk_server *server);
+
+/**
+ * The server has stopped.
+ *
+ * When: last of all callbacks, once, after the disconnects of all peers. What the callbacks' user data
+ * points to is not used any more when it returns.
+ * Thread: the server's.
+ * Borrowed: nothing.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; sending gives
+ * `GK_ERR_STATE` or `GK_ERR_STALE`.
+ */
+typedef void (*gk_shutdown_fn)(void *user_data, gk_server *server);
+
+/**
+ * How loud a line for the log is: one of `GK_LOG_…`; larger is chattier.
+ */
+typedef int32_t gk_log_level;
+
+/**
+ * A line for the log, without a line end.
+ *
+ * When: any time between starting and shutdown. Lines that strangers cause are limited, and those left
+ * out are counted.
+ * Thread: the server's.
+ * Borrowed: `text`, UTF-8, until the callback returns.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_log_fn)(void *user_data, gk_server *server, gk_log_level level, const char *text);
+
+/**
+ * What became of a message: one of `GK_SENT_…`.
+ */
+typedef int32_t gk_outcome;
+
+/**
+ * What became of a message.
+ *
+ * When: exactly once for each message that was accepted with it, at the latest when the peer has left. Never
+ * from inside the send itself.
+ * Thread: the server's.
+ * Borrowed: nothing. The peer can be stale already if the outcome is `GK_SENT_CANCELLED`.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_sent_fn)(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome);
+
+/**
+ * How a message is to be sent. `gk_send_options_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * How it is delivered. Default `GK_RETRY_NONE`.
+     */
+    gk_retry_mode retry;
+    /**
+     * Told once what became of the message. Default NULL.
+     */
+    gk_sent_fn on_sent;
+    /**
+     * Passed to `on_sent`, or given back in the event. Default NULL.
+     */
+    void *user_data;
+    /**
+     * 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`; `on_sent` must be NULL, and
+     * the server must have an event queue. Default 0.
+     */
+    uint32_t notify;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_send_options;
+
+/**
+ * Where a peer's connection stands: one of `GK_STATUS_…`.
+ */
+typedef int32_t gk_status;
+
+/**
+ * Lifetime counts of one peer, and what is queued for it now. `gk_peer_stats_init` sets the size.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Messages queued and not yet acknowledged.
+     */
+    uint32_t queued_messages;
+    /**
+     * Bytes of the same.
+     */
+    uint64_t queued_bytes;
+    /**
+     * Smoothed one-way time in microseconds; 0 if nothing was measured yet.
+     */
+    uint64_t latency_us;
+    /**
+     * Datagrams built.
+     */
+    uint64_t assembled;
+    /**
+     * Messages given to the connection for sending; each fragment counts as one.
+     */
+    uint64_t sent;
+    /**
+     * Datagrams received and thrown away: duplicates, forgeries, malformed ones.
+     */
+    uint64_t dropped;
+    /**
+     * Datagrams received and taken.
+     */
+    uint64_t received;
+    /**
+     * Datagrams sent that the remote side acknowledged.
+     */
+    uint64_t acked;
+    /**
+     * Datagrams sent that were not acknowledged within the message timeout.
+     */
+    uint64_t timeouts;
+    /**
+     * Datagrams sent that are neither acknowledged nor timed out yet.
+     */
+    uint64_t pending;
+    /**
+     * Bytes of all datagrams sent.
+     */
+    uint64_t bytes_sent;
+    /**
+     * Bytes of all datagrams received and taken.
+     */
+    uint64_t bytes_received;
+    /**
+     * Messages sent again.
+     */
+    uint64_t messages_resent;
+    /**
+     * Messages handed to the host.
+     */
+    uint64_t messages_received;
+    /**
+     * Messages received again and thrown away.
+     */
+    uint64_t messages_duplicate;
+    /**
+     * Messages thrown away because they were malformed.
+     */
+    uint64_t messages_malformed;
+    /**
+     * Messages refused, unacknowledged, because a bound was reached.
+     */
+    uint64_t messages_refused;
+} gk_peer_stats_t;
+
+/**
+ * Counts and times of a server since it started. `gk_server_stats_init` sets the size.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Peers connected now.
+     */
+    uint32_t peers;
+    /**
+     * Handshakes under way now.
+     */
+    uint32_t handshakes;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Peers that ever connected.
+     */
+    uint64_t connects;
+    /**
+     * Peers that left.
+     */
+    uint64_t disconnects;
+    /**
+     * Handshakes that were not proven in time.
+     */
+    uint64_t handshake_timeouts;
+    /**
+     * Datagrams sent.
+     */
+    uint64_t packets_sent;
+    /**
+     * Datagrams received, those thrown away included.
+     */
+    uint64_t packets_received;
+    /**
+     * Bytes of datagrams sent.
+     */
+    uint64_t bytes_sent;
+    /**
+     * Bytes of datagrams received, those thrown away included.
+     */
+    uint64_t bytes_received;
+    /**
+     * Datagrams thrown away: the source is on the block list.
+     */
+    uint64_t drops_blocked;
+    /**
+     * Datagrams thrown away: not of the wire (too short, wrong magic, wrong length, unknown type).
+     */
+    uint64_t drops_malformed;
+    /**
+     * Datagrams thrown away: from an address without a connection, and not a hello.
+     */
+    uint64_t drops_unknown;
+    /**
+     * Datagrams thrown away: tag or checksum does not fit.
+     */
+    uint64_t drops_forged;
+    /**
+     * Datagrams thrown away: seen before.
+     */
+    uint64_t drops_duplicate;
+    /**
+     * Datagrams thrown away: older than the replay window.
+     */
+    uint64_t drops_old;
+    /**
+     * Hellos thrown away: too short, another version, an unusable key.
+     */
+    uint64_t drops_hello;
+    /**
+     * Hellos thrown away: above the budget of the source or of the server, or above a table's bound.
+     */
+    uint64_t drops_hello_budget;
+    /**
+     * Hellos thrown away: the server had its maximum of peers.
+     */
+    uint64_t drops_full;
+    /**
+     * Datagrams thrown away: clear where only sealed ones are taken.
+     */
+    uint64_t drops_clear;
+    /**
+     * Datagrams that the operating system refused to send.
+     */
+    uint64_t drops_send_failed;
+    /**
+     * Ticks since start.
+     */
+    uint64_t ticks;
+    /**
+     * Ticks left out because the one before took longer than an interval.
+     */
+    uint64_t ticks_missed;
+    /**
+     * Log lines and access-log lines left out because a stranger caused too many.
+     */
+    uint64_t log_lines_suppressed;
+    /**
+     * Ticks per second over the last whole second.
+     */
+    double tick_rate_hz;
+    /**
+     * Seconds of the last whole second spent on received datagrams and the callbacks that they led to.
+     */
+    double messages_s;
+    /**
+     * Seconds of it spent in the update callback.
+     */
+    double update_s;
+    /**
+     * Seconds of it spent reading from and writing to the network.
+     */
+    double network_s;
+    /**
+     * Seconds of it spent waiting.
+     */
+    double idle_s;
+} gk_server_stats_t;
+
+/**
+ * One second of a series. Its layout is fixed.
+ */
+typedef struct {
+    /**
+     * Datagrams sent.
+     */
+    uint32_t packets_sent;
+    /**
+     * Datagrams received.
+     */
+    uint32_t packets_received;
+    /**
+     * Bytes of datagrams sent.
+     */
+    uint32_t bytes_sent;
+    /**
+     * Bytes of datagrams received.
+     */
+    uint32_t bytes_received;
+    /**
+     * Mean one-way time in microseconds; 0 where nothing was measured.
+     */
+    uint32_t latency_us;
+} gk_second;
+
+/**
+ * Where one second of the server's thread went, in seconds. Its layout is fixed.
+ */
+typedef struct {
+    /**
+     * Received datagrams, and the callbacks that they led to.
+     */
+    double messages_s;
+    /**
+     * The update callback.
+     */
+    double update_s;
+    /**
+     * Reading from and writing to the network.
+     */
+    double network_s;
+    /**
+     * Waiting.
+     */
+    double idle_s;
+    /**
+     * Ticks in it.
+     */
+    uint32_t ticks;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_profile_second;
+
+/**
+ * It worked.
+ */
+#define GK_OK 0
+
+/**
+ * A pointer that must not be NULL is NULL.
+ */
+#define GK_ERR_NULL -1
+
+/**
+ * A value is out of its range, or malformed.
+ */
+#define GK_ERR_ARGUMENT -2
+
+/**
+ * A text is not UTF-8.
+ */
+#define GK_ERR_UTF8 -3
+
+/**
+ * The object is not in the state that the call needs: stopped, or run in another way.
+ */
+#define GK_ERR_STATE -4
+
+/**
+ * The call is not allowed from inside a callback.
+ */
+#define GK_ERR_REENTRANT -5
+
+/**
+ * Another thread is inside the same call.
+ */
+#define GK_ERR_BUSY -6
+
+/**
+ * The peer is gone, or was never one of this server's.
+ */
+#define GK_ERR_STALE -7
+
+/**
+ * A bounded queue is full; nothing was queued. Try again after the `writable` event.
+ */
+#define GK_ERR_WOULD_BLOCK -8
+
+/**
+ * The message is longer than the configured maximum.
+ */
+#define GK_ERR_TOO_LARGE -9
+
+/**
+ * The text is not an address, or names no local interface.
+ */
+#define GK_ERR_ADDRESS -10
+
+/**
+ * Another socket is bound to the address already.
+ */
+#define GK_ERR_ADDRESS_IN_USE -11
+
+/**
+ * The operating system refused; `gk_last_error` has its words.
+ */
+#define GK_ERR_IO -12
+
+/**
+ * A key cannot be read, or is of an unsupported kind.
+ */
+#define GK_ERR_KEY -13
+
+/**
+ * A signature does not fit the key and the data.
+ */
+#define GK_ERR_SIGNATURE -14
+
+/**
+ * The buffer is too small; the length parameter tells the capacity that is needed. It is the only out
+ * parameter that is written on a failure.
+ */
+#define GK_ERR_BUFFER_TOO_SMALL -15
+
+/**
+ * The wait ended before what was waited for happened.
+ */
+#define GK_ERR_TIMEOUT -16
+
+/**
+ * A panic, which is a bug of the library, was caught. The object answers nothing but this from then on;
+ * it can still be freed.
+ */
+#define GK_ERR_PANIC -17
+
+/**
+ * No peer.
+ */
+#define GK_PEER_NONE 0
+
+/**
+ * Sent again until it is acknowledged, for as long as the connection lives: exactly once.
+ */
+#define GK_RETRY_ON_TIMEOUT -1
+
+/**
+ * Sent once: at most once.
+ */
+#define GK_RETRY_NONE 0
+
+/**
+ * Sent again until it is acknowledged or the message timeout has passed: at most once.
+ */
+#define GK_RETRY_BEST_EFFORT 1
+
+/**
+ * The wire does not say how a message was sent.
+ */
+#define GK_MODE_UNKNOWN 127
+
+/**
+ * The remote side acknowledged all of it.
+ */
+#define GK_SENT_DELIVERED 1
+
+/**
+ * The message timeout passed first. It may have arrived all the same.
+ */
+#define GK_SENT_EXPIRED 2
+
+/**
+ * The connection ended first. It may have arrived all the same.
+ */
+#define GK_SENT_CANCELLED 3
+
+/**
+ * Something broke.
+ */
+#define GK_LOG_ERROR 1
+
+/**
+ * Something that the host should know of.
+ */
+#define GK_LOG_WARN 2
+
+/**
+ * What happens, in outline.
+ */
+#define GK_LOG_INFO 3
+
+/**
+ * What happens, in detail.
+ */
+#define GK_LOG_DEBUG 4
+
+/**
+ * The remote side said goodbye.
+ */
+#define GK_DISCONNECT_REMOTE 1
+
+/**
+ * The host called `gk_server_disconnect`.
+ */
+#define GK_DISCONNECT_KICKED 2
+
+/**
+ * Nothing valid came from it for the connection timeout.
+ */
+#define GK_DISCONNECT_TIMEOUT 3
+
+/**
+ * The server stopped.
+ */
+#define GK_DISCONNECT_SHUTDOWN 4
+
+/**
+ * A new client proved itself from the same address.
+ */
+#define GK_DISCONNECT_REPLACED 5
+
+/**
+ * Its address came onto the block list.
+ */
+#define GK_DISCONNECT_BLOCKED 6
+
+/**
+ * First of the codes that are the host's own; from here to INT32_MAX.
+ */
+#define GK_DISCONNECT_HOST 1000
+
+/**
+ * Encrypted datagrams.
+ */
+#define GK_DOOR_UDP 1
+
+/**
+ * The server runs: the first event.
+ */
+#define GK_EVENT_STARTING 1
+
+/**
+ * A client proved itself. Set: `peer`, `text` (its address), `token`, `door`.
+ */
+#define GK_EVENT_CONNECT 2
+
+/**
+ * A peer left. Set: `peer`, `code` (a `gk_disconnect_code`), `text`.
+ */
+#define GK_EVENT_DISCONNECT 3
+
+/**
+ * A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`.
+ */
+#define GK_EVENT_MESSAGE 4
+
+/**
+ * One tick. Set: `seconds`, `tick`.
+ */
+#define GK_EVENT_UPDATE 5
+
+/**
+ * A peer's queue that had refused a message has room again. Set: `peer`.
+ */
+#define GK_EVENT_WRITABLE 6
+
+/**
+ * The slow timer for housekeeping.
+ */
+#define GK_EVENT_RECONCILE 7
+
+/**
+ * What became of a message sent with `notify`. Set: `peer`, `code` (a `gk_outcome`), `user_data`.
+ */
+#define GK_EVENT_SENT 8
+
+/**
+ * The server has stopped: the last event.
+ */
+#define GK_EVENT_SHUTDOWN 9
+
+/**
+ * A line for the log. Set: `code` (a `gk_log_level`), `text`.
+ */
+#define GK_EVENT_LOG 10
+
+/**
+ * The handshake is under way.
+ */
+#define GK_STATUS_CONNECTING 1
+
+/**
+ * Messages flow.
+ */
+#define GK_STATUS_CONNECTED 2
+
+/**
+ * The end has been asked for; what is queued is still being delivered.
+ */
+#define GK_STATUS_DISCONNECTING 3
+
+/**
+ * Ended by one of the two sides.
+ */
+#define GK_STATUS_DISCONNECTED 4
+
+/**
+ * Ended by silence.
+ */
+#define GK_STATUS_DROPPED 5
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Version of the library that runs, laid out like `GK_VERSION`; compare it with `GK_VERSION`, which is
+ * that of the header you compiled with.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+uint32_t gk_version(void);
+
+/**
+ * Version of the library that runs, as text: "0.1.0".
+ *
+ * Thread: any.
+ * Ownership: the text is static.
+ */
+const char *gk_version_str(void);
+
+/**
+ * What a code means, in a few words, for any number.
+ *
+ * Returns a text that is never NULL.
+ *
+ * Thread: any.
+ * Ownership: the text is static.
+ */
+const char *gk_result_str(gk_result result);
+
+/**
+ * What exactly went wrong in the last call that failed on this thread, as one sentence; "" if none did.
+ * Calls that succeed leave it as it is: ask only after a failure. It names values and their ranges and
+ * carries the operating system's words.
+ *
+ * - `buf`: gets the text and a NUL, cut at a character if it is too small; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes
+ *
+ * Returns the length of the whole text without the NUL.
+ *
+ * Thread: any; each thread has its own.
+ * Ownership: the text is copied.
+ */
+size_t gk_last_error(char *buf, size_t cap);
+
+/**
+ * Takes up to `max` events out of the server's queue, oldest first. The queue holds the events for which
+ * no callback is set; it exists only if `gk_context_set_max_queued_events` made it. It is filled while
+ * the server runs: by its own thread, or inside `gk_server_poll`. The last event is
+ * `GK_EVENT_SHUTDOWN`; the events of a server that has stopped can still be taken.
+ *
+ * - `events`: an array of `max` elements, which need no initialisation; may be NULL if `max` is 0
+ * - `event_size`: `sizeof(gk_event)`
+ * - `max`: how many at most
+ * - `out_count`: how many were written; 0 if nothing happened
+ *
+ * Errors: `GK_ERR_STATE` (no event queue), `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another
+ * thread is in it), `GK_ERR_ARGUMENT` (`event_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`. The batch before is
+ * kept when the call fails.
+ *
+ * Thread: any, one at a time.
+ * Ownership: what the events point to belongs to the server and lives until the next call that succeeds,
+ * or `gk_server_free`. Peers whose disconnect was in the batch before become stale.
+ */
+gk_result gk_server_next_events(gk_server *server,
+                                gk_event *events,
+                                size_t event_size,
+                                size_t max,
+                                size_t *out_count);
+
+/**
+ * Sets what is called when the server runs; see `gk_starting_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_starting(gk_context *context, gk_starting_fn function, void *user_data);
+
+/**
+ * Sets what is called when a client has proved itself; see `gk_connect_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_connect(gk_context *context, gk_connect_fn function, void *user_data);
+
+/**
+ * Sets what is called when a peer left; see `gk_disconnect_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_disconnect(gk_context *context, gk_disconnect_fn function, void *user_data);
+
+/**
+ * Sets what is called when a message arrived; see `gk_message_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_message(gk_context *context, gk_message_fn function, void *user_data);
+
+/**
+ * Sets what is called once per tick; see `gk_update_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_update(gk_context *context, gk_update_fn function, void *user_data);
+
+/**
+ * Sets what is called when a full queue has room again; see `gk_writable_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_writable(gk_context *context, gk_writable_fn function, void *user_data);
+
+/**
+ * Sets what is called by the slow timer; see `gk_reconcile_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_reconcile(gk_context *context, gk_reconcile_fn function, void *user_data);
+
+/**
+ * Sets what is called when the server has stopped; see `gk_shutdown_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_shutdown(gk_context *context, gk_shutdown_fn function, void *user_data);
+
+/**
+ * Sets what is called with lines for the log; see `gk_log_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_log(gk_context *context, gk_log_fn function, void *user_data);
+
+/**
+ * Makes a new key from the system's randomness.
+ *
+ * - `out`: the key
+ *
+ * Errors: `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the caller's, to be ended with `gk_key_free`.
+ */
+gk_result gk_key_generate(gk_key **out);
+
+/**
+ * Ends a key. Contexts and servers that were given it keep their copy.
+ *
+ * - `key`: may be NULL
+ *
+ * Thread: any; nobody may use the key any more.
+ * Ownership: ends the caller's.
+ */
+void gk_key_free(gk_key *key);
+
+/**
+ * Makes a key from its private part as PEM: PKCS#8, "PRIVATE KEY".
+ *
+ * - `pem`: the text
+ * - `out`: the key
+ *
+ * Errors: `GK_ERR_KEY`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the caller's, to be ended with `gk_key_free`; the text is not kept.
+ */
+gk_result gk_key_from_pem(const char *pem, gk_key **out);
+
+/**
+ * Makes a key from its private part as DER: PKCS#8.
+ *
+ * - `der`, `len`: the bytes
+ * - `out`: the key
+ *
+ * Errors: `GK_ERR_KEY`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the caller's, to be ended with `gk_key_free`; the bytes are not kept.
+ */
+gk_result gk_key_from_der(const uint8_t *der, size_t len, gk_key **out);
+
+/**
+ * Makes a key from a PEM file with its private part.
+ *
+ * - `path`: UTF-8
+ * - `out`: the key
+ *
+ * Errors: `GK_ERR_IO` (the file cannot be read), `GK_ERR_KEY`, `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the caller's, to be ended with `gk_key_free`.
+ */
+gk_result gk_key_load(const char *path, gk_key **out);
+
+/**
+ * Writes the private part to a file as PEM, readable by its owner only.
+ *
+ * - `path`: UTF-8
+ *
+ * Errors: `GK_ERR_IO`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_key_save(const gk_key *key, const char *path);
+
+/**
+ * Gives the private part as PEM: PKCS#8, "PRIVATE KEY".
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 512 is enough
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_key_private_pem(const gk_key *key, char *buf, size_t cap, size_t *out_len);
+
+/**
+ * Gives the public part as PEM: SubjectPublicKeyInfo, "PUBLIC KEY".
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 256 is enough
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_key_public_pem(const gk_key *key, char *buf, size_t cap, size_t *out_len);
+
+/**
+ * Gives the private part as DER: PKCS#8.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 256 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_key_private_der(const gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
+
+/**
+ * Gives the public part as DER: SubjectPublicKeyInfo, 91 bytes.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 91 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_key_public_der(const gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
+
+/**
+ * Signs bytes: ECDSA over SHA-256, as ASN.1 DER.
+ *
+ * - `data`, `len`: the bytes; may be NULL with 0
+ * - `buf`: gets the signature; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 72 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed. Signatures of the
+ *   same bytes differ, also in length: ask for 72.
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_key_sign(const gk_key *key,
+                      const uint8_t *data,
+                      size_t len,
+                      uint8_t *buf,
+                      size_t cap,
+                      size_t *out_len);
+
+/**
+ * Checks a signature as `gk_key_sign` makes it.
+ *
+ * - `public_der`, `der_len`: the public part, SubjectPublicKeyInfo as DER
+ * - `data`, `len`: the bytes that were signed; may be NULL with 0
+ * - `signature`, `signature_len`: the signature
+ *
+ * Errors: `GK_ERR_SIGNATURE` (does not fit), `GK_ERR_KEY`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is kept.
+ */
+gk_result gk_public_key_verify(const uint8_t *public_der,
+                               size_t der_len,
+                               const uint8_t *data,
+                               size_t len,
+                               const uint8_t *signature,
+                               size_t signature_len);
+
+/**
+ * Converts a public key from PEM ("PUBLIC KEY") to DER (SubjectPublicKeyInfo, 91 bytes).
+ *
+ * - `pem`: the text
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 91 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_KEY`, `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_public_key_pem_to_der(const char *pem, uint8_t *buf, size_t cap, size_t *out_len);
+
+/**
+ * Converts a public key from DER (SubjectPublicKeyInfo) to PEM ("PUBLIC KEY").
+ *
+ * - `der`, `len`: the bytes
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 256 is enough
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_KEY`, `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_public_key_der_to_pem(const uint8_t *der, size_t len, char *buf, size_t cap, size_t *out_len);
+
+/**
+ * Makes a context with all defaults.
+ *
+ * - `out`: the context
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the caller's, to be ended with `gk_context_free`.
+ */
+gk_result gk_context_new(gk_context **out);
+
+/**
+ * Ends a context. Servers that were started with it run on.
+ *
+ * - `context`: may be NULL
+ *
+ * Thread: any; nobody may use the context any more.
+ * Ownership: ends the caller's.
+ */
+void gk_context_free(gk_context *context);
+
+/**
+ * Sets the key that proves the server's identity to clients that have its public part.
+ *
+ * - `key`: copied; NULL (the default): one is generated at each start, with a log line that says so, and
+ *   clients cannot know it beforehand
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `key` stays the caller's and may be freed.
+ */
+gk_result gk_context_set_root_key(gk_context *context, const gk_key *key);
+
+/**
+ * Sets how many update events there are per second.
+ *
+ * - `hz`: default 60, range 1 to 10,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_tick_rate_hz(gk_context *context, double hz);
+
+/**
+ * Sets after how long a peer that was sent nothing gets an empty datagram, which carries acknowledgements.
+ *
+ * - `microseconds`: default 100,000 (0.1 s), range 10,000 (10 ms) to 60,000,000 (60 s)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_keep_alive_interval_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets after how long a peer from which no valid datagram came is dropped.
+ *
+ * - `microseconds`: default 5,000,000 (5 s), range 100,000 (0.1 s) to 3,600,000,000 (1 h)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_connection_timeout_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets after how long a handshake that is not proven is forgotten.
+ *
+ * - `microseconds`: default 2,000,000 (2 s), range 100,000 (0.1 s) to 60,000,000 (60 s)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_handshake_timeout_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets after how long a message without retry, or with best effort, whose datagrams were not acknowledged,
+ * is reported as expired.
+ *
+ * - `microseconds`: default 1,000,000 (1 s), range 50,000 (50 ms) to 60,000,000 (60 s)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_message_timeout_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets the time between two reconcile events.
+ *
+ * - `microseconds`: default 5,000,000 (5 s), range 10,000 (10 ms) to 3,600,000,000 (1 h)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_reconcile_interval_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets the least time between two datagrams to one peer that are not full. A client of mpgameserver reads
+ * one datagram per frame: more than that queue up at it.
+ *
+ * - `microseconds`: default 1/60 s (about 16,667), range 0 (send at once) to 1,000,000 (1 s)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_send_interval_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets after how long a message in fragments is given up when none of them came.
+ *
+ * - `microseconds`: default 5,000,000 (5 s), range 100,000 (0.1 s) to 600,000,000 (10 min)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_reassembly_timeout_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets the largest IP packet; a datagram carries 28 bytes less. Clients must use the same value: with another
+ * one their hello can be too short to be answered.
+ *
+ * - `bytes`: default 1500, range 576 to 1500
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_mtu(gk_context *context, uint32_t bytes);
+
+/**
+ * Sets how many peers can be connected; above it new handshakes are refused and counted.
+ *
+ * - `count`: default 4096, range 1 to 1,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_peers(gk_context *context, uint32_t count);
+
+/**
+ * Sets how many unproven handshakes are kept; above it hellos are dropped and counted.
+ *
+ * - `count`: default 4096, range 1 to 65,536
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_handshakes(gk_context *context, uint32_t count);
+
+/**
+ * Sets how many hellos one source (an IPv4 address or an IPv6 /64) may have answered per second on average, with
+ * bursts of 4096. Above it hellos are dropped and counted.
+ *
+ * - `hz`: default 256, range 1 to 1,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_hellos_per_source_hz(gk_context *context,
+                                              double hz);
+
+/**
+ * Sets how many hellos are answered per second in total on average, with bursts of 4096. Each costs a key
+ * exchange and a signature, about 0.2 ms. Above it hellos are dropped and counted.
+ *
+ * - `hz`: default 1000, range 1 to 1,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_hellos_total_hz(gk_context *context, double hz);
+
+/**
+ * Sets the longest message, each way. A longer one is refused with `GK_ERR_TOO_LARGE` on sending, and thrown
+ * away and counted on receiving.
+ *
+ * - `bytes`: default 8,388,608 (8 MiB), range 1 to 8,388,608
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_message_size(gk_context *context, size_t bytes);
+
+/**
+ * Sets how many messages of one peer can be queued and not yet acknowledged; a full queue answers
+ * `GK_ERR_WOULD_BLOCK`.
+ *
+ * - `count`: default 4096, range 1 to 1,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_queued_messages(gk_context *context, uint32_t count);
+
+/**
+ * Sets how many bytes of message of one peer can be queued and not yet acknowledged; a full queue answers
+ * `GK_ERR_WOULD_BLOCK`. An empty queue takes one message even if that is larger.
+ *
+ * - `bytes`: default 16,777,216 (16 MiB), range 1024 to 1,073,741,824 (1 GiB)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_queued_bytes(gk_context *context, size_t bytes);
+
+/**
+ * Sets how many bytes of unfinished messages of one peer are kept; a fragment above it is refused
+ * unacknowledged, so that its sender repeats it.
+ *
+ * - `bytes`: default 16,777,216 (16 MiB), range 2048 to 1,073,741,824 (1 GiB)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_reassembly_bytes(gk_context *context, size_t bytes);
+
+/**
+ * Sets how many events are kept for a host that pulls them with `gk_server_next_events`. Events without a
+ * callback go there. When it is full, messages are refused unacknowledged and counted, so that their
+ * senders repeat them.
+ *
+ * - `count`: default 0 (no queue: events without a callback go nowhere), range 0 to 10,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_queued_events(gk_context *context, uint32_t count);
+
+/**
+ * Sets how many bytes of message are kept in the event queue; the consequence is the same.
+ *
+ * - `bytes`: default 67,108,864 (64 MiB), range 65,536 (64 KiB) to 4,294,967,296 (4 GiB)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_queued_event_bytes(gk_context *context, size_t bytes);
+
+/**
+ * Sets what is asked of the kernel for the receive buffer of the socket. The kernel may grant less; a burst beyond
+ * what it grants is lost.
+ *
+ * - `bytes`: default 4,194,304 (4 MiB), range 4096 to 1,073,741,824 (1 GiB)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_socket_receive_bytes(gk_context *context,
+                                              size_t bytes);
+
+/**
+ * Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; a burst beyond
+ * what it grants is sent later.
+ *
+ * - `bytes`: default 4,194,304 (4 MiB), range 4096 to 1,073,741,824 (1 GiB)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_socket_send_bytes(gk_context *context,
+                                           size_t bytes);
+
+/**
+ * Sets the addresses whose datagrams are dropped before they are read. It replaces the list before;
+ * `gk_server_set_block_list` replaces that of a running server.
+ *
+ * - `entries`: addresses and ranges: "192.0.2.1", "198.51.100.0/24", "2001:db8::/32"; may be NULL if
+ *   `count` is 0
+ * - `count`: how many; 0 (the default) blocks nobody
+ *
+ * Errors: `GK_ERR_ARGUMENT` (not an address or range; `gk_last_error` names it), `GK_ERR_UTF8`,
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the texts are copied.
+ */
+gk_result gk_context_set_block_list(gk_context *context, const char *const *entries, size_t count);
+
+/**
+ * Sets the file that gets one line per connect, refusal and disconnect: time, address, token, reason.
+ * It is opened for appending when a server starts; a start fails if that is not possible.
+ *
+ * - `path`: UTF-8; NULL (the default): no such log
+ *
+ * Errors: `GK_ERR_ARGUMENT` (empty), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the text is copied.
+ */
+gk_result gk_context_set_access_log(gk_context *context, const char *path);
+
+/**
+ * Binds an address and runs a server on a thread of its own, which all callbacks come from.
+ *
+ * - `context`: copied
+ * - `address`: `"127.0.0.1:2021"`, `"[::1]:2021"`, `"[::]:2021"` (IPv6, and IPv4 where the system does
+ *   both); an empty host, `":2021"`, is all interfaces; port 0 lets the system choose, see `gk_server_port`
+ * - `out`: the server. Callbacks can come before it is written; they get it as their argument.
+ *
+ * Errors: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO` (socket, thread, access log),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, while nobody changes the context.
+ * Ownership: the server is the caller's, to be ended with `gk_server_free`; context and address stay the
+ * caller's.
+ */
+gk_result gk_server_start(const gk_context *context, const char *address, gk_server **out);
+
+/**
+ * Binds an address for a server that the host runs with `gk_server_poll`, from its own main loop. All
+ * callbacks come from inside that call, and from inside `gk_server_stop`, `gk_server_wait` and
+ * `gk_server_free` where these have to finish the server. Nothing happens between polls, and clients time
+ * out after a few seconds without one: poll at least as often as ticks are due.
+ *
+ * - the parameters are those of `gk_server_start`
+ *
+ * Errors: as `gk_server_start`.
+ *
+ * Thread: any, while nobody changes the context.
+ * Ownership: as `gk_server_start`.
+ */
+gk_result gk_server_open(const gk_context *context, const char *address, gk_server **out);
+
+/**
+ * Runs the server: reads what came, calls back, ticks, writes. If there is nothing to do it waits for
+ * something first.
+ *
+ * - `timeout_us`: waits at most so many microseconds; 0 does not wait; `GK_FOREVER` waits until something
+ *   happened
+ *
+ * Errors: `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another thread is in it), `GK_ERR_STATE`
+ * (stopped, being stopped by another thread, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * That nothing happened is no error.
+ *
+ * Thread: any, one at a time; best always the same. Callbacks come from it.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_poll(gk_server *server, uint64_t timeout_us);
+
+/**
+ * Makes a `gk_server_poll` that waits return; if none waits, the next one returns at once.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_wake(gk_server *server);
+
+/**
+ * Gives a descriptor that becomes readable when `gk_server_poll` has something to do (unix): for
+ * `select`, `poll`, `epoll` or an event library. Wait for it no longer than `gk_server_next_timeout_us`
+ * says, then poll with timeout 0. It is level-triggered, and only good for waiting.
+ *
+ * - `out`: the descriptor
+ *
+ * Errors: `GK_ERR_STATE` (a system without descriptors), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the descriptor is the server's; do not close it. It is valid until `gk_server_free`.
+ */
+gk_result gk_server_descriptor(const gk_server *server, int32_t *out);
+
+/**
+ * Gives the time until `gk_server_poll` has something to do even if nothing arrives.
+ *
+ * - `out`: microseconds from now, rounded up; 0: it is due; `GK_FOREVER`: nothing is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_next_timeout_us(const gk_server *server, uint64_t *out);
+
+/**
+ * Stops the server: disconnects all peers and reports each, completes what was sent, sends what closing
+ * needs, and calls shutdown last. From inside a callback it takes effect when the callback has returned;
+ * from outside it returns when all that is done. A second stop does nothing more.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any. If nobody polls a server made by `gk_server_open`, the last callbacks come from here.
+ * Ownership: the server stays the caller's, and answers questions until `gk_server_free`.
+ */
+gk_result gk_server_stop(gk_server *server);
+
+/**
+ * Waits until the server has stopped. It does not stop it.
+ *
+ * - `timeout_us`: waits at most so many microseconds; 0 only asks; `GK_FOREVER`: without limit
+ *
+ * Errors: `GK_ERR_TIMEOUT`, `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any but the server's own; a server made by `gk_server_open` needs another thread that polls it.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_wait(gk_server *server, uint64_t timeout_us);
+
+/**
+ * Tells whether the server has stopped.
+ *
+ * - `out`: 1 when its last callback has returned, else 0
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_is_stopped(const gk_server *server, uint32_t *out);
+
+/**
+ * Stops the server as `gk_server_stop` does, and gives it back. From inside one of the server's own
+ * callbacks it returns at once: the stop takes effect when the callback has returned, and the callbacks
+ * that stopping makes still come, with the same pointer, which is good inside them only.
+ *
+ * - `server`: may be NULL
+ *
+ * Thread: any. No other thread may call with this pointer from now on; calls of `gk_server_poll` and
+ * `gk_server_wait` that wait in other threads return.
+ * Ownership: ends the caller's; what `gk_server_next_events` handed out ends with it.
+ */
+void gk_server_free(gk_server *server);
+
+/**
+ * Gives the address that the server is bound to, with the real port: `"0.0.0.0:2021"` or `"[::]:2021"`.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_address(const gk_server *server, char *buf, size_t cap, size_t *out_len);
+
+/**
+ * Gives the port that the server is bound to.
+ *
+ * - `out`: the port, never 0
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_port(const gk_server *server, uint16_t *out);
+
+/**
+ * Gives the public part of the server's root key, for clients to pin: SubjectPublicKeyInfo as DER.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 91 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_server_public_key_der(const gk_server *server, uint8_t *buf, size_t cap, size_t *out_len);
+
+/**
+ * Replaces the block list. Peers that are on the new one are disconnected with `GK_DISCONNECT_BLOCKED`.
+ *
+ * - `entries`, `count`: as for `gk_context_set_block_list`
+ *
+ * Errors: `GK_ERR_ARGUMENT` (not an address or range; the list before stays), `GK_ERR_STATE` (stopped),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the texts are copied.
+ */
+gk_result gk_server_set_block_list(gk_server *server, const char *const *entries, size_t count);
+
+/**
+ * Gives all connected peers.
+ *
+ * - `buf`: an array; may be NULL if `cap` is 0
+ * - `cap`: how many it holds
+ * - `out_count`: how many there are; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed now
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the numbers are copied; a peer can leave while you look at them.
+ */
+gk_result gk_server_peers(const gk_server *server, gk_peer *buf, size_t cap, size_t *out_count);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `options`: the struct
+ * - `struct_size`: `sizeof(gk_send_options)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_send_options_init(gk_send_options *options, size_t struct_size);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `info`: the struct
+ * - `struct_size`: `sizeof(gk_disconnect_info)`, so that a library with a longer struct does not write
+ *   behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_disconnect_info_init(gk_disconnect_info *info, size_t struct_size);
+
+/**
+ * Queues a message for a peer.
+ *
+ * - `data`, `len`: the bytes; may be NULL with 0: an empty message is one
+ * - `options`: NULL sends it once, without asking what became of it
+ *
+ * Errors, after which nothing is queued and `on_sent` is not called: `GK_ERR_STALE`,
+ * `GK_ERR_WOULD_BLOCK` (the peer's queue is full; `writable` will tell), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE`
+ * (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied; `options->user_data` stays the host's and must live until `on_sent`.
+ */
+gk_result gk_server_send(gk_server *server,
+                         gk_peer peer,
+                         const uint8_t *data,
+                         size_t len,
+                         const gk_send_options *options);
+
+/**
+ * Queues a message for a peer that is sent again until it is acknowledged: it arrives exactly once if the
+ * connection lives. The same as `gk_server_send` with `GK_RETRY_ON_TIMEOUT`.
+ *
+ * - `data`, `len`: the bytes; may be NULL with 0
+ * - `on_sent`: told once what became of it; may be NULL
+ * - `user_data`: passed to `on_sent`
+ *
+ * Errors: as `gk_server_send`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied; `user_data` stays the host's and must live until `on_sent`.
+ */
+gk_result gk_server_send_guaranteed(gk_server *server,
+                                    gk_peer peer,
+                                    const uint8_t *data,
+                                    size_t len,
+                                    gk_sent_fn on_sent,
+                                    void *user_data);
+
+/**
+ * Queues a message for all connected peers, or all but one. Peers whose queue is full are left out; they
+ * get `writable` later.
+ *
+ * - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
+ * - `data`, `len`: the bytes; may be NULL with 0
+ * - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
+ * - `out_sent`: for how many peers it was queued; may be NULL
+ *
+ * Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_server_broadcast(gk_server *server,
+                              gk_peer except,
+                              const uint8_t *data,
+                              size_t len,
+                              const gk_send_options *options,
+                              size_t *out_sent);
+
+/**
+ * Ends a peer's connection. The disconnect event follows, from the server's thread.
+ *
+ * - `info`: why, and whether now; NULL: `GK_DISCONNECT_KICKED`, now
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`info`), `GK_ERR_UTF8`,
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_disconnect(gk_server *server, gk_peer peer, const gk_disconnect_info *info);
+
+/**
+ * Gives where a peer's datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_peer_address(const gk_server *server, gk_peer peer, char *buf, size_t cap, size_t *out_len);
+
+/**
+ * Gives the public number of a peer's session, unique among the server's live peers.
+ *
+ * - `out`: the number
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_token(const gk_server *server, gk_peer peer, uint32_t *out);
+
+/**
+ * Gives the smoothed time that a message takes one way: half of what an acknowledgement takes.
+ *
+ * - `out`: microseconds; 0 if nothing was measured yet
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_latency_us(const gk_server *server, gk_peer peer, uint64_t *out);
+
+/**
+ * Gives where a peer's connection stands.
+ *
+ * - `out`: one of `GK_STATUS_…`
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_status(const gk_server *server, gk_peer peer, gk_status *out);
+
+/**
+ * Gives how many bytes of message are queued for a peer and not yet acknowledged.
+ *
+ * - `out`: bytes
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_queued_bytes(const gk_server *server, gk_peer peer, size_t *out);
+
+/**
+ * Gives the host's own pointer for a peer.
+ *
+ * - `out`: what `gk_peer_set_user_data` set last; NULL before
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: what it points to is the host's.
+ */
+gk_result gk_peer_user_data(const gk_server *server, gk_peer peer, void **out);
+
+/**
+ * Sets the host's own pointer for a peer. The place to give it free is the disconnect callback.
+ *
+ * - `user_data`: anything; the library never follows it
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: what it points to stays the host's.
+ */
+gk_result gk_peer_set_user_data(gk_server *server, gk_peer peer, void *user_data);
+
+/**
+ * Sets the size and zeroes the rest.
+ *
+ * - `stats`: the struct
+ * - `struct_size`: `sizeof(gk_peer_stats_t)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_peer_stats_init(gk_peer_stats_t *stats, size_t struct_size);
+
+/**
+ * Sets the size and zeroes the rest.
+ *
+ * - `stats`: the struct
+ * - `struct_size`: `sizeof(gk_server_stats_t)`, so that a library with a longer struct does not write
+ *   behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_server_stats_init(gk_server_stats_t *stats, size_t struct_size);
+
+/**
+ * Gives the counts of a peer.
+ *
+ * - `out`: with `struct_size` set, by `gk_peer_stats_init`; filled as far as that reaches
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_peer_stats(const gk_server *server, gk_peer peer, gk_peer_stats_t *out);
+
+/**
+ * Starts or ends keeping a per-second series for a peer, about 6 KB each.
+ *
+ * - `on`: 1 starts it (from empty, unless it is kept already), 0 (as at connect) ends and forgets it
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`on`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_set_series(gk_server *server, gk_peer peer, uint32_t on);
+
+/**
+ * Gives the last 300 seconds of a peer, oldest first, the running one last; seconds before the series
+ * started are 0.
+ *
+ * - `buf`: an array; may be NULL if `cap` is 0
+ * - `cap`: how many it holds; 300 is enough
+ * - `out_count`: how many there are; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (no series kept: see `gk_peer_set_series`), `GK_ERR_STALE`,
+ * `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the array stays the caller's.
+ */
+gk_result gk_peer_series(const gk_server *server,
+                         gk_peer peer,
+                         gk_second *buf,
+                         size_t cap,
+                         size_t *out_count);
+
+/**
+ * Gives the counts and times of the server.
+ *
+ * - `out`: with `struct_size` set, by `gk_server_stats_init`; filled as far as that reaches
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_server_stats(const gk_server *server, gk_server_stats_t *out);
+
+/**
+ * Gives the last 300 seconds of the server as a whole, oldest first, the running one last; seconds before
+ * it started are 0.
+ *
+ * - `buf`: an array; may be NULL if `cap` is 0
+ * - `cap`: how many it holds; 300 is enough
+ * - `out_count`: how many there are; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the array stays the caller's.
+ */
+gk_result gk_server_series(const gk_server *server, gk_second *buf, size_t cap, size_t *out_count);
+
+/**
+ * Gives where each of the last 300 seconds of the server's thread went, oldest first, the running one
+ * last.
+ *
+ * - `buf`: an array; may be NULL if `cap` is 0
+ * - `cap`: how many it holds; 300 is enough
+ * - `out_count`: how many there are; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the array stays the caller's.
+ */
+gk_result gk_server_profile_series(const gk_server *server,
+                                   gk_profile_second *buf,
+                                   size_t cap,
+                                   size_t *out_count);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* GAMEKEEPER_H */

@@ -1,0 +1,360 @@
+//! The host's callbacks: their types, and setting them on a context.
+
+use std::ffi::{c_char, c_void};
+
+use crate::ffi::context::{gk_context, with_context};
+use crate::ffi::events::{
+    gk_connect_info, gk_disconnect_info, gk_log_level, gk_message, gk_outcome, gk_peer, gk_update,
+};
+use crate::ffi::result::gk_result;
+use crate::ffi::server::gk_server;
+
+/// The server runs.
+///
+/// When: first of all callbacks, once. With `gk_server_start` it can come before that call has returned;
+/// the server is the one that it will give out.
+/// Thread: the server's.
+/// Borrowed: the server, until it is freed.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_starting_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, server: *mut gk_server)>;
+
+/// A client proved itself and is a peer from now on.
+///
+/// When: before every other callback about this peer.
+/// Thread: the server's.
+/// Borrowed: `info` and its text, until the callback returns.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; it may send to
+/// the peer or disconnect it.
+pub type gk_connect_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        server: *mut gk_server,
+        peer: gk_peer,
+        info: *const gk_connect_info,
+    ),
+>;
+
+/// A peer left.
+///
+/// When: once for every peer that connected, after all others about it.
+/// Thread: the server's.
+/// Borrowed: `info` and its text, until the callback returns. The peer answers questions until then (its
+/// user data, for instance), and is stale afterwards.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_disconnect_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        server: *mut gk_server,
+        peer: gk_peer,
+        info: *const gk_disconnect_info,
+    ),
+>;
+
+/// A message arrived.
+///
+/// When: once for each message of a connected peer, in the order in which they arrive, which is not always
+/// the order in which they were sent.
+/// Thread: the server's.
+/// Borrowed: `message` and its bytes, until the callback returns. Copy what you keep.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_message_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        server: *mut gk_server,
+        peer: gk_peer,
+        message: *const gk_message,
+    ),
+>;
+
+/// One tick of the game.
+///
+/// When: `gk_context_set_tick_rate_hz` times a second on average. After a callback that took longer than a
+/// tick, those that were missed are left out and counted; `seconds` tells the time that really passed.
+/// Thread: the server's.
+/// Borrowed: `update`, until the callback returns.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_update_fn =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, server: *mut gk_server, update: *const gk_update)>;
+
+/// A peer's queue that had refused a message with `GK_ERR_WOULD_BLOCK` has room again.
+///
+/// When: once after each time it had refused one or more.
+/// Thread: the server's.
+/// Borrowed: nothing.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_writable_fn =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, server: *mut gk_server, peer: gk_peer)>;
+
+/// A slow timer for housekeeping.
+///
+/// When: every `gk_context_set_reconcile_interval_us`.
+/// Thread: the server's.
+/// Borrowed: nothing.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_reconcile_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, server: *mut gk_server)>;
+
+/// The server has stopped.
+///
+/// When: last of all callbacks, once, after the disconnects of all peers. What the callbacks' user data
+/// points to is not used any more when it returns.
+/// Thread: the server's.
+/// Borrowed: nothing.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; sending gives
+/// `GK_ERR_STATE` or `GK_ERR_STALE`.
+pub type gk_shutdown_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, server: *mut gk_server)>;
+
+/// A line for the log, without a line end.
+///
+/// When: any time between starting and shutdown. Lines that strangers cause are limited, and those left
+/// out are counted.
+/// Thread: the server's.
+/// Borrowed: `text`, UTF-8, until the callback returns.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_log_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        server: *mut gk_server,
+        level: gk_log_level,
+        text: *const c_char,
+    ),
+>;
+
+/// What became of a message.
+///
+/// When: exactly once for each message that was accepted with it, at the latest when the peer has left. Never
+/// from inside the send itself.
+/// Thread: the server's.
+/// Borrowed: nothing. The peer can be stale already if the outcome is `GK_SENT_CANCELLED`.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_sent_fn = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, server: *mut gk_server, peer: gk_peer, outcome: gk_outcome),
+>;
+
+/// A nullable function pointer and the host's pointer that goes with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<F> {
+    pub(crate) function: F,
+    pub(crate) user_data: *mut c_void,
+}
+
+impl<F: Default> Default for Slot<F> {
+    fn default() -> Self {
+        Slot { function: F::default(), user_data: std::ptr::null_mut() }
+    }
+}
+
+// SAFETY: the library never follows `user_data`; the host that sets it knows that the callbacks run on the
+// server's thread, as their documentation says.
+unsafe impl<F: Send> Send for Slot<F> {}
+
+/// What a context holds and a server copies.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Callbacks {
+    pub(crate) starting: Slot<gk_starting_fn>,
+    pub(crate) connect: Slot<gk_connect_fn>,
+    pub(crate) disconnect: Slot<gk_disconnect_fn>,
+    pub(crate) message: Slot<gk_message_fn>,
+    pub(crate) update: Slot<gk_update_fn>,
+    pub(crate) writable: Slot<gk_writable_fn>,
+    pub(crate) reconcile: Slot<gk_reconcile_fn>,
+    pub(crate) shutdown: Slot<gk_shutdown_fn>,
+    pub(crate) log: Slot<gk_log_fn>,
+}
+
+/// Sets what is called when the server runs; see `gk_starting_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_starting(
+    context: *mut gk_context,
+    function: gk_starting_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.starting = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called when a client has proved itself; see `gk_connect_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_connect(
+    context: *mut gk_context,
+    function: gk_connect_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.connect = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called when a peer left; see `gk_disconnect_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_disconnect(
+    context: *mut gk_context,
+    function: gk_disconnect_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.disconnect = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called when a message arrived; see `gk_message_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_message(
+    context: *mut gk_context,
+    function: gk_message_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.message = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called once per tick; see `gk_update_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_update(
+    context: *mut gk_context,
+    function: gk_update_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.update = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called when a full queue has room again; see `gk_writable_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_writable(
+    context: *mut gk_context,
+    function: gk_writable_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.writable = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called by the slow timer; see `gk_reconcile_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_reconcile(
+    context: *mut gk_context,
+    function: gk_reconcile_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.reconcile = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called when the server has stopped; see `gk_shutdown_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_shutdown(
+    context: *mut gk_context,
+    function: gk_shutdown_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.shutdown = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called with lines for the log; see `gk_log_fn`.
+///
+/// - `function`: NULL removes it; then the event goes to the event queue if there is one
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_log(
+    context: *mut gk_context,
+    function: gk_log_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.log = Slot { function, user_data };
+        Ok(())
+    })
+}

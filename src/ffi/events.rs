@@ -1,0 +1,465 @@
+//! What events carry, and the queue of events for hosts that pull them.
+
+use std::ffi::{c_char, c_void, CString};
+
+use crate::ffi::arguments::c_text;
+use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
+use crate::ffi::server::{gk_server, with_server};
+use crate::ffi::versioned;
+use crate::server::events::{DisconnectReason, Event, Message, PeerId};
+
+/// A remote client of a server: a number that is never reused while the process lives, in any of its
+/// servers. A stale one, another server's or an invented one is answered with `GK_ERR_STALE`, and never
+/// means another player.
+///
+/// All its functions can be called from any thread and from inside callbacks. A peer answers questions
+/// until its disconnect callback returns; for a host that pulls events, until the next batch is taken.
+///
+/// - `gk_peer_address`: where its datagrams come from
+/// - `gk_peer_token`: the public number of its session
+/// - `gk_peer_latency_us`: the smoothed one-way time
+/// - `gk_peer_status`: where the connection stands
+/// - `gk_peer_queued_bytes`: what is queued for it
+/// - `gk_peer_user_data`, `gk_peer_set_user_data`: a pointer of the host's own
+/// - `gk_peer_stats`: lifetime counts
+/// - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
+/// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`: what can be done to it
+pub type gk_peer = u64;
+
+/// No peer.
+pub const GK_PEER_NONE: gk_peer = 0;
+
+/// How a message is delivered: one of `GK_RETRY_…`. On receiving it can be `GK_MODE_UNKNOWN`.
+pub type gk_retry_mode = i32;
+
+/// Sent again until it is acknowledged, for as long as the connection lives: exactly once.
+pub const GK_RETRY_ON_TIMEOUT: gk_retry_mode = -1;
+/// Sent once: at most once.
+pub const GK_RETRY_NONE: gk_retry_mode = 0;
+/// Sent again until it is acknowledged or the message timeout has passed: at most once.
+pub const GK_RETRY_BEST_EFFORT: gk_retry_mode = 1;
+/// The wire does not say how a message was sent.
+pub const GK_MODE_UNKNOWN: gk_retry_mode = 127;
+
+/// What became of a message: one of `GK_SENT_…`.
+pub type gk_outcome = i32;
+
+/// The remote side acknowledged all of it.
+pub const GK_SENT_DELIVERED: gk_outcome = 1;
+/// The message timeout passed first. It may have arrived all the same.
+pub const GK_SENT_EXPIRED: gk_outcome = 2;
+/// The connection ended first. It may have arrived all the same.
+pub const GK_SENT_CANCELLED: gk_outcome = 3;
+
+/// How loud a line for the log is: one of `GK_LOG_…`; larger is chattier.
+pub type gk_log_level = i32;
+
+/// Something broke.
+pub const GK_LOG_ERROR: gk_log_level = 1;
+/// Something that the host should know of.
+pub const GK_LOG_WARN: gk_log_level = 2;
+/// What happens, in outline.
+pub const GK_LOG_INFO: gk_log_level = 3;
+/// What happens, in detail.
+pub const GK_LOG_DEBUG: gk_log_level = 4;
+
+/// Why a peer left: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
+pub type gk_disconnect_code = i32;
+
+/// The remote side said goodbye.
+pub const GK_DISCONNECT_REMOTE: gk_disconnect_code = 1;
+/// The host called `gk_server_disconnect`.
+pub const GK_DISCONNECT_KICKED: gk_disconnect_code = 2;
+/// Nothing valid came from it for the connection timeout.
+pub const GK_DISCONNECT_TIMEOUT: gk_disconnect_code = 3;
+/// The server stopped.
+pub const GK_DISCONNECT_SHUTDOWN: gk_disconnect_code = 4;
+/// A new client proved itself from the same address.
+pub const GK_DISCONNECT_REPLACED: gk_disconnect_code = 5;
+/// Its address came onto the block list.
+pub const GK_DISCONNECT_BLOCKED: gk_disconnect_code = 6;
+/// First of the codes that are the host's own; from here to INT32_MAX.
+pub const GK_DISCONNECT_HOST: gk_disconnect_code = 1000;
+
+/// How a peer came in: one of `GK_DOOR_…`. More will be appended.
+pub type gk_door = i32;
+
+/// Encrypted datagrams.
+pub const GK_DOOR_UDP: gk_door = 1;
+
+/// What kind of event a `gk_event` is: one of `GK_EVENT_…`. More will be appended: leave out those that
+/// you do not know.
+pub type gk_event_type = i32;
+
+/// The server runs: the first event.
+pub const GK_EVENT_STARTING: gk_event_type = 1;
+/// A client proved itself. Set: `peer`, `text` (its address), `token`, `door`.
+pub const GK_EVENT_CONNECT: gk_event_type = 2;
+/// A peer left. Set: `peer`, `code` (a `gk_disconnect_code`), `text`.
+pub const GK_EVENT_DISCONNECT: gk_event_type = 3;
+/// A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`.
+pub const GK_EVENT_MESSAGE: gk_event_type = 4;
+/// One tick. Set: `seconds`, `tick`.
+pub const GK_EVENT_UPDATE: gk_event_type = 5;
+/// A peer's queue that had refused a message has room again. Set: `peer`.
+pub const GK_EVENT_WRITABLE: gk_event_type = 6;
+/// The slow timer for housekeeping.
+pub const GK_EVENT_RECONCILE: gk_event_type = 7;
+/// What became of a message sent with `notify`. Set: `peer`, `code` (a `gk_outcome`), `user_data`.
+pub const GK_EVENT_SENT: gk_event_type = 8;
+/// The server has stopped: the last event.
+pub const GK_EVENT_SHUTDOWN: gk_event_type = 9;
+/// A line for the log. Set: `code` (a `gk_log_level`), `text`.
+pub const GK_EVENT_LOG: gk_event_type = 10;
+
+/// A message from a peer, as the message callback gets it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_message {
+    /// Bytes that the library filled.
+    pub struct_size: u32,
+    /// The sender's number of the message: 1 to 65535 on mpgameserver's wire, where it wraps; of a message
+    /// that came in fragments that of the first one.
+    pub sequence: u32,
+    /// The bytes, borrowed until the callback returns. Never NULL, not even when `len` is 0.
+    pub data: *const u8,
+    /// How many.
+    pub len: usize,
+    /// How it was sent; `GK_MODE_UNKNOWN` on mpgameserver's wire.
+    pub mode: gk_retry_mode,
+    /// The channel it was sent on; 0 on mpgameserver's wire.
+    pub channel: u32,
+    /// How its sender came in.
+    pub door: gk_door,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// A new peer, as the connect callback gets it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_connect_info {
+    /// Bytes that the library filled.
+    pub struct_size: u32,
+    /// The public number of its session, unique among the server's live peers.
+    pub token: u32,
+    /// Where its datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`. Borrowed until the
+    /// callback returns.
+    pub address: *const c_char,
+    /// How it came in.
+    pub door: gk_door,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// The end of a peer: as the disconnect callback gets it, and as `gk_server_disconnect` takes it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_disconnect_info {
+    /// To the callback: bytes that the library filled. To `gk_server_disconnect`: sizeof this struct.
+    pub struct_size: u32,
+    /// Why. To `gk_server_disconnect`: `GK_DISCONNECT_KICKED` (the default) or a code of the host's own,
+    /// `GK_DISCONNECT_HOST` or more; the others are the library's to give.
+    pub code: gk_disconnect_code,
+    /// One sentence for a person, UTF-8. To the callback: never NULL, borrowed until it returns. To
+    /// `gk_server_disconnect`: copied; NULL (the default) is no text.
+    pub text: *const c_char,
+    /// To `gk_server_disconnect`: 1 ends the connection once what is queued is acknowledged, at the latest
+    /// after the connection timeout; 0 (the default) at once, and cancels what is queued. To the callback: 0.
+    pub after_delivery: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+versioned!(gk_disconnect_info, first: code, fields: [struct_size, code, text, after_delivery, reserved]);
+
+/// One tick, as the update callback gets it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_update {
+    /// Bytes that the library filled.
+    pub struct_size: u32,
+    /// 0.
+    pub reserved: u32,
+    /// Seconds since the last update.
+    pub seconds: f64,
+    /// Number of this tick, from 1.
+    pub tick: u64,
+}
+
+/// An event as `gk_server_next_events` hands it out. Which fields are set is said at each `GK_EVENT_…`;
+/// the others are 0 or NULL. What the pointers point to lives until the next `gk_server_next_events` that
+/// succeeds, or `gk_server_free`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_event {
+    /// Bytes that the library filled.
+    pub struct_size: u32,
+    /// What happened.
+    pub r#type: gk_event_type,
+    /// To whom, or `GK_PEER_NONE`.
+    pub peer: gk_peer,
+    /// Message: the bytes; never NULL then, not even when `len` is 0.
+    pub data: *const u8,
+    /// Message: how many.
+    pub len: usize,
+    /// Message: the sender's number of it, as in `gk_message`.
+    pub sequence: u32,
+    /// Message: how it was sent, as in `gk_message`.
+    pub mode: gk_retry_mode,
+    /// Message: its channel, as in `gk_message`.
+    pub channel: u32,
+    /// Connect and message: how the peer came in.
+    pub door: gk_door,
+    /// Disconnect: a `gk_disconnect_code`. Sent: a `gk_outcome`. Log: a `gk_log_level`.
+    pub code: i32,
+    /// Connect: the public number of its session.
+    pub token: u32,
+    /// Connect: its address. Disconnect and log: one sentence. Else NULL.
+    pub text: *const c_char,
+    /// Update: seconds since the last one.
+    pub seconds: f64,
+    /// Update: number of the tick, from 1.
+    pub tick: u64,
+    /// Sent: the `user_data` of the `gk_send_options`.
+    pub user_data: *mut c_void,
+}
+
+versioned!(gk_event, first: len, fields: [
+    struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds, tick,
+    user_data,
+]);
+
+/// A pointer to read no bytes from: `memcpy` may not be given NULL even for 0 bytes.
+static NO_BYTES: u8 = 0;
+
+pub(crate) fn data_pointer(data: &[u8]) -> *const u8 {
+    if data.is_empty() {
+        &NO_BYTES
+    } else {
+        data.as_ptr()
+    }
+}
+
+pub(crate) fn disconnect_code(reason: DisconnectReason) -> gk_disconnect_code {
+    match reason {
+        DisconnectReason::Remote => GK_DISCONNECT_REMOTE,
+        DisconnectReason::Kicked => GK_DISCONNECT_KICKED,
+        DisconnectReason::Timeout => GK_DISCONNECT_TIMEOUT,
+        DisconnectReason::Shutdown => GK_DISCONNECT_SHUTDOWN,
+        DisconnectReason::Replaced => GK_DISCONNECT_REPLACED,
+        DisconnectReason::Blocked => GK_DISCONNECT_BLOCKED,
+        DisconnectReason::Host(code) => code,
+    }
+}
+
+pub(crate) fn message(message: &Message) -> gk_message {
+    gk_message {
+        struct_size: std::mem::size_of::<gk_message>() as u32,
+        sequence: u32::from(message.sequence),
+        data: data_pointer(&message.data),
+        len: message.data.len(),
+        mode: GK_MODE_UNKNOWN,
+        channel: 0,
+        door: GK_DOOR_UDP,
+        reserved: 0,
+    }
+}
+
+/// What the events of one batch point to. The server's handle keeps it until the next batch.
+#[derive(Default)]
+struct Batch {
+    /// Only held: the C structs point into them. Moving a `Vec` or a `CString` does not move its bytes.
+    _messages: Vec<Vec<u8>>,
+    _texts: Vec<CString>,
+}
+
+/// Turns events into C structs that point into a batch.
+#[derive(Default)]
+struct BatchBuilder {
+    messages: Vec<Vec<u8>>,
+    texts: Vec<CString>,
+}
+
+impl BatchBuilder {
+    fn text(&mut self, text: &str) -> *const c_char {
+        let text = c_text(text);
+        let pointer = text.as_ptr();
+        self.texts.push(text);
+        pointer
+    }
+
+    fn event(&mut self, event: Event) -> gk_event {
+        match event {
+            Event::Starting => blank(GK_EVENT_STARTING),
+            Event::Connect(peer, info) => gk_event {
+                text: self.text(&info.address.to_string()),
+                token: info.token,
+                door: GK_DOOR_UDP,
+                ..of_peer(GK_EVENT_CONNECT, peer)
+            },
+            Event::Disconnect(peer, info) => gk_event {
+                code: disconnect_code(info.reason),
+                text: self.text(&info.text),
+                ..of_peer(GK_EVENT_DISCONNECT, peer)
+            },
+            Event::Message(peer, received) => {
+                let shape = message(&received);
+                self.messages.push(received.data);
+                gk_event {
+                    data: shape.data,
+                    len: shape.len,
+                    sequence: shape.sequence,
+                    mode: shape.mode,
+                    channel: shape.channel,
+                    door: shape.door,
+                    ..of_peer(GK_EVENT_MESSAGE, peer)
+                }
+            }
+            Event::Update { seconds, tick } => gk_event { seconds, tick, ..blank(GK_EVENT_UPDATE) },
+            Event::Writable(peer) => of_peer(GK_EVENT_WRITABLE, peer),
+            Event::Reconcile => blank(GK_EVENT_RECONCILE),
+            Event::Sent(peer, tag, outcome) => gk_event {
+                code: outcome as i32,
+                // The tag is the pointer that `gk_send_options` brought: see `send::options`.
+                user_data: tag as usize as *mut c_void,
+                ..of_peer(GK_EVENT_SENT, peer)
+            },
+            Event::Shutdown => blank(GK_EVENT_SHUTDOWN),
+            Event::Log(level, line) => {
+                gk_event { code: level as i32, text: self.text(&line), ..blank(GK_EVENT_LOG) }
+            }
+        }
+    }
+}
+
+fn blank(kind: gk_event_type) -> gk_event {
+    gk_event {
+        struct_size: std::mem::size_of::<gk_event>() as u32,
+        r#type: kind,
+        peer: GK_PEER_NONE,
+        data: std::ptr::null(),
+        len: 0,
+        sequence: 0,
+        mode: 0,
+        channel: 0,
+        door: 0,
+        code: 0,
+        token: 0,
+        text: std::ptr::null(),
+        seconds: 0.0,
+        tick: 0,
+        user_data: std::ptr::null_mut(),
+    }
+}
+
+fn of_peer(kind: gk_event_type, peer: PeerId) -> gk_event {
+    gk_event { peer: peer.to_bits(), ..blank(kind) }
+}
+
+/// Takes up to `max` events out of the server's queue, oldest first. The queue holds the events for which
+/// no callback is set; it exists only if `gk_context_set_max_queued_events` made it. It is filled while
+/// the server runs: by its own thread, or inside `gk_server_poll`. The last event is
+/// `GK_EVENT_SHUTDOWN`; the events of a server that has stopped can still be taken.
+///
+/// - `events`: an array of `max` elements, which need no initialisation; may be NULL if `max` is 0
+/// - `event_size`: `sizeof(gk_event)`
+/// - `max`: how many at most
+/// - `out_count`: how many were written; 0 if nothing happened
+///
+/// Errors: `GK_ERR_STATE` (no event queue), `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another
+/// thread is in it), `GK_ERR_ARGUMENT` (`event_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`. The batch before is
+/// kept when the call fails.
+///
+/// Thread: any, one at a time.
+/// Ownership: what the events point to belongs to the server and lives until the next call that succeeds,
+/// or `gk_server_free`. Peers whose disconnect was in the batch before become stale.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_next_events(
+    server: *mut gk_server,
+    events: *mut gk_event,
+    event_size: usize,
+    max: usize,
+    out_count: *mut usize,
+) -> gk_result {
+    with_server(server, |server| {
+        not_null!(out_count);
+        if max > 0 {
+            not_null!(events);
+        }
+        versioned::check_stride::<gk_event>("event_size", event_size)?;
+        let Some(mut kept) = server.0.attachment.try_lock() else {
+            return Err(Failure::new(GK_ERR_BUSY, "another thread is taking events of this server"));
+        };
+        let taken = server.next_events(max)?;
+        // A server that gave more than was asked for would write behind the caller's array.
+        assert!(taken.len() <= max, "more events than asked for");
+        let count = taken.len();
+        let mut builder = BatchBuilder::default();
+        for (at, event) in taken.into_iter().enumerate() {
+            let event = builder.event(event);
+            // SAFETY: `at < max`, and the caller's array has `max` slots of `event_size` bytes.
+            unsafe {
+                let slot = events.cast::<u8>().add(at * event_size);
+                versioned::write_slot(slot, event_size, &event);
+            }
+        }
+        let batch = Batch { _messages: builder.messages, _texts: builder.texts };
+        *kept = Some(Box::new(batch));
+        // SAFETY: not null, and the caller's to write.
+        unsafe { out_count.write(count) };
+        Ok::<(), Failure>(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::events::{ConnectInfo, DisconnectInfo, LogLevel, Outcome};
+    use std::ffi::CStr;
+
+    fn build(event: Event) -> (gk_event, BatchBuilder) {
+        let mut builder = BatchBuilder::default();
+        let event = builder.event(event);
+        (event, builder)
+    }
+
+    #[test]
+    fn an_events_pointers_survive_the_move_into_the_batch() {
+        let data = vec![1, 2, 3];
+        let (event, builder) =
+            build(Event::Message(PeerId::from_bits(9), Message { sequence: 65535, data: data.clone() }));
+        let batch = Batch { _messages: builder.messages, _texts: builder.texts };
+        // SAFETY: the batch lives.
+        assert_eq!(unsafe { std::slice::from_raw_parts(event.data, event.len) }, data);
+        assert_eq!((event.peer, event.sequence, event.mode), (9, 65535, GK_MODE_UNKNOWN));
+        drop(batch);
+    }
+
+    #[test]
+    fn an_empty_message_has_a_pointer() {
+        let (event, _builder) =
+            build(Event::Message(PeerId::from_bits(9), Message { sequence: 1, data: Vec::new() }));
+        assert!(!event.data.is_null() && event.len == 0);
+    }
+
+    #[test]
+    fn texts_and_codes() {
+        let peer = PeerId::from_bits(5);
+        let text = |event: &gk_event| {
+            // SAFETY: the builder of the caller lives.
+            unsafe { CStr::from_ptr(event.text) }.to_str().unwrap().to_owned()
+        };
+        let info = ConnectInfo { address: "[::1]:7".parse().unwrap(), token: 0x4000_0001 };
+        let (event, _builder) = build(Event::Connect(peer, info));
+        assert_eq!((text(&event).as_str(), event.token, event.door), ("[::1]:7", 0x4000_0001, GK_DOOR_UDP));
+        let info = DisconnectInfo { reason: DisconnectReason::Host(1234), text: "bye".into() };
+        let (event, _builder) = build(Event::Disconnect(peer, info));
+        assert_eq!((text(&event).as_str(), event.code), ("bye", 1234));
+        let (event, _builder) = build(Event::Log(LogLevel::Warn, "line".into()));
+        assert_eq!((text(&event).as_str(), event.code, event.peer), ("line", GK_LOG_WARN, GK_PEER_NONE));
+        let (event, _builder) = build(Event::Sent(peer, 0x1000, Outcome::Expired));
+        assert_eq!((event.code, event.user_data as usize), (GK_SENT_EXPIRED, 0x1000));
+        assert!(event.text.is_null());
+    }
+}

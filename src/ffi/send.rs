@@ -1,0 +1,292 @@
+//! What a server does to its peers: messages and goodbyes.
+
+use std::ffi::c_void;
+
+use crate::ffi::arguments::{bytes, flag, text};
+use crate::ffi::callbacks::{gk_sent_fn, Slot};
+use crate::ffi::events::{
+    gk_disconnect_code, gk_disconnect_info, gk_peer, gk_retry_mode, GK_DISCONNECT_HOST, GK_DISCONNECT_KICKED,
+    GK_PEER_NONE, GK_RETRY_BEST_EFFORT, GK_RETRY_NONE, GK_RETRY_ON_TIMEOUT,
+};
+use crate::ffi::panic::fallible;
+use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT, GK_ERR_STALE};
+use crate::ffi::server::{gk_server, pointer_of, with_server};
+use crate::ffi::versioned;
+use crate::panic_scope::outside;
+use crate::server::events::{DisconnectInfo, DisconnectReason, PeerId, RetryMode, SendOptions, SentCallback};
+
+/// How a message is to be sent. `gk_send_options_init` fills in the defaults.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_send_options {
+    /// sizeof this struct.
+    pub struct_size: u32,
+    /// How it is delivered. Default `GK_RETRY_NONE`.
+    pub retry: gk_retry_mode,
+    /// Told once what became of the message. Default NULL.
+    pub on_sent: gk_sent_fn,
+    /// Passed to `on_sent`, or given back in the event. Default NULL.
+    pub user_data: *mut c_void,
+    /// 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`; `on_sent` must be NULL, and
+    /// the server must have an event queue. Default 0.
+    pub notify: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+versioned!(gk_send_options, first: retry, fields: [struct_size, retry, on_sent, user_data, notify, reserved]);
+
+const SEND_DEFAULTS: gk_send_options = gk_send_options {
+    struct_size: std::mem::size_of::<gk_send_options>() as u32,
+    retry: GK_RETRY_NONE,
+    on_sent: None,
+    user_data: std::ptr::null_mut(),
+    notify: 0,
+    reserved: 0,
+};
+
+const DISCONNECT_DEFAULTS: gk_disconnect_info = gk_disconnect_info {
+    struct_size: std::mem::size_of::<gk_disconnect_info>() as u32,
+    code: GK_DISCONNECT_KICKED,
+    text: std::ptr::null(),
+    after_delivery: 0,
+    reserved: 0,
+};
+
+/// Fills in size and defaults.
+///
+/// - `options`: the struct
+/// - `struct_size`: `sizeof(gk_send_options)`, so that a library with a longer struct does not write behind
+///   yours
+///
+/// Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the struct stays the caller's.
+#[no_mangle]
+pub unsafe extern "C" fn gk_send_options_init(
+    options: *mut gk_send_options,
+    struct_size: usize,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    fallible(|| unsafe { versioned::init(options, struct_size, &SEND_DEFAULTS) })
+}
+
+/// Fills in size and defaults.
+///
+/// - `info`: the struct
+/// - `struct_size`: `sizeof(gk_disconnect_info)`, so that a library with a longer struct does not write
+///   behind yours
+///
+/// Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the struct stays the caller's.
+#[no_mangle]
+pub unsafe extern "C" fn gk_disconnect_info_init(
+    info: *mut gk_disconnect_info,
+    struct_size: usize,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    fallible(|| unsafe { versioned::init(info, struct_size, &DISCONNECT_DEFAULTS) })
+}
+
+fn reserved(name: &'static str, value: u32) -> Result<(), Failure> {
+    if value == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(GK_ERR_ARGUMENT, format!("{name}->reserved is {value}, and must be 0")))
+}
+
+/// The completion callback for the server, or none if the function is null.
+fn completion(function: gk_sent_fn, user_data: *mut c_void) -> Option<SentCallback> {
+    let function = function?;
+    let slot = Slot { function, user_data };
+    Some(Box::new(move |server, peer, outcome| {
+        // The whole slot moves into the closure, because only the slot may change threads.
+        let slot = slot;
+        let server = pointer_of(server).cast_mut();
+        // SAFETY: the host gave the function for calls with these arguments; the server lives through the call.
+        outside(|| unsafe { (slot.function)(slot.user_data, server, peer.to_bits(), outcome as i32) });
+    }))
+}
+
+/// # Safety
+/// `pointer` is null or points to options of the size that they say.
+unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
+    if pointer.is_null() {
+        return Ok(SendOptions::default());
+    }
+    // SAFETY: not null, and the caller's promise.
+    let given = unsafe { versioned::read("options", pointer, SEND_DEFAULTS)? };
+    reserved("options", given.reserved)?;
+    let retry = match given.retry {
+        GK_RETRY_ON_TIMEOUT => RetryMode::OnTimeout,
+        GK_RETRY_NONE => RetryMode::None,
+        GK_RETRY_BEST_EFFORT => RetryMode::BestEffort,
+        other => {
+            let text = format!("options->retry is {other}, allowed is -1 to 1");
+            return Err(Failure::new(GK_ERR_ARGUMENT, text));
+        }
+    };
+    let notify = flag("options->notify", given.notify)?;
+    if notify && given.on_sent.is_some() {
+        return Err(Failure::new(GK_ERR_ARGUMENT, "options have both on_sent and notify"));
+    }
+    Ok(SendOptions {
+        retry,
+        on_sent: completion(given.on_sent, given.user_data),
+        // A pointer fits: no platform of ours has wider ones.
+        tag: notify.then_some(given.user_data as usize as u64),
+    })
+}
+
+/// A peer as an argument.
+pub(crate) fn peer_id(peer: gk_peer) -> Result<PeerId, Failure> {
+    if peer == GK_PEER_NONE {
+        return Err(Failure::new(GK_ERR_STALE, "peer is GK_PEER_NONE"));
+    }
+    Ok(PeerId::from_bits(peer))
+}
+
+/// Queues a message for a peer.
+///
+/// - `data`, `len`: the bytes; may be NULL with 0: an empty message is one
+/// - `options`: NULL sends it once, without asking what became of it
+///
+/// Errors, after which nothing is queued and `on_sent` is not called: `GK_ERR_STALE`,
+/// `GK_ERR_WOULD_BLOCK` (the peer's queue is full; `writable` will tell), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE`
+/// (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+/// `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied; `options->user_data` stays the host's and must live until `on_sent`.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_send(
+    server: *mut gk_server,
+    peer: gk_peer,
+    data: *const u8,
+    len: usize,
+    options: *const gk_send_options,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let (data, options) = unsafe { (bytes("data", data, len)?, self::options(options)?) };
+        Ok(server.send(peer_id(peer)?, data, options)?)
+    })
+}
+
+/// Queues a message for a peer that is sent again until it is acknowledged: it arrives exactly once if the
+/// connection lives. The same as `gk_server_send` with `GK_RETRY_ON_TIMEOUT`.
+///
+/// - `data`, `len`: the bytes; may be NULL with 0
+/// - `on_sent`: told once what became of it; may be NULL
+/// - `user_data`: passed to `on_sent`
+///
+/// Errors: as `gk_server_send`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied; `user_data` stays the host's and must live until `on_sent`.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_send_guaranteed(
+    server: *mut gk_server,
+    peer: gk_peer,
+    data: *const u8,
+    len: usize,
+    on_sent: gk_sent_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let data = unsafe { bytes("data", data, len)? };
+        let on_sent = completion(on_sent, user_data);
+        let options = SendOptions { retry: RetryMode::OnTimeout, on_sent, tag: None };
+        Ok(server.send(peer_id(peer)?, data, options)?)
+    })
+}
+
+/// Queues a message for all connected peers, or all but one. Peers whose queue is full are left out; they
+/// get `writable` later.
+///
+/// - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
+/// - `data`, `len`: the bytes; may be NULL with 0
+/// - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
+/// - `out_sent`: for how many peers it was queued; may be NULL
+///
+/// Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+/// `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_broadcast(
+    server: *mut gk_server,
+    except: gk_peer,
+    data: *const u8,
+    len: usize,
+    options: *const gk_send_options,
+    out_sent: *mut usize,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let (data, options) = unsafe { (bytes("data", data, len)?, self::options(options)?) };
+        if options.on_sent.is_some() || options.tag.is_some() {
+            return Err(Failure::new(GK_ERR_ARGUMENT, "a broadcast has no on_sent and no notify"));
+        }
+        let except = (except != GK_PEER_NONE).then(|| PeerId::from_bits(except));
+        let sent = server.broadcast(except, data, options)?;
+        if !out_sent.is_null() {
+            // SAFETY: not null, and the caller's to write.
+            unsafe { out_sent.write(sent) };
+        }
+        Ok(())
+    })
+}
+
+fn reason(code: gk_disconnect_code) -> Result<DisconnectReason, Failure> {
+    match code {
+        GK_DISCONNECT_KICKED => Ok(DisconnectReason::Kicked),
+        GK_DISCONNECT_HOST.. => Ok(DisconnectReason::Host(code)),
+        _ => {
+            let text = format!(
+                "info->code is {code}, allowed is GK_DISCONNECT_KICKED, or GK_DISCONNECT_HOST or more"
+            );
+            Err(Failure::new(GK_ERR_ARGUMENT, text))
+        }
+    }
+}
+
+/// Ends a peer's connection. The disconnect event follows, from the server's thread.
+///
+/// - `info`: why, and whether now; NULL: `GK_DISCONNECT_KICKED`, now
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`info`), `GK_ERR_UTF8`,
+/// `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the text is copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_disconnect(
+    server: *mut gk_server,
+    peer: gk_peer,
+    info: *const gk_disconnect_info,
+) -> gk_result {
+    with_server(server, |server| {
+        let given = if info.is_null() {
+            DISCONNECT_DEFAULTS
+        } else {
+            // SAFETY: not null, and the caller's promise.
+            unsafe { versioned::read("info", info, DISCONNECT_DEFAULTS)? }
+        };
+        reserved("info", given.reserved)?;
+        let after_delivery = flag("info->after_delivery", given.after_delivery)?;
+        let text = if given.text.is_null() {
+            String::new()
+        } else {
+            // SAFETY: not null, and the caller's promise.
+            unsafe { text("info->text", given.text)? }.to_owned()
+        };
+        let info = DisconnectInfo { reason: reason(given.code)?, text };
+        Ok(server.disconnect(peer_id(peer)?, info, after_delivery)?)
+    })
+}

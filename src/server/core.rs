@@ -1,0 +1,795 @@
+//! The server without its sockets: datagrams and times go in, datagrams and events come out.
+//!
+//! It lives behind one lock. The loop takes it for a batch of datagrams at a time and lets go of it before
+//! it calls the host; `send` from any thread takes it for the time of a copy.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::series::{Ring, Second};
+use crate::metrics::server::{DropReason, ServerStats};
+use crate::protocol::connection::{
+    CloseReason, Connection, Event as ConnectionEvent, Room, SendError, Settings, State,
+};
+use crate::protocol::crypto::{Provider, SigningKey};
+use crate::protocol::delivery::{Mode, Outcome as Delivery, QueueError};
+use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
+use crate::protocol::time::Time;
+use crate::protocol::wire::mpgameserver::{self as wire, Direction, Sizes};
+use crate::server::access_log::{AccessEvent, AccessLog};
+use crate::server::admission::{Admission, Admitted};
+use crate::server::block_list::BlockList;
+use crate::server::config::Config;
+use crate::server::events::*;
+use crate::server::peers::{Peer, Peers};
+
+/// Log lines kept for the host at most; above it they are counted and left out.
+const MAX_LOG_LINES: usize = 1024;
+
+/// Timers in the heap per peer or stranger, and beside them, above which those that no longer stand go.
+const TIMERS_PER_STANDING: usize = 3;
+const MIN_TIMERS: usize = 64;
+
+/// What the loop hands to the host.
+pub enum Dispatch {
+    /// An event for the handler or the event queue.
+    Event(Event),
+    /// A completion callback.
+    Sent(PeerId, SentCallback, Outcome),
+}
+
+enum Completion {
+    Callback(SentCallback),
+    Tag(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Peer(usize, PeerId),
+    Handshake(SocketAddr),
+}
+
+/// Which events the host takes, and how many may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Wants {
+    /// What the handler takes itself.
+    pub takes: Takes,
+    /// Events that wait for a host that pulls; 0: none do.
+    pub queue: usize,
+    /// Bytes of the same.
+    pub queue_bytes: usize,
+}
+
+/// See the module.
+pub struct Core {
+    settings: Arc<Settings>,
+    sizes: Sizes,
+    wants: Wants,
+    max_peers: usize,
+    block_list: BlockList,
+    peers: Peers,
+    admission: Admission,
+    timers: BinaryHeap<Reverse<(Time, Timer)>>,
+    dirty: VecDeque<usize>,
+    answers: VecDeque<SocketAddr>,
+    dispatches: VecDeque<Dispatch>,
+    pulled: VecDeque<Event>,
+    pulled_bytes: usize,
+    log_lines: usize,
+    completions: HashMap<u64, Completion>,
+    next_tag: u64,
+    access_log: Option<AccessLog>,
+    closing: bool,
+    /// Somebody asked for the host's attention.
+    pub woken: bool,
+    stats: ServerStats,
+    series: Ring<Second>,
+}
+
+impl Core {
+    /// From a validated configuration.
+    pub fn new(
+        now: Time,
+        config: &Config,
+        takes: Takes,
+        root: Arc<dyn SigningKey>,
+        provider: Arc<dyn Provider>,
+        access_log: Option<AccessLog>,
+    ) -> Self {
+        let settings = config.protocol_settings();
+        Core {
+            sizes: settings.limits.sizes,
+            settings,
+            wants: Wants {
+                takes,
+                queue: config.max_queued_events as usize,
+                queue_bytes: config.max_queued_event_bytes,
+            },
+            max_peers: config.max_peers as usize,
+            block_list: config.block_list.clone(),
+            peers: Peers::default(),
+            admission: Admission::new(now, root, provider, config),
+            timers: BinaryHeap::new(),
+            dirty: VecDeque::new(),
+            answers: VecDeque::new(),
+            dispatches: VecDeque::new(),
+            pulled: VecDeque::new(),
+            pulled_bytes: 0,
+            log_lines: 0,
+            completions: HashMap::new(),
+            next_tag: 1,
+            access_log,
+            closing: false,
+            woken: false,
+            stats: ServerStats::default(),
+            series: Ring::new(now),
+        }
+    }
+
+    // --- input from the network and the clock -----------------------------------------------------------
+
+    /// A datagram arrived. It is decrypted in place.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += datagram.len() as u64;
+        let second = self.series.at(now);
+        second.packets_received = second.packets_received.saturating_add(1);
+        second.bytes_received = second.bytes_received.saturating_add(datagram.len() as u32);
+        if let Err(reason) = self.take_datagram(now, from, datagram) {
+            self.drop_datagram(reason);
+        }
+    }
+
+    fn drop_datagram(&mut self, reason: DropReason) {
+        if let Some(count) = self.stats.drops.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    fn take_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> std::result::Result<(), DropReason> {
+        if self.block_list.contains(from.ip()) {
+            return Err(DropReason::Blocked);
+        }
+        if wire::is_clear(datagram) {
+            return self.handle_hello(now, from, datagram);
+        }
+        if self.admission.knows(from) {
+            if let Some(proven) = self.admission.prove(from, datagram) {
+                self.promote(now, proven);
+            }
+        }
+        let slot = self.peers.slot_at(&from).ok_or(DropReason::Unknown)?;
+        let mut room = self.room();
+        let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
+        peer.connection.handle_datagram(now, datagram, &mut room)?;
+        let latency = peer.connection.latency().as_micros().min(u128::from(u32::MAX)) as u32;
+        if let Some(series) = &mut peer.series {
+            let second = series.at(now);
+            second.packets_received = second.packets_received.saturating_add(1);
+            second.bytes_received = second.bytes_received.saturating_add(datagram.len() as u32);
+            mean_latency(second, latency);
+        }
+        mean_latency(self.series.at(now), latency);
+        self.touched(now, slot);
+        Ok(())
+    }
+
+    fn handle_hello(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> std::result::Result<(), DropReason> {
+        let (header, payload) = wire::open_clear(datagram, Direction::ToServer).map_err(|e| match e {
+            wire::WireError::Malformed => DropReason::Malformed,
+            wire::WireError::Forged => DropReason::Forged,
+        })?;
+        let hello = Hello::parse(&header, payload, datagram.len(), &self.sizes).ok_or(DropReason::Hello)?;
+        if self.closing || self.full() {
+            self.refuse(now, from, "the server is full");
+            return Err(DropReason::Full);
+        }
+        match self.admission.hello(now, from, hello) {
+            Admitted::Yes => {
+                // A repeated hello can make an answer due.
+                self.arm_handshake(from);
+                Ok(())
+            }
+            Admitted::No(reason) => {
+                self.refuse(now, from, "too many hellos");
+                Err(reason)
+            }
+        }
+    }
+
+    fn full(&self) -> bool {
+        self.peers.connected() >= self.max_peers
+            || self.peers.len() >= 2 * self.max_peers + 64
+            || (self.wants.queue > 0 && self.pulled.len() >= self.wants.queue)
+    }
+
+    /// What the host's event queue can still take; without one, events are handled before the next batch.
+    fn room(&self) -> Room {
+        if self.wants.queue == 0 || self.wants.takes.message {
+            return Room::ENDLESS;
+        }
+        Room {
+            messages: self.wants.queue.saturating_sub(self.pulled.len() + self.dispatches.len()),
+            bytes: self.wants.queue_bytes.saturating_sub(self.pulled_bytes),
+        }
+    }
+
+    /// A stranger showed that it has the key: it becomes a peer, in the place of whoever sat at its address.
+    fn promote(&mut self, now: Time, proven: ServerHandshake) {
+        let (address, token) = (proven.address, proven.token);
+        if let Some(old) = self.peers.slot_at(&address) {
+            self.replace(now, old);
+        }
+        let full = self.closing || self.full();
+        let connection = Connection::accepted(now, self.settings.clone(), proven.establish());
+        let slot = self.peers.insert(address, connection);
+        let Some(peer) = self.peers.at(slot) else { return };
+        let id = peer.id;
+        if full {
+            // It has passed the handshake, so it can be told; the host never hears of it.
+            peer.visible = false;
+            peer.connection.close(now, false);
+            self.peers.ended(slot, Status::Disconnected);
+            self.stats.drops[DropReason::Full as usize] += 1;
+            self.refuse(now, address, "the server is full");
+        } else {
+            self.stats.connects += 1;
+            self.access(now, AccessEvent::Connect, address, Some(token), "");
+            self.emit(Event::Connect(id, ConnectInfo { address, token }));
+        }
+        self.touched(now, slot);
+    }
+
+    /// Another client proved itself from a peer's address.
+    fn replace(&mut self, now: Time, slot: usize) {
+        self.end(now, slot, DisconnectReason::Replaced, "a new client connected from the same address");
+        self.peers.unseat(slot);
+    }
+
+    /// Ends a peer now, with this reason in its disconnect event.
+    fn end(&mut self, now: Time, slot: usize, reason: DisconnectReason, text: &str) {
+        let Some(peer) = self.peers.at(slot) else { return };
+        peer.ending = Some(DisconnectInfo { reason, text: text.into() });
+        peer.connection.close(now, false);
+        self.touched(now, slot);
+    }
+
+    /// Time passed: timers that are due run.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            match timer {
+                Timer::Peer(slot, id) => self.peer_timeout(now, at, slot, id),
+                Timer::Handshake(address) if self.admission.fired(at, address) => {
+                    self.stats.handshake_timeouts += self.admission.expire(now, address) as u64;
+                    self.answers.push_back(address);
+                }
+                Timer::Handshake(_) => {}
+            }
+        }
+        let peers = &self.peers;
+        let (due, refused) = self.admission.work(now, |token| !peers.has_token(token));
+        self.stats.drops[DropReason::Hello as usize] += refused;
+        self.answers.extend(due);
+    }
+
+    fn peer_timeout(&mut self, now: Time, at: Time, slot: usize, id: PeerId) {
+        let Some(peer) = self.peers.at(slot).filter(|p| p.id == id && p.armed == Some(at)) else { return };
+        peer.armed = None;
+        peer.connection.handle_timeout(now);
+        self.touched(now, slot);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.admission.has_work() || !self.dirty.is_empty() || !self.answers.is_empty() {
+            return Some(Time::default());
+        }
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
+    fn touched(&mut self, now: Time, slot: usize) {
+        self.collect(now, slot);
+        if let Some(peer) = self.peers.at(slot) {
+            if !peer.dirty {
+                peer.dirty = true;
+                self.dirty.push_back(slot);
+            }
+        }
+    }
+
+    fn arm_peer(&mut self, now: Time, slot: usize) {
+        let Some(peer) = self.peers.at(slot) else { return };
+        if peer.connection.state() == State::Closed {
+            if !peer.visible {
+                self.peers.remove(slot);
+            }
+            return;
+        }
+        // A timer that fires too early finds that out; one that would fire too late is set again.
+        if let Some(at) = peer.connection.poll_timeout(now) {
+            if peer.armed.is_none_or(|armed| at < armed) {
+                peer.armed = Some(at);
+                let id = peer.id;
+                self.push_timer(at, Timer::Peer(slot, id));
+            }
+        }
+    }
+
+    fn arm_handshake(&mut self, address: SocketAddr) {
+        if let Some(at) = self.admission.arm(address) {
+            self.push_timer(at, Timer::Handshake(address));
+        }
+    }
+
+    /// A timer that an earlier one took the place of stays in the heap until its time. Where those are
+    /// most of it, it is built anew from the timers that stand.
+    fn push_timer(&mut self, at: Time, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+        let standing = self.peers.len() + self.admission.addresses();
+        if self.timers.len() > TIMERS_PER_STANDING * standing + MIN_TIMERS {
+            let peers = self.peers.armed().map(|(at, slot, id)| Reverse((at, Timer::Peer(slot, id))));
+            let handshakes = self.admission.armed().map(|(at, a)| Reverse((at, Timer::Handshake(a))));
+            self.timers = peers.chain(handshakes).collect();
+        }
+    }
+
+    // --- outputs --------------------------------------------------------------------------------------
+
+    /// Appends the next datagram to `out`, which is cleared first, and says where it goes.
+    pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        out.clear();
+        while let Some(&address) = self.answers.front() {
+            if self.admission.poll_transmit(now, address, out) {
+                self.count_sent(now, out.len());
+                return Some(address);
+            }
+            self.answers.pop_front();
+            self.arm_handshake(address);
+        }
+        while let Some(&slot) = self.dirty.front() {
+            let Some(peer) = self.peers.at(slot) else {
+                self.dirty.pop_front();
+                continue;
+            };
+            if peer.connection.poll_transmit(now, out) {
+                let address = peer.address;
+                if let Some(series) = &mut peer.series {
+                    let second = series.at(now);
+                    second.packets_sent = second.packets_sent.saturating_add(1);
+                    second.bytes_sent = second.bytes_sent.saturating_add(out.len() as u32);
+                }
+                self.count_sent(now, out.len());
+                return Some(address);
+            }
+            peer.dirty = false;
+            self.dirty.pop_front();
+            self.collect(now, slot);
+            self.arm_peer(now, slot);
+        }
+        None
+    }
+
+    fn count_sent(&mut self, now: Time, bytes: usize) {
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += bytes as u64;
+        let second = self.series.at(now);
+        second.packets_sent = second.packets_sent.saturating_add(1);
+        second.bytes_sent = second.bytes_sent.saturating_add(bytes as u32);
+    }
+
+    /// The operating system refused a datagram; it is lost like any other.
+    pub fn send_failed(&mut self) {
+        self.drop_datagram(DropReason::SendFailed);
+    }
+
+    /// The next thing for the host's callbacks.
+    pub fn poll_dispatch(&mut self) -> Option<Dispatch> {
+        let next = self.dispatches.pop_front();
+        if let Some(Dispatch::Event(Event::Log(..))) = next {
+            self.log_lines -= 1;
+        }
+        next
+    }
+
+    /// The next event for a host that pulls.
+    pub fn poll_pulled(&mut self) -> Option<Event> {
+        let event = self.pulled.pop_front()?;
+        match &event {
+            Event::Message(_, message) => self.pulled_bytes -= message.data.len(),
+            Event::Log(..) => self.log_lines -= 1,
+            _ => {}
+        }
+        Some(event)
+    }
+
+    /// Whether events wait for a host that pulls.
+    pub fn has_pulled(&self) -> bool {
+        !self.pulled.is_empty()
+    }
+
+    /// The host has handled a peer's disconnect event: the id is stale from now on.
+    pub fn retire(&mut self, id: PeerId) {
+        let Some(slot) = self.peers.slot_of(id) else { return };
+        let Some(peer) = self.peers.at(slot) else { return };
+        peer.visible = false;
+        peer.series = None;
+        if peer.connection.state() == State::Closed {
+            self.peers.remove(slot);
+        }
+    }
+
+    /// Turns a connection's events into the server's.
+    fn collect(&mut self, now: Time, slot: usize) {
+        while let Some(peer) = self.peers.at(slot) {
+            let Some(event) = peer.connection.poll_event() else { return };
+            let id = peer.id;
+            match event {
+                // A server's end is connected from the start.
+                ConnectionEvent::Connected => {}
+                ConnectionEvent::Message { sequence, data } => {
+                    self.emit(Event::Message(id, Message { sequence, data }));
+                }
+                ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
+                ConnectionEvent::Writable => self.emit(Event::Writable(id)),
+                ConnectionEvent::Closed(reason) => self.closed(now, slot, reason),
+            }
+        }
+    }
+
+    fn completed(&mut self, id: PeerId, tag: u64, outcome: Outcome) {
+        match self.completions.remove(&tag) {
+            Some(Completion::Callback(callback)) => {
+                self.dispatches.push_back(Dispatch::Sent(id, callback, outcome));
+            }
+            Some(Completion::Tag(tag)) => self.emit(Event::Sent(id, tag, outcome)),
+            None => {}
+        }
+    }
+
+    fn closed(&mut self, now: Time, slot: usize, reason: CloseReason) {
+        let Some(peer) = self.peers.at(slot) else { return };
+        let (id, address, token) = (peer.id, peer.address, peer.connection.token());
+        let info = match (reason, peer.ending.take()) {
+            (CloseReason::Remote, _) => info(DisconnectReason::Remote, "the client left"),
+            (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
+            (CloseReason::Local, Some(ending)) => ending,
+            (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
+        };
+        let visible = peer.visible;
+        let dropped = reason == CloseReason::Timeout;
+        self.peers.ended(slot, if dropped { Status::Dropped } else { Status::Disconnected });
+        if visible {
+            self.stats.disconnects += 1;
+            self.access(now, AccessEvent::Disconnect, address, Some(token), &info.text);
+            self.emit(Event::Disconnect(id, info));
+        }
+    }
+
+    /// Hands an event to the handler, to the event queue, or to nobody, as the host wished.
+    pub fn emit(&mut self, event: Event) {
+        let takes = &self.wants.takes;
+        let (taken, silent) = match &event {
+            Event::Starting => (takes.starting, false),
+            Event::Connect(..) => (takes.connect, false),
+            // A disconnect always passes the loop: it makes the peer's id stale.
+            Event::Disconnect(..) => (takes.disconnect || self.wants.queue == 0, false),
+            Event::Message(..) => (takes.message, false),
+            Event::Update { .. } => (takes.update, false),
+            Event::Writable(..) => (takes.writable, false),
+            Event::Reconcile => (takes.reconcile, false),
+            Event::Sent(..) => (false, false),
+            Event::Shutdown => (takes.shutdown, false),
+            Event::Log(..) => (takes.log, self.log_lines >= MAX_LOG_LINES),
+        };
+        if silent {
+            self.stats.log_lines_suppressed += 1;
+            return;
+        }
+        if !taken && self.wants.queue == 0 {
+            return;
+        }
+        self.log_lines += usize::from(matches!(event, Event::Log(..)));
+        if taken {
+            self.dispatches.push_back(Dispatch::Event(event));
+        } else {
+            self.enqueue(event);
+        }
+    }
+
+    fn enqueue(&mut self, event: Event) {
+        if let Event::Message(_, message) = &event {
+            self.pulled_bytes += message.data.len();
+        }
+        // Ticks that nobody pulled are one, and so is housekeeping, also where the two alternate.
+        let timers = |e: &&mut Event| matches!(e, Event::Update { .. } | Event::Reconcile);
+        let merged =
+            self.pulled.iter_mut().rev().take(2).take_while(timers).any(|waiting| match (waiting, &event) {
+                (Event::Update { seconds, tick }, Event::Update { seconds: more, tick: last }) => {
+                    *seconds += more;
+                    *tick = *last;
+                    true
+                }
+                (Event::Reconcile, Event::Reconcile) => true,
+                _ => false,
+            });
+        if !merged {
+            self.pulled.push_back(event);
+        }
+    }
+
+    /// A line for the host's log.
+    pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
+        self.emit(Event::Log(level, text.into()));
+    }
+
+    fn refuse(&mut self, now: Time, address: SocketAddr, reason: &str) {
+        self.access(now, AccessEvent::Refuse, address, None, reason);
+    }
+
+    fn access(
+        &mut self,
+        now: Time,
+        what: AccessEvent,
+        address: SocketAddr,
+        token: Option<u32>,
+        reason: &str,
+    ) {
+        let Some(log) = &mut self.access_log else { return };
+        if let Err(error) = log.line(now, what, address, token, reason) {
+            self.log(LogLevel::Error, format!("access log: {error}"));
+        }
+    }
+
+    // --- commands -------------------------------------------------------------------------------------
+
+    fn live(&mut self, id: PeerId) -> Result<&mut Peer> {
+        let peer = self.peers.get_mut(id);
+        peer.ok_or_else(|| Error::new(ErrorKind::Stale, format!("{id:?} is no peer of this server now")))
+    }
+
+    /// See [`crate::Server::send`].
+    pub fn send(&mut self, now: Time, id: PeerId, payload: Arc<[u8]>, options: SendOptions) -> Result<()> {
+        let completion = match (options.on_sent, options.tag) {
+            (Some(callback), _) => Some(Completion::Callback(callback)),
+            (None, Some(tag)) if self.wants.queue > 0 => Some(Completion::Tag(tag)),
+            (None, Some(_)) => {
+                return Err(Error::new(ErrorKind::State, "a tag needs an event queue (max_queued_events)"));
+            }
+            (None, None) => None,
+        };
+        let tag = if completion.is_some() { self.next_tag } else { 0 };
+        let (len, limits) = (payload.len(), self.settings.limits.clone());
+        let peer = self.live(id)?;
+        let slot_id = peer.id;
+        peer.connection.send(payload, mode(options.retry), tag).map_err(|error| match error {
+            SendError::NotConnected => {
+                Error::new(ErrorKind::Stale, format!("{slot_id:?} is disconnecting or gone"))
+            }
+            SendError::Queue(QueueError::Full) => Error::new(
+                ErrorKind::WouldBlock,
+                format!("the queue of {slot_id:?} is full: {} messages", limits.max_messages),
+            ),
+            SendError::Queue(QueueError::TooLarge) => Error::new(
+                ErrorKind::TooLarge,
+                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
+            ),
+        })?;
+        if let Some(completion) = completion {
+            self.completions.insert(tag, completion);
+            self.next_tag += 1;
+        }
+        if let Some(slot) = self.peers.slot_of(id) {
+            self.touched(now, slot);
+        }
+        Ok(())
+    }
+
+    /// See [`crate::Server::broadcast`].
+    pub fn broadcast(
+        &mut self,
+        now: Time,
+        except: Option<PeerId>,
+        payload: Arc<[u8]>,
+        retry: RetryMode,
+    ) -> Result<usize> {
+        if payload.len() > self.settings.limits.max_message {
+            return Err(Error::new(ErrorKind::TooLarge, "the message is longer than max_message_size"));
+        }
+        let mut count = 0;
+        let slots: Vec<usize> = self.peers.slots().collect();
+        for slot in slots {
+            let Some(peer) = self.peers.at(slot) else { continue };
+            if Some(peer.id) == except || peer.connection.state() != State::Connected {
+                continue;
+            }
+            if peer.connection.send(payload.clone(), mode(retry), 0).is_ok() {
+                count += 1;
+                self.touched(now, slot);
+            }
+        }
+        Ok(count)
+    }
+
+    /// See [`crate::Server::disconnect`].
+    pub fn disconnect(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        info: DisconnectInfo,
+        after_delivery: bool,
+    ) -> Result<()> {
+        let peer = self.live(id)?;
+        if !matches!(peer.status, Status::Connected | Status::Disconnecting) {
+            return Err(Error::new(ErrorKind::Stale, format!("{id:?} has disconnected already")));
+        }
+        peer.ending = Some(info);
+        peer.connection.close(now, after_delivery);
+        peer.status = Status::Disconnecting;
+        if let Some(slot) = self.peers.slot_of(id) {
+            self.touched(now, slot);
+        }
+        Ok(())
+    }
+
+    /// Refuses newcomers and ends everybody.
+    pub fn close(&mut self, now: Time) {
+        self.closing = true;
+        self.admission.forget(|_| true);
+        let slots: Vec<usize> = self.peers.slots().collect();
+        for slot in slots {
+            if self
+                .peers
+                .at(slot)
+                .is_some_and(|p| matches!(p.status, Status::Connected | Status::Disconnecting))
+            {
+                self.end(now, slot, DisconnectReason::Shutdown, "the server stopped");
+            }
+        }
+    }
+
+    /// Now and then: the access log may have something to tell.
+    pub fn housekeeping(&mut self, now: Time) {
+        if let Some(Err(error)) = self.access_log.as_mut().map(|log| log.tick(now)) {
+            self.log(LogLevel::Error, format!("access log: {error}"));
+        }
+    }
+
+    /// See [`crate::Server::set_block_list`].
+    pub fn set_block_list(&mut self, now: Time, list: BlockList) {
+        self.block_list = list;
+        let blocked: Vec<usize> = self
+            .peers
+            .slots()
+            .filter(|slot| self.peers.address_of(*slot).is_some_and(|a| self.block_list.contains(a.ip())))
+            .collect();
+        for slot in blocked {
+            self.end(now, slot, DisconnectReason::Blocked, "the address was blocked");
+        }
+        let list = &self.block_list;
+        self.admission.forget(|address| list.contains(address));
+    }
+
+    // --- getters --------------------------------------------------------------------------------------
+
+    /// All connected peers.
+    pub fn peers(&self) -> Vec<PeerId> {
+        let connected =
+            |p: &&Peer| matches!(p.status, Status::Connected | Status::Disconnecting) && p.visible;
+        self.peers.iter().filter(connected).map(|p| p.id).collect()
+    }
+
+    /// Whether somebody is still being told that it has ended.
+    pub fn has_farewells(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
+    /// See [`crate::Server::peer_info`].
+    pub fn peer_info(&mut self, id: PeerId) -> Result<PeerInfo> {
+        let peer = self.live(id)?;
+        Ok(PeerInfo {
+            address: peer.address,
+            token: peer.connection.token(),
+            status: peer.status,
+            latency: peer.connection.latency(),
+            queued_bytes: peer.connection.queued_bytes(),
+            queued_messages: peer.connection.queued_messages() as u32,
+            stats: peer.connection.stats(),
+        })
+    }
+
+    /// See [`crate::Server::user_data`].
+    pub fn user_data(&mut self, id: PeerId) -> Result<&mut usize> {
+        self.live(id).map(|p| &mut p.user_data)
+    }
+
+    /// See [`crate::Server::set_peer_series`].
+    pub fn set_peer_series(&mut self, now: Time, id: PeerId, on: bool) -> Result<()> {
+        let peer = self.live(id)?;
+        if on != peer.series.is_some() {
+            peer.series = on.then(|| Box::new(Ring::new(now)));
+        }
+        Ok(())
+    }
+
+    /// See [`crate::Server::peer_series`].
+    pub fn peer_series(&mut self, now: Time, id: PeerId) -> Result<Vec<Second>> {
+        let series = self.live(id)?.series.as_ref();
+        let none = || Error::new(ErrorKind::State, format!("no series are kept for {id:?}: set_peer_series"));
+        Ok(series.ok_or_else(none)?.snapshot(now))
+    }
+
+    /// See [`crate::Server::stats`]; the loop adds its own.
+    pub fn stats(&self) -> ServerStats {
+        let suppressed = self.access_log.as_ref().map_or(0, AccessLog::suppressed);
+        ServerStats {
+            peers: self.peers.connected() as u32,
+            handshakes: self.admission.len() as u32,
+            log_lines_suppressed: self.stats.log_lines_suppressed + suppressed,
+            ..self.stats.clone()
+        }
+    }
+
+    /// See [`crate::Server::series`].
+    pub fn series(&self, now: Time) -> Vec<Second> {
+        self.series.snapshot(now)
+    }
+
+    /// The bounds that connections were given.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+fn info(reason: DisconnectReason, text: &str) -> DisconnectInfo {
+    DisconnectInfo { reason, text: text.into() }
+}
+
+fn mode(retry: RetryMode) -> Mode {
+    match retry {
+        RetryMode::OnTimeout => Mode::Guaranteed,
+        RetryMode::None => Mode::Once,
+        RetryMode::BestEffort => Mode::BestEffort,
+    }
+}
+
+impl From<Delivery> for Outcome {
+    fn from(outcome: Delivery) -> Outcome {
+        match outcome {
+            Delivery::Delivered => Outcome::Delivered,
+            Delivery::Expired => Outcome::Expired,
+            Delivery::Cancelled => Outcome::Cancelled,
+        }
+    }
+}
+
+/// Folds a measurement into the second's mean, weighted by the datagrams that measured it.
+fn mean_latency(second: &mut Second, latency_us: u32) {
+    let n = i64::from(second.packets_received.max(1));
+    let mean = i64::from(second.latency_us);
+    second.latency_us = (mean + (i64::from(latency_us) - mean) / n) as u32;
+}
+
+/// The longest that goodbyes of a stopping server take.
+pub const SHUTDOWN_TIME: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The table of peers: slots, ids that are never reused, and who sits at which address.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::metrics::series::{Ring, Second};
+use crate::protocol::connection::Connection;
+use crate::protocol::time::Time;
+use crate::server::events::{DisconnectInfo, PeerId, Status};
+
+/// Bits of an id that hold the slot; the rest is a serial number of the whole process.
+const SLOT_BITS: u32 = 24;
+
+/// Serial numbers of peers, of all servers of the process. 2^40 of them last for centuries.
+static SERIAL: AtomicU64 = AtomicU64::new(1);
+
+/// A peer as the server holds it.
+pub struct Peer {
+    /// Its id.
+    pub id: PeerId,
+    /// Where its datagrams come from.
+    pub address: SocketAddr,
+    /// The protocol.
+    pub connection: Connection,
+    /// Where it stands, for the host.
+    pub status: Status,
+    /// The host's own value.
+    pub user_data: usize,
+    /// Whether the host still may ask about it: until its disconnect event has been handled.
+    pub visible: bool,
+    /// What the disconnect event is to say, where the host or the server ended it.
+    pub ending: Option<DisconnectInfo>,
+    /// The earliest timer that stands in the heap for it.
+    pub armed: Option<Time>,
+    /// Whether it is on the list of those that may have something to send.
+    pub dirty: bool,
+    /// Per-second series, where the host asked for them.
+    pub series: Option<Box<Ring<Second>>>,
+}
+
+/// The peers of one server.
+#[derive(Default)]
+pub struct Peers {
+    slots: Vec<Option<Box<Peer>>>,
+    free: Vec<usize>,
+    by_address: HashMap<SocketAddr, usize>,
+    tokens: HashSet<u32>,
+    connected: usize,
+}
+
+impl Peers {
+    /// Peers that are connected, or that end once what is queued is delivered.
+    pub fn connected(&self) -> usize {
+        self.connected
+    }
+
+    /// All slots in use, those included that only say goodbye.
+    pub fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Whether no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a token is in use.
+    pub fn has_token(&self, token: u32) -> bool {
+        self.tokens.contains(&token)
+    }
+
+    /// A new peer. Whoever sat at the address before must have been [`unseat`](Self::unseat)ed.
+    pub fn insert(&mut self, address: SocketAddr, connection: Connection) -> usize {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        debug_assert!(slot < 1 << SLOT_BITS, "the configuration bounds peers below this");
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let id = PeerId(serial << SLOT_BITS | slot as u64);
+        self.tokens.insert(connection.token());
+        self.by_address.insert(address, slot);
+        self.connected += 1;
+        let peer = Peer {
+            id,
+            address,
+            connection,
+            status: Status::Connected,
+            user_data: 0,
+            visible: true,
+            ending: None,
+            armed: None,
+            dirty: false,
+            series: None,
+        };
+        if let Some(place) = self.slots.get_mut(slot) {
+            *place = Some(Box::new(peer));
+        }
+        slot
+    }
+
+    /// The peer of a slot.
+    pub fn at(&mut self, slot: usize) -> Option<&mut Peer> {
+        self.slots.get_mut(slot)?.as_deref_mut()
+    }
+
+    /// The slot of an address.
+    pub fn slot_at(&self, address: &SocketAddr) -> Option<usize> {
+        self.by_address.get(address).copied()
+    }
+
+    /// The slot of an id that the host gave.
+    pub fn slot_of(&self, id: PeerId) -> Option<usize> {
+        let slot = (id.0 & ((1 << SLOT_BITS) - 1)) as usize;
+        let peer = self.slots.get(slot)?.as_deref()?;
+        (peer.id == id && peer.visible).then_some(slot)
+    }
+
+    /// The peer of an id that the host gave.
+    pub fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.slot_of(id).and_then(|slot| self.slots.get(slot)?.as_deref())
+    }
+
+    /// The same, to change it.
+    pub fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.slot_of(id).and_then(|slot| self.at(slot))
+    }
+
+    /// Slots in use.
+    pub fn slots(&self) -> impl Iterator<Item = usize> + '_ {
+        self.slots.iter().enumerate().filter_map(|(slot, peer)| peer.is_some().then_some(slot))
+    }
+
+    /// The address of a slot's peer.
+    pub fn address_of(&self, slot: usize) -> Option<SocketAddr> {
+        self.slots.get(slot)?.as_deref().map(|p| p.address)
+    }
+
+    /// Peers in use.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().filter_map(|p| p.as_deref())
+    }
+
+    /// The timers that stand: when, for which slot and which peer in it.
+    pub fn armed(&self) -> impl Iterator<Item = (Time, usize, PeerId)> + '_ {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, peer)| peer.as_deref().and_then(|p| Some((p.armed?, slot, p.id))))
+    }
+
+    /// The peer ended: it no longer counts, and its token is free.
+    pub fn ended(&mut self, slot: usize, status: Status) {
+        let Some(peer) = self.at(slot) else { return };
+        if matches!(peer.status, Status::Connected | Status::Disconnecting) {
+            peer.status = status;
+            let token = peer.connection.token();
+            self.tokens.remove(&token);
+            self.connected -= 1;
+        }
+    }
+
+    /// The address belongs to somebody else from now on.
+    pub fn unseat(&mut self, slot: usize) {
+        let Some(address) = self.at(slot).map(|p| p.address) else { return };
+        if self.by_address.get(&address) == Some(&slot) {
+            self.by_address.remove(&address);
+        }
+    }
+
+    /// Frees a slot.
+    pub fn remove(&mut self, slot: usize) {
+        self.unseat(slot);
+        if let Some(place) = self.slots.get_mut(slot) {
+            if place.take().is_some() {
+                self.free.push(slot);
+            }
+        }
+    }
+}

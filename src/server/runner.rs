@@ -1,0 +1,275 @@
+//! The loop: waits, reads, calls the host, ticks, writes. One turn at a time, on one thread.
+
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+
+use super::config::Config;
+use super::core::{Core, Dispatch, SHUTDOWN_TIME};
+use super::events::*;
+use super::tick::{Activity, Every, Ticker};
+use super::Server;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::event_loop::EventLoop;
+use crate::net::udp::UdpSocket;
+use crate::panic_scope;
+use crate::protocol::time::Time;
+use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
+
+/// Datagrams read before the host is called with what they brought.
+const RECEIVE_BATCH: usize = 64;
+/// Batches per turn: then ticks and writes come first again.
+const BATCHES_PER_TURN: usize = 16;
+/// Batches per turn even if a tick is due: a host whose ticks take all the time there is gets fewer ticks
+/// rather than no datagrams.
+const MIN_BATCHES_PER_TURN: usize = 8;
+/// The least that a datagram takes of the socket's buffer, in bytes as they were asked for: with this the
+/// buffer's size says how many may have waited in it.
+const MIN_BUFFERED_BYTES: usize = 256;
+
+/// Datagrams written before another thread that waits to send gets its turn.
+const SEND_BATCH: usize = 32;
+/// Failed reads in a row after which the socket counts as broken and the server ends.
+const MAX_READ_ERRORS: u32 = 1000;
+
+/// The loop's own state.
+pub struct Runner {
+    event_loop: EventLoop,
+    handler: Box<dyn Handler>,
+    ticker: Ticker,
+    reconcile: Every,
+    inbound: Box<[u8]>,
+    outbound: Vec<u8>,
+    /// Failed reads in a row.
+    read_errors: u32,
+    /// The host's log has been told that the server broke.
+    told: bool,
+    /// Datagrams read since timers ran last or the socket was empty.
+    read_before_timers: usize,
+}
+
+impl Runner {
+    /// Before the first turn.
+    pub fn new(now: Time, config: &Config, event_loop: EventLoop, handler: Box<dyn Handler>) -> Self {
+        Runner {
+            event_loop,
+            handler,
+            ticker: Ticker::new(now, config.tick_rate_hz),
+            reconcile: Every::new(now, config.reconcile_interval),
+            // One byte more than any datagram that is read: a longer one shows.
+            inbound: vec![0; MAX_DATAGRAM + 1].into(),
+            outbound: Vec::with_capacity(MAX_DATAGRAM),
+            read_errors: 0,
+            told: false,
+            read_before_timers: 0,
+        }
+    }
+
+    /// One turn, waiting at most for `timeout`. Whether something was handed to the host, or somebody asked
+    /// for its attention.
+    pub fn turn(&mut self, server: &Server, timeout: Option<Duration>) -> Result<bool> {
+        if server.stop_wanted() {
+            self.shut_down(server)?;
+            return Ok(true);
+        }
+        let mut happened = self.dispatch(server);
+        self.wait(server, if happened { Some(Duration::ZERO) } else { timeout })?;
+        happened |= self.read(server)?;
+        happened |= self.time(server);
+        self.flush(server)?;
+        happened |= self.dispatch(server);
+        let now = self.spent(server, Activity::Messages);
+        let due =
+            if self.event_loop.is_readable() { now } else { self.ticker.due().min(self.reconcile.due()) };
+        *server.0.next_turn.lock() = Some(due);
+        *server.0.ticks.lock() = self.ticker.counts();
+        let mut core = server.0.core.lock();
+        Ok(happened | std::mem::take(&mut core.woken) | core.has_pulled())
+    }
+
+    fn spent(&mut self, server: &Server, activity: Activity) -> Time {
+        let now = server.0.clock.now();
+        server.0.profiler.lock().spent(now, activity);
+        now
+    }
+
+    fn wait(&mut self, server: &Server, timeout: Option<Duration>) -> Result<()> {
+        let now = self.spent(server, Activity::Messages);
+        let core = server.0.core.lock().poll_timeout();
+        let due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).min(self.reconcile.due());
+        let until_due = due.since(now);
+        let timeout = timeout.map_or(until_due, |t| t.min(until_due));
+        let waited = self.event_loop.wait(Some(timeout));
+        self.spent(server, Activity::Idle);
+        waited.map_err(|e| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}")))
+    }
+
+    /// Reads until the socket is empty, or for a turn's worth.
+    fn read(&mut self, server: &Server) -> Result<bool> {
+        let mut happened = false;
+        for batch in 1..=BATCHES_PER_TURN {
+            if !self.event_loop.is_readable() {
+                break;
+            }
+            let mut core = server.0.core.lock();
+            let now = server.0.clock.now();
+            for _ in 0..RECEIVE_BATCH {
+                let (len, from) = match self.event_loop.recv_from(&mut self.inbound) {
+                    Ok(Some(received)) => received,
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.read_failed(&mut core, &error)?;
+                        break;
+                    }
+                };
+                self.read_errors = 0;
+                self.read_before_timers += 1;
+                if let Some(datagram) = self.inbound.get_mut(..len) {
+                    core.handle_datagram(now, from, datagram);
+                }
+            }
+            drop(core);
+            happened |= self.dispatch(server);
+            // A tick that is due comes before more datagrams.
+            let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.clock.now() >= self.ticker.due();
+            if server.stop_wanted() || tick_due {
+                break;
+            }
+        }
+        self.spent(server, Activity::Messages);
+        Ok(happened)
+    }
+
+    /// One bad read is no reason to end a server; a socket that gives nothing but errors is.
+    fn read_failed(&mut self, core: &mut Core, error: &std::io::Error) -> Result<()> {
+        self.read_errors += 1;
+        if self.read_errors == 1 {
+            core.log(LogLevel::Error, format!("reading failed: {error}"));
+        }
+        if self.read_errors < MAX_READ_ERRORS {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, format!("reading failed {MAX_READ_ERRORS} times in a row: {error}")))
+    }
+
+    /// Timers, the tick and the slow timer.
+    fn time(&mut self, server: &Server) -> bool {
+        let now = server.0.clock.now();
+        // After a stall, what waited in the socket is read before anybody is found silent; but whoever fills
+        // it faster than it is read does not stop the timers.
+        let buffered = self.event_loop.socket().map_or(0, UdpSocket::receive_bytes) / MIN_BUFFERED_BYTES;
+        if !self.event_loop.is_readable() || self.read_before_timers > buffered {
+            self.read_before_timers = 0;
+            server.0.core.lock().handle_timeout(now);
+        }
+        let mut happened = self.dispatch(server);
+        if let Some((seconds, tick)) = self.ticker.tick(now) {
+            happened = true;
+            let now = self.spent(server, Activity::Messages);
+            server.0.profiler.lock().tick(now);
+            server.0.core.lock().emit(Event::Update { seconds, tick });
+            self.dispatch(server);
+            self.spent(server, Activity::Update);
+        }
+        if self.reconcile.fires(now) {
+            happened = true;
+            server.0.core.lock().emit(Event::Reconcile);
+            server.0.core.lock().housekeeping(now);
+            self.dispatch(server);
+        }
+        self.spent(server, Activity::Messages);
+        happened
+    }
+
+    /// Writes whatever may leave.
+    fn flush(&mut self, server: &Server) -> Result<()> {
+        let mut core = server.0.core.lock();
+        let now = server.0.clock.now();
+        for sent in 1.. {
+            let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
+            if sent % SEND_BATCH == 0 {
+                MutexGuard::bump(&mut core);
+            }
+            match self.event_loop.send_to(&self.outbound, to) {
+                Ok(true) => {}
+                // A datagram that the system has no room for, or no route, is lost like any other.
+                Ok(false) | Err(_) => core.send_failed(),
+            }
+        }
+        drop(core);
+        self.spent(server, Activity::Network);
+        Ok(())
+    }
+
+    /// Calls the host with everything that waits. Callbacks may send, which makes no new events; those
+    /// that disconnect do, and they are handled here too.
+    fn dispatch(&mut self, server: &Server) -> bool {
+        let mut happened = false;
+        loop {
+            let next = server.0.core.lock().poll_dispatch();
+            let Some(next) = next else { return happened };
+            happened = true;
+            server.calling(|| panic_scope::outside(|| self.call(server, next)));
+        }
+    }
+
+    /// Tells the host's log, once, what broke the server; it is the last that the host hears of it.
+    pub(crate) fn broke(&mut self, server: &Server, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            server.calling(|| self.handler.log(server, LogLevel::Error, text));
+        }
+    }
+
+    fn call(&mut self, server: &Server, next: Dispatch) {
+        let handler = &mut self.handler;
+        match next {
+            Dispatch::Sent(peer, callback, outcome) => callback(server, peer, outcome),
+            Dispatch::Event(event) => match event {
+                Event::Starting => handler.starting(server),
+                Event::Connect(peer, info) => handler.connect(server, peer, &info),
+                Event::Disconnect(peer, info) => {
+                    handler.disconnect(server, peer, &info);
+                    server.0.core.lock().retire(peer);
+                }
+                Event::Message(peer, message) => handler.message(server, peer, &message),
+                Event::Update { seconds, tick } => handler.update(server, seconds, tick),
+                Event::Writable(peer) => handler.writable(server, peer),
+                Event::Reconcile => handler.reconcile(server),
+                // Tagged messages are reported through the event queue only.
+                Event::Sent(..) => {}
+                Event::Shutdown => handler.shutdown(server),
+                Event::Log(level, text) => handler.log(server, level, &text),
+            },
+        }
+    }
+
+    /// Ends everything: peers are disconnected and told, the host hears of each, `shutdown` comes last.
+    fn shut_down(&mut self, server: &Server) -> Result<()> {
+        // Starting comes first even if nothing else ever ran.
+        self.dispatch(server);
+        let start = server.0.clock.now();
+        server.0.core.lock().close(start);
+        self.dispatch(server);
+        let end = start + SHUTDOWN_TIME;
+        loop {
+            self.flush(server)?;
+            let now = server.0.clock.now();
+            let farewells = server.0.core.lock().has_farewells();
+            if now >= end || !farewells {
+                break;
+            }
+            let due = server.0.core.lock().poll_timeout().unwrap_or(end).min(end);
+            let waited = self.event_loop.wait(Some(due.since(now)));
+            waited.map_err(|e| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}")))?;
+            self.read(server)?;
+            let now = server.0.clock.now();
+            server.0.core.lock().handle_timeout(now);
+        }
+        // The port is free when `stop` returns, whoever still holds the handle.
+        self.event_loop.close();
+        server.0.core.lock().emit(Event::Shutdown);
+        self.dispatch(server);
+        server.finish();
+        Ok(())
+    }
+}

@@ -1,0 +1,687 @@
+/* Every function with what must be refused: NULL, lengths, texts, ranges, peers that are none, states. */
+#define _POSIX_C_SOURCE 200809L
+#include "test.h"
+
+#define BAD_UTF8 "ab\xff"
+
+static void all_null_objects(void) {
+    gk_peer peer = 1, peers[1];
+    uint8_t bytes[1] = {0};
+    char text[1];
+    const char *entries[1] = {"192.0.2.1"};
+    size_t size = 77;
+    uint64_t number = 77;
+    uint32_t word = 77;
+    uint16_t port = 77;
+    int32_t integer = 77;
+    void *pointer = &size;
+    gk_second second;
+    gk_profile_second profile;
+    gk_event event;
+    gk_peer_stats_t peer_stats;
+    gk_server_stats_t server_stats;
+
+    gk_context_free(NULL);
+    gk_server_free(NULL);
+    gk_key_free(NULL);
+
+    EXPECT_TEXT(GK_ERR_NULL, "out is NULL", gk_context_new(NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "context is NULL", gk_context_set_root_key(NULL, NULL));
+#define SETTER(name) EXPECT_TEXT(GK_ERR_NULL, "context is NULL", gk_context_set_##name(NULL, 1))
+    SETTER(tick_rate_hz);
+    SETTER(keep_alive_interval_us);
+    SETTER(connection_timeout_us);
+    SETTER(handshake_timeout_us);
+    SETTER(message_timeout_us);
+    SETTER(reconcile_interval_us);
+    SETTER(send_interval_us);
+    SETTER(reassembly_timeout_us);
+    SETTER(mtu);
+    SETTER(max_peers);
+    SETTER(max_handshakes);
+    SETTER(hellos_per_source_hz);
+    SETTER(hellos_total_hz);
+    SETTER(max_message_size);
+    SETTER(max_queued_messages);
+    SETTER(max_queued_bytes);
+    SETTER(max_reassembly_bytes);
+    SETTER(max_queued_events);
+    SETTER(max_queued_event_bytes);
+    SETTER(socket_receive_bytes);
+    SETTER(socket_send_bytes);
+    EXPECT(GK_ERR_NULL, gk_context_set_block_list(NULL, entries, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_access_log(NULL, NULL));
+#define CALLBACK(name) EXPECT(GK_ERR_NULL, gk_context_on_##name(NULL, NULL, NULL))
+    CALLBACK(starting);
+    CALLBACK(connect);
+    CALLBACK(disconnect);
+    CALLBACK(message);
+    CALLBACK(update);
+    CALLBACK(writable);
+    CALLBACK(reconcile);
+    CALLBACK(shutdown);
+    CALLBACK(log);
+
+    EXPECT(GK_ERR_NULL, gk_server_poll(NULL, 0));
+    EXPECT(GK_ERR_NULL, gk_server_wake(NULL));
+    EXPECT(GK_ERR_NULL, gk_server_descriptor(NULL, &integer));
+    EXPECT(GK_ERR_NULL, gk_server_next_timeout_us(NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_server_next_events(NULL, &event, sizeof event, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_stop(NULL));
+    EXPECT(GK_ERR_NULL, gk_server_wait(NULL, 0));
+    EXPECT(GK_ERR_NULL, gk_server_is_stopped(NULL, &word));
+    EXPECT(GK_ERR_NULL, gk_server_address(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_port(NULL, &port));
+    EXPECT(GK_ERR_NULL, gk_server_public_key_der(NULL, bytes, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_send(NULL, peer, bytes, 1, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_guaranteed(NULL, peer, bytes, 1, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_broadcast(NULL, GK_PEER_NONE, bytes, 1, NULL, &size));
+    EXPECT(GK_ERR_NULL, gk_server_disconnect(NULL, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_set_block_list(NULL, entries, 1));
+    EXPECT(GK_ERR_NULL, gk_server_peers(NULL, peers, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_stats(NULL, &server_stats));
+    EXPECT(GK_ERR_NULL, gk_server_series(NULL, &second, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_profile_series(NULL, &profile, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_peer_address(NULL, peer, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_peer_token(NULL, peer, &word));
+    EXPECT(GK_ERR_NULL, gk_peer_latency_us(NULL, peer, &number));
+    EXPECT(GK_ERR_NULL, gk_peer_status(NULL, peer, &integer));
+    EXPECT(GK_ERR_NULL, gk_peer_queued_bytes(NULL, peer, &size));
+    EXPECT(GK_ERR_NULL, gk_peer_user_data(NULL, peer, &pointer));
+    EXPECT(GK_ERR_NULL, gk_peer_set_user_data(NULL, peer, pointer));
+    EXPECT(GK_ERR_NULL, gk_peer_stats(NULL, peer, &peer_stats));
+    EXPECT(GK_ERR_NULL, gk_peer_set_series(NULL, peer, 1));
+    EXPECT(GK_ERR_NULL, gk_peer_series(NULL, peer, &second, 1, &size));
+
+    EXPECT(GK_ERR_NULL, gk_key_save(NULL, "nowhere"));
+    EXPECT(GK_ERR_NULL, gk_key_private_pem(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_key_public_pem(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_key_private_der(NULL, bytes, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_key_public_der(NULL, bytes, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_key_sign(NULL, bytes, 1, bytes, 1, &size));
+
+    EXPECT(GK_ERR_NULL, gk_send_options_init(NULL, sizeof(gk_send_options)));
+    EXPECT(GK_ERR_NULL, gk_disconnect_info_init(NULL, sizeof(gk_disconnect_info)));
+    EXPECT(GK_ERR_NULL, gk_peer_stats_init(NULL, sizeof peer_stats));
+    EXPECT(GK_ERR_NULL, gk_server_stats_init(NULL, sizeof server_stats));
+
+    /* Out parameters are written on success only. */
+    CHECK(size == 77 && number == 77 && word == 77 && port == 77 && integer == 77 && pointer == &size);
+}
+
+static void context_ranges(void) {
+    static const char *const good[] = {"192.0.2.1", "198.51.100.0/24", "2001:db8::/32"};
+    static const char *const bad[] = {"192.0.2.1", "198.51.100.0/33"};
+    static const char *const null[] = {"192.0.2.1", NULL};
+    static const char *const bytes[] = {BAD_UTF8};
+    const size_t mib = (size_t)1 << 20, gib = (size_t)1 << 30;
+    gk_context *context = NULL;
+    double nan = strtod("nan", NULL);
+    OK(gk_context_new(&context));
+
+#define IN(name, first, last)                    \
+    OK(gk_context_set_##name(context, (first))); \
+    OK(gk_context_set_##name(context, (last)))
+#define OUT(name, field, value) EXPECT_TEXT(GK_ERR_ARGUMENT, field, gk_context_set_##name(context, (value)))
+
+    IN(tick_rate_hz, 1, 10000);
+    OUT(tick_rate_hz, "tick_rate_hz", 0.99);
+    OUT(tick_rate_hz, "tick_rate_hz", 10000.1);
+    OUT(tick_rate_hz, "tick_rate_hz", -1);
+    OUT(tick_rate_hz, "tick_rate_hz", nan);
+    IN(keep_alive_interval_us, 10000, 60000000);
+    OUT(keep_alive_interval_us, "keep_alive_interval", 9999);
+    OUT(keep_alive_interval_us, "keep_alive_interval", 60000001);
+    IN(connection_timeout_us, 100000, 3600000000);
+    OUT(connection_timeout_us, "connection_timeout", 0);
+    OUT(connection_timeout_us, "connection_timeout", GK_FOREVER);
+    IN(handshake_timeout_us, 100000, 60000000);
+    OUT(handshake_timeout_us, "handshake_timeout", 99999);
+    OUT(handshake_timeout_us, "handshake_timeout", 60000001);
+    IN(message_timeout_us, 50000, 60000000);
+    OUT(message_timeout_us, "message_timeout", 49999);
+    OUT(message_timeout_us, "message_timeout", 60000001);
+    IN(reconcile_interval_us, 10000, 3600000000);
+    OUT(reconcile_interval_us, "reconcile_interval", 9999);
+    OUT(reconcile_interval_us, "reconcile_interval", 3600000001);
+    IN(send_interval_us, 0, 1000000);
+    OUT(send_interval_us, "send_interval", 1000001);
+    IN(reassembly_timeout_us, 100000, 600000000);
+    OUT(reassembly_timeout_us, "reassembly_timeout", 99999);
+    OUT(reassembly_timeout_us, "reassembly_timeout", 600000001);
+    IN(mtu, 576, 1500);
+    OUT(mtu, "mtu", 575);
+    OUT(mtu, "mtu", 1501);
+    OUT(mtu, "mtu", 65536 + 1500);
+    IN(max_peers, 1, 1000000);
+    OUT(max_peers, "max_peers", 0);
+    OUT(max_peers, "max_peers", 1000001);
+    IN(max_handshakes, 1, 65536);
+    OUT(max_handshakes, "max_handshakes", 0);
+    OUT(max_handshakes, "max_handshakes", 65537);
+    IN(hellos_per_source_hz, 1, 1e6);
+    OUT(hellos_per_source_hz, "hellos_per_source_hz", 0);
+    OUT(hellos_per_source_hz, "hellos_per_source_hz", nan);
+    IN(hellos_total_hz, 1, 1e6);
+    OUT(hellos_total_hz, "hellos_total_hz", 1e6 + 1);
+    IN(max_message_size, 1, 8 * mib);
+    OUT(max_message_size, "max_message_size", 0);
+    OUT(max_message_size, "max_message_size", 8 * mib + 1);
+    IN(max_queued_messages, 1, 1000000);
+    OUT(max_queued_messages, "max_queued_messages", 0);
+    OUT(max_queued_messages, "max_queued_messages", 1000001);
+    IN(max_queued_bytes, 1024, gib);
+    OUT(max_queued_bytes, "max_queued_bytes", 1023);
+    OUT(max_queued_bytes, "max_queued_bytes", gib + 1);
+    IN(max_reassembly_bytes, 2048, gib);
+    OUT(max_reassembly_bytes, "max_reassembly_bytes", 2047);
+    OUT(max_reassembly_bytes, "max_reassembly_bytes", gib + 1);
+    IN(max_queued_events, 0, 10000000);
+    OUT(max_queued_events, "max_queued_events", 10000001);
+    IN(max_queued_event_bytes, 64 << 10, 3 * gib);
+    OUT(max_queued_event_bytes, "max_queued_event_bytes", (64 << 10) - 1);
+    IN(socket_receive_bytes, 4096, gib);
+    OUT(socket_receive_bytes, "socket_receive_bytes", 4095);
+    OUT(socket_receive_bytes, "socket_receive_bytes", gib + 1);
+    IN(socket_send_bytes, 4096, gib);
+    OUT(socket_send_bytes, "socket_send_bytes", 4095);
+    OUT(socket_send_bytes, "socket_send_bytes", gib + 1);
+
+    OK(gk_context_set_block_list(context, good, 3));
+    OK(gk_context_set_block_list(context, NULL, 0));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "198.51.100.0/33", gk_context_set_block_list(context, bad, 2));
+    EXPECT(GK_ERR_NULL, gk_context_set_block_list(context, NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_block_list(context, null, 2));
+    EXPECT(GK_ERR_UTF8, gk_context_set_block_list(context, bytes, 1));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_block_list(context, good, SIZE_MAX / 2));
+    OK(gk_context_set_access_log(context, "some/path"));
+    OK(gk_context_set_access_log(context, NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_access_log(context, ""));
+    EXPECT(GK_ERR_UTF8, gk_context_set_access_log(context, BAD_UTF8));
+    OK(gk_context_set_root_key(context, NULL));
+    gk_context_free(context);
+}
+
+static void keys(const char *directory) {
+    gk_key *key = NULL, *copy = NULL;
+    char pem[512], public_pem[512], path[1024];
+    uint8_t der[256], public_der[256], again[256], signature[72];
+    const uint8_t data[] = {1, 2, 3};
+    size_t pem_len = 0, public_pem_len = 0, der_len = 0, public_len = 0, len = 0, signature_len = 0;
+
+    EXPECT(GK_ERR_NULL, gk_key_generate(NULL));
+    OK(gk_key_generate(&key));
+    OK(gk_key_private_pem(key, pem, sizeof pem, &pem_len));
+    CHECK(strlen(pem) == pem_len && strncmp(pem, "-----BEGIN PRIVATE KEY-----", 27) == 0);
+    OK(gk_key_public_pem(key, public_pem, sizeof public_pem, &public_pem_len));
+    CHECK(strlen(public_pem) == public_pem_len && strncmp(public_pem, "-----BEGIN PUBLIC KEY-----", 26) == 0);
+    OK(gk_key_private_der(key, der, sizeof der, &der_len));
+    OK(gk_key_public_der(key, public_der, sizeof public_der, &public_len));
+    CHECK(public_len == 91);
+
+    /* The two ways to ask for a length, and the boundary of each. */
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_key_private_pem(key, NULL, 0, &len));
+    CHECK(len == pem_len + 1);
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_key_private_pem(key, pem, pem_len, &len));
+    CHECK(len == pem_len + 1);
+    OK(gk_key_private_pem(key, pem, pem_len + 1, &len));
+    CHECK(len == pem_len);
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_key_public_der(key, again, 90, &len));
+    CHECK(len == 91);
+    OK(gk_key_public_der(key, again, 91, &len));
+    EXPECT(GK_ERR_NULL, gk_key_public_der(key, NULL, 91, &len));
+    EXPECT(GK_ERR_NULL, gk_key_public_der(key, again, 91, NULL));
+
+    OK(gk_key_from_pem(pem, &copy));
+    OK(gk_key_public_der(copy, again, sizeof again, &len));
+    CHECK(len == public_len && memcmp(again, public_der, len) == 0);
+    gk_key_free(copy);
+    OK(gk_key_from_der(der, der_len, &copy));
+    OK(gk_key_public_der(copy, again, sizeof again, &len));
+    CHECK(len == public_len && memcmp(again, public_der, len) == 0);
+    gk_key_free(copy);
+    copy = NULL;
+
+    EXPECT(GK_ERR_NULL, gk_key_from_pem(NULL, &copy));
+    EXPECT(GK_ERR_NULL, gk_key_from_pem(pem, NULL));
+    EXPECT(GK_ERR_UTF8, gk_key_from_pem(BAD_UTF8, &copy));
+    EXPECT(GK_ERR_KEY, gk_key_from_pem("", &copy));
+    EXPECT(GK_ERR_KEY, gk_key_from_pem(public_pem, &copy));
+    EXPECT(GK_ERR_KEY, gk_key_from_der(NULL, 0, &copy));
+    EXPECT(GK_ERR_NULL, gk_key_from_der(NULL, 1, &copy));
+    EXPECT(GK_ERR_KEY, gk_key_from_der(der, der_len - 1, &copy));
+    EXPECT(GK_ERR_ARGUMENT, gk_key_from_der(der, SIZE_MAX, &copy));
+    CHECK(copy == NULL);
+
+    CHECK((size_t)snprintf(path, sizeof path, "%s/arguments-key.pem", directory) < sizeof path);
+    OK(gk_key_save(key, path));
+    OK(gk_key_load(path, &copy));
+    OK(gk_key_public_der(copy, again, sizeof again, &len));
+    CHECK(memcmp(again, public_der, public_len) == 0);
+    gk_key_free(copy);
+    CHECK(remove(path) == 0);
+    EXPECT(GK_ERR_IO, gk_key_load(path, &copy));
+    EXPECT(GK_ERR_NULL, gk_key_load(NULL, &copy));
+    EXPECT(GK_ERR_UTF8, gk_key_load(BAD_UTF8, &copy));
+    EXPECT(GK_ERR_NULL, gk_key_load(path, NULL));
+    EXPECT(GK_ERR_NULL, gk_key_save(key, NULL));
+    EXPECT(GK_ERR_UTF8, gk_key_save(key, BAD_UTF8));
+    EXPECT(GK_ERR_IO, gk_key_save(key, "/nonexistent-directory/key.pem"));
+
+    OK(gk_key_sign(key, data, sizeof data, signature, sizeof signature, &signature_len));
+    OK(gk_public_key_verify(public_der, public_len, data, sizeof data, signature, signature_len));
+    EXPECT(GK_ERR_SIGNATURE,
+           gk_public_key_verify(public_der, public_len, data, sizeof data - 1, signature, signature_len));
+    EXPECT(GK_ERR_SIGNATURE, gk_public_key_verify(public_der, public_len, data, sizeof data, NULL, 0));
+    EXPECT(GK_ERR_KEY, gk_public_key_verify(NULL, 0, data, sizeof data, signature, signature_len));
+    EXPECT(GK_ERR_NULL, gk_public_key_verify(NULL, 91, data, sizeof data, signature, signature_len));
+    EXPECT(GK_ERR_NULL, gk_public_key_verify(public_der, public_len, NULL, 1, signature, signature_len));
+    EXPECT(GK_ERR_NULL, gk_public_key_verify(public_der, public_len, data, sizeof data, NULL, 1));
+    OK(gk_key_sign(key, NULL, 0, signature, sizeof signature, &signature_len));
+    OK(gk_public_key_verify(public_der, public_len, NULL, 0, signature, signature_len));
+    EXPECT(GK_ERR_NULL, gk_key_sign(key, NULL, 1, signature, sizeof signature, &signature_len));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_key_sign(key, data, sizeof data, signature, 8, &len));
+
+    OK(gk_public_key_pem_to_der(public_pem, again, sizeof again, &len));
+    CHECK(len == public_len && memcmp(again, public_der, len) == 0);
+    OK(gk_public_key_der_to_pem(public_der, public_len, pem, sizeof pem, &len));
+    CHECK(len == public_pem_len && strcmp(pem, public_pem) == 0);
+    EXPECT(GK_ERR_KEY, gk_public_key_pem_to_der("nonsense", again, sizeof again, &len));
+    EXPECT(GK_ERR_NULL, gk_public_key_pem_to_der(NULL, again, sizeof again, &len));
+    EXPECT(GK_ERR_UTF8, gk_public_key_pem_to_der(BAD_UTF8, again, sizeof again, &len));
+    EXPECT(GK_ERR_KEY, gk_public_key_der_to_pem(public_der, 90, pem, sizeof pem, &len));
+    EXPECT(GK_ERR_NULL, gk_public_key_der_to_pem(NULL, 91, pem, sizeof pem, &len));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_public_key_der_to_pem(public_der, 91, pem, 10, &len));
+    CHECK(len == public_pem_len + 1);
+    gk_key_free(key);
+}
+
+static void addresses(void) {
+    static const char *const bad[] = {"", "nonsense", "127.0.0.1", "127.0.0.1:65536", "[::1:1", "127.0.0.1:-1",
+                                      "999.0.0.1:1", "127.0.0.1:1 "};
+    gk_context *context = NULL;
+    gk_server *server = NULL, *second = NULL;
+    char address[64], small[4] = "xyz";
+    size_t len = 0, i;
+    OK(gk_context_new(&context));
+    for (i = 0; i < sizeof bad / sizeof *bad; i++) {
+        EXPECT(GK_ERR_ADDRESS, gk_server_start(context, bad[i], &server));
+        EXPECT(GK_ERR_ADDRESS, gk_server_open(context, bad[i], &server));
+    }
+    /* TEST-NET-1: no interface of this machine has it. */
+    EXPECT(GK_ERR_ADDRESS, gk_server_open(context, "192.0.2.1:0", &server));
+    EXPECT(GK_ERR_UTF8, gk_server_start(context, BAD_UTF8, &server));
+    EXPECT(GK_ERR_NULL, gk_server_start(context, NULL, &server));
+    EXPECT(GK_ERR_NULL, gk_server_start(NULL, "127.0.0.1:0", &server));
+    EXPECT(GK_ERR_NULL, gk_server_start(context, "127.0.0.1:0", NULL));
+    EXPECT(GK_ERR_NULL, gk_server_open(NULL, "127.0.0.1:0", &server));
+    OK(gk_context_set_access_log(context, "/nonexistent-directory/access.log"));
+    EXPECT(GK_ERR_IO, gk_server_start(context, "127.0.0.1:0", &server));
+    OK(gk_context_set_access_log(context, NULL));
+    CHECK(server == NULL);
+
+    OK(gk_server_start(context, "127.0.0.1:0", &server));
+    OK(gk_server_address(server, address, sizeof address, &len));
+    CHECK(strncmp(address, "127.0.0.1:", 10) == 0 && strlen(address) == len);
+    CHECK(strtoul(address + 10, NULL, 10) == port_of(server));
+    EXPECT(GK_ERR_ADDRESS_IN_USE, gk_server_start(context, address, &second));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_address(server, small, sizeof small, &len));
+    CHECK(len == strlen(address) + 1 && strcmp(small, "xyz") == 0);
+    gk_server_free(server);
+    gk_context_free(context);
+}
+
+/* A server of each kind, before and after its stop, without peers. */
+static void states(void) {
+    gk_context *context = NULL;
+    gk_server *server = NULL;
+    gk_event events[2];
+    uint8_t der[91];
+    uint64_t timeout = 0;
+    uint32_t stopped = 7;
+    int32_t descriptor = -7;
+    size_t count = 7, i;
+    gk_second seconds[300];
+    gk_profile_second profile[300];
+    OK(gk_context_new(&context));
+
+    OK(gk_server_start(context, "127.0.0.1:0", &server));
+    EXPECT(GK_ERR_STATE, gk_server_poll(server, 0));
+    EXPECT_TEXT(GK_ERR_STATE, "max_queued_events", gk_server_next_events(server, events, sizeof *events, 2, &count));
+    EXPECT(GK_ERR_TIMEOUT, gk_server_wait(server, 0));
+    EXPECT(GK_ERR_TIMEOUT, gk_server_wait(server, 1000));
+    EXPECT(GK_ERR_NULL, gk_server_is_stopped(server, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_port(server, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_descriptor(server, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_next_timeout_us(server, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_stats(server, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_peers(server, NULL, 0, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_set_block_list(server, NULL, 1));
+    OK(gk_server_set_block_list(server, NULL, 0));
+    OK(gk_server_wake(server));
+    OK(gk_server_is_stopped(server, &stopped));
+    CHECK(stopped == 0);
+    OK(gk_server_peers(server, NULL, 0, &count));
+    CHECK(count == 0);
+    OK(gk_server_public_key_der(server, der, sizeof der, &count));
+    CHECK(count == sizeof der);
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_series(server, seconds, 299, &count));
+    CHECK(count == 300);
+    OK(gk_server_series(server, seconds, 300, &count));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_profile_series(server, NULL, 0, &count));
+    OK(gk_server_profile_series(server, profile, 300, &count));
+    CHECK(count == 300);
+    OK(gk_server_stop(server));
+    OK(gk_server_stop(server));
+    OK(gk_server_wait(server, GK_FOREVER));
+    OK(gk_server_is_stopped(server, &stopped));
+    CHECK(stopped == 1);
+    EXPECT(GK_ERR_STATE, gk_server_set_block_list(server, NULL, 0));
+    EXPECT(GK_ERR_STATE, gk_server_broadcast(server, GK_PEER_NONE, NULL, 0, NULL, NULL));
+    CHECK(port_of(server) != 0);
+    gk_server_free(server);
+
+    OK(gk_context_set_max_queued_events(context, 1000));
+    OK(gk_server_open(context, "127.0.0.1:0", &server));
+    OK(gk_server_descriptor(server, &descriptor));
+    CHECK(descriptor >= 0);
+    OK(gk_server_next_timeout_us(server, &timeout));
+    CHECK(timeout != GK_FOREVER);
+    OK(gk_server_poll(server, 0));
+    EXPECT(GK_ERR_NULL, gk_server_next_events(server, NULL, sizeof *events, 2, &count));
+    EXPECT(GK_ERR_NULL, gk_server_next_events(server, events, sizeof *events, 2, NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_server_next_events(server, events, 0, 2, &count));
+    EXPECT(GK_ERR_ARGUMENT, gk_server_next_events(server, events, sizeof *events - 1, 2, &count));
+    EXPECT(GK_ERR_ARGUMENT, gk_server_next_events(server, events, SIZE_MAX, 2, &count));
+    OK(gk_server_next_events(server, NULL, sizeof *events, 0, &count));
+    CHECK(count == 0);
+    OK(gk_server_next_events(server, events, sizeof *events, 1, &count));
+    CHECK(count == 1 && events[0].type == GK_EVENT_STARTING);
+    OK(gk_server_stop(server));
+    EXPECT(GK_ERR_STATE, gk_server_poll(server, 0));
+    /* What a stopped server has left can still be taken; the last is the shutdown. */
+    for (i = 0; i < 1000 && events[0].type != GK_EVENT_SHUTDOWN; i++) {
+        OK(gk_server_next_events(server, events, sizeof *events, 1, &count));
+        CHECK(count == 1);
+    }
+    OK(gk_server_next_events(server, events, sizeof *events, 1, &count));
+    CHECK(count == 0);
+    gk_server_free(server);
+    gk_context_free(context);
+}
+
+struct seen {
+    int connects, disconnects, messages, inside;
+    gk_peer peer;
+    int32_t code;
+    char text[64];
+};
+
+static void never_sent(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome) {
+    (void)user_data, (void)server, (void)peer, (void)outcome;
+    CHECK(!"called although the send was refused");
+}
+
+static void on_connect(void *user_data, gk_server *server, gk_peer peer, const gk_connect_info *info) {
+    struct seen *seen = user_data;
+    CHECK(info->struct_size == sizeof *info && info->door == GK_DOOR_UDP && info->reserved == 0);
+    CHECK(strncmp(info->address, "127.0.0.1:", 10) == 0);
+    (void)server;
+    pthread_mutex_lock(&test_lock);
+    seen->peer = peer;
+    pthread_mutex_unlock(&test_lock);
+    add(&seen->connects, 1);
+}
+
+static void on_disconnect(void *user_data, gk_server *server, gk_peer peer, const gk_disconnect_info *info) {
+    struct seen *seen = user_data;
+    uint32_t token = 0;
+    CHECK(info->struct_size == sizeof *info && info->reserved == 0 && info->text != NULL);
+    /* Answers until this returns. */
+    OK(gk_peer_token(server, peer, &token));
+    CHECK(token != 0);
+    pthread_mutex_lock(&test_lock);
+    seen->code = info->code;
+    CHECK((size_t)snprintf(seen->text, sizeof seen->text, "%s", info->text) < sizeof seen->text);
+    pthread_mutex_unlock(&test_lock);
+    add(&seen->disconnects, 1);
+}
+
+static void on_message(void *user_data, gk_server *server, gk_peer peer, const gk_message *message) {
+    struct seen *seen = user_data;
+    gk_event event;
+    size_t count = 0;
+    (void)peer;
+    CHECK(message->struct_size == sizeof *message && message->data != NULL);
+    CHECK(message->mode == GK_MODE_UNKNOWN && message->channel == 0 && message->door == GK_DOOR_UDP);
+    if (value(&seen->inside) == 0) {
+        EXPECT(GK_ERR_REENTRANT, gk_server_poll(server, 0));
+        EXPECT(GK_ERR_REENTRANT, gk_server_poll(server, GK_FOREVER));
+        EXPECT(GK_ERR_REENTRANT, gk_server_wait(server, GK_FOREVER));
+        EXPECT(GK_ERR_REENTRANT, gk_server_next_events(server, &event, sizeof event, 1, &count));
+        add(&seen->inside, 1);
+    }
+    add(&seen->messages, 1);
+}
+
+static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
+    const gk_peer none[] = {GK_PEER_NONE, GK_FOREVER, peer + 1, peer ^ ((gk_peer)1 << 40), foreign};
+    uint8_t data[16] = {0};
+    uint8_t *large = calloc(1, 2001);
+    char text[64];
+    uint32_t word = 0;
+    uint64_t number = 0;
+    int32_t status = 0;
+    void *pointer = NULL;
+    size_t size = 0, i;
+    gk_second seconds[300];
+    gk_peer_stats_t stats;
+    gk_send_options options;
+    gk_disconnect_info info;
+    CHECK(large != NULL);
+    OK(gk_peer_stats_init(&stats, sizeof stats));
+
+    for (i = 0; i < sizeof none / sizeof *none; i++) {
+        EXPECT(GK_ERR_STALE, gk_server_send(server, none[i], data, 1, NULL));
+        EXPECT(GK_ERR_STALE, gk_server_send_guaranteed(server, none[i], data, 1, never_sent, NULL));
+        EXPECT(GK_ERR_STALE, gk_server_disconnect(server, none[i], NULL));
+        EXPECT(GK_ERR_STALE, gk_peer_address(server, none[i], text, sizeof text, &size));
+        EXPECT(GK_ERR_STALE, gk_peer_token(server, none[i], &word));
+        EXPECT(GK_ERR_STALE, gk_peer_latency_us(server, none[i], &number));
+        EXPECT(GK_ERR_STALE, gk_peer_status(server, none[i], &status));
+        EXPECT(GK_ERR_STALE, gk_peer_queued_bytes(server, none[i], &size));
+        EXPECT(GK_ERR_STALE, gk_peer_user_data(server, none[i], &pointer));
+        EXPECT(GK_ERR_STALE, gk_peer_set_user_data(server, none[i], text));
+        EXPECT(GK_ERR_STALE, gk_peer_stats(server, none[i], &stats));
+        EXPECT(GK_ERR_STALE, gk_peer_set_series(server, none[i], 1));
+        EXPECT(GK_ERR_STALE, gk_peer_series(server, none[i], seconds, 300, &size));
+    }
+
+    EXPECT(GK_ERR_NULL, gk_server_send(server, peer, NULL, 1, NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, SIZE_MAX, NULL));
+    OK(gk_server_send(server, peer, NULL, 0, NULL));
+    EXPECT(GK_ERR_TOO_LARGE, gk_server_send(server, peer, large, 2001, NULL));
+    EXPECT(GK_ERR_TOO_LARGE, gk_server_send_guaranteed(server, peer, large, 2001, never_sent, NULL));
+    EXPECT(GK_ERR_TOO_LARGE, gk_server_broadcast(server, GK_PEER_NONE, large, 2001, NULL, NULL));
+    OK(gk_server_send(server, peer, large, 2000, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_guaranteed(server, peer, NULL, 1, never_sent, NULL));
+    OK(gk_server_send_guaranteed(server, peer, data, 1, NULL, NULL));
+
+    OK(gk_send_options_init(&options, sizeof options));
+    CHECK(options.struct_size == sizeof options && options.retry == GK_RETRY_NONE && options.on_sent == NULL);
+    CHECK(options.user_data == NULL && options.notify == 0 && options.reserved == 0);
+    options.retry = 2;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "retry", gk_server_send(server, peer, data, 1, &options));
+    options.retry = -2;
+    EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, 1, &options));
+    options.retry = GK_MODE_UNKNOWN;
+    EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, 1, &options));
+    options.retry = GK_RETRY_BEST_EFFORT;
+    OK(gk_server_send(server, peer, data, 1, &options));
+    options.reserved = 1;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "reserved", gk_server_send(server, peer, data, 1, &options));
+    options.reserved = 0;
+    options.notify = 2;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "notify", gk_server_send(server, peer, data, 1, &options));
+    options.notify = 1;
+    EXPECT(GK_ERR_STATE, gk_server_send(server, peer, data, 1, &options));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "broadcast",
+                gk_server_broadcast(server, GK_PEER_NONE, data, 1, &options, NULL));
+    options.on_sent = never_sent;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "on_sent", gk_server_send(server, peer, data, 1, &options));
+    options.notify = 0;
+    EXPECT(GK_ERR_ARGUMENT, gk_server_broadcast(server, GK_PEER_NONE, data, 1, &options, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_broadcast(server, GK_PEER_NONE, NULL, 1, NULL, NULL));
+    OK(gk_server_broadcast(server, GK_PEER_NONE, data, 1, NULL, NULL));
+    OK(gk_server_broadcast(server, foreign, data, 1, NULL, &size));
+    CHECK(size == 1);
+    OK(gk_server_broadcast(server, peer, data, 1, NULL, &size));
+    CHECK(size == 0);
+
+    OK(gk_disconnect_info_init(&info, sizeof info));
+    CHECK(info.struct_size == sizeof info && info.code == GK_DISCONNECT_KICKED && info.text == NULL);
+    CHECK(info.after_delivery == 0 && info.reserved == 0);
+    info.code = 0;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "code", gk_server_disconnect(server, peer, &info));
+    info.code = GK_DISCONNECT_REMOTE;
+    EXPECT(GK_ERR_ARGUMENT, gk_server_disconnect(server, peer, &info));
+    info.code = GK_DISCONNECT_SHUTDOWN;
+    EXPECT(GK_ERR_ARGUMENT, gk_server_disconnect(server, peer, &info));
+    info.code = GK_DISCONNECT_HOST - 1;
+    EXPECT(GK_ERR_ARGUMENT, gk_server_disconnect(server, peer, &info));
+    info.code = GK_DISCONNECT_HOST;
+    info.text = BAD_UTF8;
+    EXPECT(GK_ERR_UTF8, gk_server_disconnect(server, peer, &info));
+    info.text = "bye";
+    info.after_delivery = 2;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "after_delivery", gk_server_disconnect(server, peer, &info));
+    info.after_delivery = 0;
+    info.reserved = 1;
+    EXPECT(GK_ERR_ARGUMENT, gk_server_disconnect(server, peer, &info));
+
+    EXPECT(GK_ERR_NULL, gk_peer_token(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_latency_us(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_status(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_queued_bytes(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_user_data(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_stats(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_address(server, peer, text, sizeof text, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_address(server, peer, NULL, 5, &size));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_peer_address(server, peer, NULL, 0, &size));
+    OK(gk_peer_address(server, peer, text, size, &size));
+    CHECK(strncmp(text, "127.0.0.1:", 10) == 0);
+    OK(gk_peer_token(server, peer, &word));
+    OK(gk_peer_latency_us(server, peer, &number));
+    OK(gk_peer_status(server, peer, &status));
+    CHECK(status == GK_STATUS_CONNECTED);
+    OK(gk_peer_queued_bytes(server, peer, &size));
+    OK(gk_peer_user_data(server, peer, &pointer));
+    CHECK(pointer == NULL);
+    OK(gk_peer_set_user_data(server, peer, text));
+    OK(gk_peer_user_data(server, peer, &pointer));
+    CHECK(pointer == text);
+    OK(gk_peer_stats(server, peer, &stats));
+    CHECK(stats.struct_size == sizeof stats && stats.received > 0 && stats.messages_received > 0);
+    EXPECT(GK_ERR_STATE, gk_peer_series(server, peer, seconds, 300, &size));
+    EXPECT(GK_ERR_ARGUMENT, gk_peer_set_series(server, peer, 2));
+    OK(gk_peer_set_series(server, peer, 1));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_peer_series(server, peer, seconds, 1, &size));
+    CHECK(size == 300);
+    OK(gk_peer_series(server, peer, seconds, 300, &size));
+    OK(gk_peer_set_series(server, peer, 0));
+    EXPECT(GK_ERR_STATE, gk_peer_series(server, peer, seconds, 300, &size));
+    free(large);
+}
+
+static void peers(void) {
+    gk_context *context = NULL;
+    gk_server *server = NULL, *other = NULL;
+    struct seen seen, others;
+    gk_peer list[2] = {0, 0};
+    uint32_t word = 0;
+    size_t count = 0;
+    gk_disconnect_info info;
+    memset(&seen, 0, sizeof seen);
+    memset(&others, 0, sizeof others);
+    OK(gk_context_new(&context));
+    OK(gk_context_set_max_message_size(context, 2000));
+    OK(gk_context_on_connect(context, on_connect, &others));
+    OK(gk_context_on_disconnect(context, on_disconnect, &others));
+    OK(gk_server_start(context, "127.0.0.1:0", &other));
+    OK(gk_context_on_connect(context, on_connect, &seen));
+    OK(gk_context_on_disconnect(context, on_disconnect, &seen));
+    OK(gk_context_on_message(context, on_message, &seen));
+    OK(gk_server_start(context, "127.0.0.1:0", &server));
+    gk_context_free(context);
+    ask_for_client(other);
+    ask_for_client(server);
+    await("a peer of the other server", &others.connects, 1, NULL);
+    await("a message", &seen.messages, 1, NULL);
+    CHECK(value(&seen.inside) == 1);
+
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_peers(server, NULL, 0, &count));
+    CHECK(count == 1);
+    OK(gk_server_peers(server, list, 2, &count));
+    CHECK(count == 1 && list[0] == seen.peer && list[1] == 0);
+    peer_arguments(server, seen.peer, others.peer);
+
+    OK(gk_disconnect_info_init(&info, sizeof info));
+    info.code = INT32_MAX;
+    info.text = "the host's words";
+    OK(gk_server_disconnect(server, seen.peer, &info));
+    await("the disconnect", &seen.disconnects, 1, NULL);
+    CHECK(seen.code == INT32_MAX && strcmp(seen.text, "the host's words") == 0);
+    /* The callback may still be on its way out. */
+    while (gk_peer_token(server, seen.peer, &word) == GK_OK) sleep_step();
+    EXPECT(GK_ERR_STALE, gk_peer_token(server, seen.peer, &word));
+    EXPECT(GK_ERR_STALE, gk_server_disconnect(server, seen.peer, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_send(server, seen.peer, NULL, 0, NULL));
+    OK(gk_server_stop(server));
+    EXPECT(GK_ERR_STATE, gk_server_send(server, seen.peer, NULL, 0, NULL));
+    EXPECT(GK_ERR_STATE, gk_server_disconnect(server, seen.peer, NULL));
+    EXPECT(GK_ERR_STALE, gk_peer_token(server, seen.peer, &word));
+    gk_server_free(server);
+    gk_server_free(other);
+    CHECK(others.disconnects == 1 && others.code == GK_DISCONNECT_SHUTDOWN);
+}
+
+static void texts_and_versions(void) {
+    char text[8], expected[32];
+    int code;
+    for (code = -17; code <= 0; code++) {
+        CHECK(strlen(gk_result_str(code)) > 0 && strcmp(gk_result_str(code), "unknown result") != 0);
+    }
+    CHECK(strcmp(gk_result_str(-18), "unknown result") == 0 && strcmp(gk_result_str(1), "unknown result") == 0);
+    CHECK(strcmp(gk_result_str(INT32_MIN), "unknown result") == 0);
+
+    EXPECT(GK_ERR_NULL, gk_context_new(NULL));
+    CHECK(gk_last_error(NULL, 0) == 11);
+    CHECK(gk_last_error(NULL, 99) == 11);
+    CHECK(gk_last_error(text, sizeof text) == 11 && strcmp(text, "out is ") == 0);
+    CHECK(gk_last_error(text, 1) == 11 && text[0] == 0);
+    text[0] = 'x';
+    CHECK(gk_last_error(text, 0) == 11 && text[0] == 'x');
+
+    CHECK(GK_VERSION == ((GK_VERSION_MAJOR << 16) | (GK_VERSION_MINOR << 8) | GK_VERSION_PATCH));
+    CHECK(GK_VERSION / 65536 == GK_VERSION_MAJOR && GK_VERSION / 256 % 256 == GK_VERSION_MINOR);
+    CHECK(GK_VERSION % 256 == GK_VERSION_PATCH && GK_VERSION != 0);
+    CHECK(gk_version() == GK_VERSION);
+    snprintf(expected, sizeof expected, "%d.%d.%d", GK_VERSION_MAJOR, GK_VERSION_MINOR, GK_VERSION_PATCH);
+    CHECK(strcmp(gk_version_str(), expected) == 0 && strcmp(GK_VERSION_STR, expected) == 0);
+#if GK_VERSION < ((0 << 16) | (1 << 8) | 0)
+#error "the version can be compared by the preprocessor, and is not older than the first"
+#endif
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    texts_and_versions();
+    all_null_objects();
+    context_ranges();
+    keys(argv[1]);
+    addresses();
+    states();
+    peers();
+    puts("ok");
+    return 0;
+}

@@ -1,0 +1,147 @@
+//! Every size, offset and constant of the header, as the C compiler sees it, against Rust's.
+
+use std::collections::BTreeMap;
+use std::mem::{align_of, offset_of, size_of};
+
+use gamekeeper::ffi::{
+    callbacks::*, events::*, peer::*, result::*, send::*, server::*, stats::*, version::*,
+};
+
+use super::c::{self, Language, Program};
+
+/// Sizes, alignments and offsets of structs, as Rust has them.
+macro_rules! layout {
+    ($into:ident, $($name:ident { $($field:ident),+ $(,)? })+) => {
+        $(
+            $into.insert(format!("sizeof {}", stringify!($name)), size_of::<$name>() as i128);
+            $into.insert(format!("alignof {}", stringify!($name)), align_of::<$name>() as i128);
+            $(
+                let field = stringify!($field).trim_start_matches("r#");
+                $into.insert(format!("offset {}.{field}", stringify!($name)), offset_of!($name, $field) as i128);
+            )+
+        )+
+    };
+}
+
+macro_rules! sizes {
+    ($into:ident, $($name:ident)+) => {
+        $($into.insert(format!("sizeof {}", stringify!($name)), size_of::<$name>() as i128);)+
+    };
+}
+
+macro_rules! constants {
+    ($into:ident, $($name:ident)+) => {
+        $($into.insert(stringify!($name).to_owned(), $name as i128);)+
+    };
+}
+
+fn rust() -> BTreeMap<String, i128> {
+    let mut all = BTreeMap::new();
+    layout!(all,
+        gk_message { struct_size, sequence, data, len, mode, channel, door, reserved }
+        gk_connect_info { struct_size, token, address, door, reserved }
+        gk_disconnect_info { struct_size, code, text, after_delivery, reserved }
+        gk_update { struct_size, reserved, seconds, tick }
+        gk_event {
+            struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds,
+            tick, user_data
+        }
+        gk_send_options { struct_size, retry, on_sent, user_data, notify, reserved }
+        gk_peer_stats_t {
+            struct_size, queued_messages, queued_bytes, latency_us, assembled, sent, dropped, received, acked,
+            timeouts, pending, bytes_sent, bytes_received, messages_resent, messages_received,
+            messages_duplicate, messages_malformed, messages_refused
+        }
+        gk_server_stats_t {
+            struct_size, peers, handshakes, reserved, connects, disconnects, handshake_timeouts, packets_sent,
+            packets_received, bytes_sent, bytes_received, drops_blocked, drops_malformed, drops_unknown,
+            drops_forged, drops_duplicate, drops_old, drops_hello, drops_hello_budget, drops_full,
+            drops_clear, drops_send_failed, ticks, ticks_missed, log_lines_suppressed, tick_rate_hz,
+            messages_s, update_s, network_s, idle_s
+        }
+        gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
+        gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
+    );
+    sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_log_level gk_disconnect_code gk_door
+        gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
+        gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn);
+    constants!(all, GK_VERSION GK_VERSION_MAJOR GK_VERSION_MINOR GK_VERSION_PATCH GK_FOREVER GK_OK GK_ERR_NULL
+        GK_ERR_ARGUMENT GK_ERR_UTF8 GK_ERR_STATE GK_ERR_REENTRANT GK_ERR_BUSY GK_ERR_STALE GK_ERR_WOULD_BLOCK
+        GK_ERR_TOO_LARGE GK_ERR_ADDRESS GK_ERR_ADDRESS_IN_USE GK_ERR_IO GK_ERR_KEY GK_ERR_SIGNATURE
+        GK_ERR_BUFFER_TOO_SMALL GK_ERR_TIMEOUT GK_ERR_PANIC GK_PEER_NONE GK_RETRY_ON_TIMEOUT GK_RETRY_NONE
+        GK_RETRY_BEST_EFFORT GK_MODE_UNKNOWN GK_SENT_DELIVERED GK_SENT_EXPIRED GK_SENT_CANCELLED GK_LOG_ERROR
+        GK_LOG_WARN GK_LOG_INFO GK_LOG_DEBUG GK_DISCONNECT_REMOTE GK_DISCONNECT_KICKED GK_DISCONNECT_TIMEOUT
+        GK_DISCONNECT_SHUTDOWN GK_DISCONNECT_REPLACED GK_DISCONNECT_BLOCKED GK_DISCONNECT_HOST GK_DOOR_UDP
+        GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
+        GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG
+        GK_STATUS_CONNECTING GK_STATUS_CONNECTED GK_STATUS_DISCONNECTING GK_STATUS_DISCONNECTED
+        GK_STATUS_DROPPED);
+    all
+}
+
+/// A C program that prints the same, for every struct, type and constant that the header has.
+fn program(header: &str) -> String {
+    let code = c::without_comments(header);
+    let mut checks = Vec::new();
+    let mut print = |label: &str, expression: &str, signed: bool| {
+        let (format, cast) = if signed { ("lld", "long long") } else { ("llu", "unsigned long long") };
+        checks.push(format!("    printf(\"{label} %{format}\\n\", ({cast})({expression}));"));
+    };
+    let mut fields: Option<Vec<String>> = None;
+    for line in code.lines() {
+        let text = line.trim().trim_end_matches(';');
+        if let Some(constant) = line.strip_prefix("#define GK_") {
+            let name = format!("GK_{}", constant.split([' ', '(']).next().unwrap());
+            if !name.starts_with("GK_STRINGIFY") && name != "GK_VERSION_STR" {
+                print(&name, &name, name != "GK_FOREVER");
+            }
+        } else if line == "typedef struct {" {
+            fields = Some(Vec::new());
+        } else if let Some(name) = line.strip_prefix("} gk_") {
+            let name = format!("gk_{}", name.trim_end_matches(';'));
+            print(&format!("sizeof {name}"), &format!("sizeof({name})"), false);
+            print(&format!("alignof {name}"), &format!("ALIGNOF({name})"), false);
+            for field in fields.take().expect("a struct began") {
+                print(&format!("offset {name}.{field}"), &format!("offsetof({name}, {field})"), false);
+            }
+        } else if let Some(fields) = fields.as_mut() {
+            if !text.is_empty() {
+                fields.push(text.rsplit([' ', '*']).next().unwrap().to_owned());
+            }
+        } else if let Some(rest) = line.strip_prefix("typedef void (*") {
+            let name = rest.split(')').next().unwrap();
+            print(&format!("sizeof {name}"), &format!("sizeof({name})"), false);
+        } else if line.starts_with("typedef ") && !line.starts_with("typedef struct ") {
+            let name = text.rsplit(' ').next().unwrap();
+            print(&format!("sizeof {name}"), &format!("sizeof({name})"), false);
+        }
+    }
+    format!(
+        "#include <gamekeeper.h>\n#include <stdio.h>\n\
+         #define ALIGNOF(type) offsetof(struct {{ char c; type t; }}, t)\n\
+         int main(void) {{\n{}\n    return 0;\n}}\n",
+        checks.join("\n")
+    )
+}
+
+#[test]
+fn c_and_rust_agree_on_every_size_offset_and_constant() {
+    let header = std::fs::read_to_string(c::root().join("include/gamekeeper.h")).unwrap();
+    let source = c::temporary("layout.c");
+    std::fs::write(&source, program(&header)).unwrap();
+    let output = Program::start(&c::build(Language::C99, &source), &[]).finish();
+    let seen: BTreeMap<String, i128> = output
+        .lines()
+        .map(|line| {
+            let (label, value) = line.rsplit_once(' ').unwrap();
+            (label.to_owned(), value.parse().unwrap())
+        })
+        .collect();
+    let rust = rust();
+    assert!(seen.len() > 150, "only {} items found in the header", seen.len());
+    for (label, value) in &seen {
+        assert_eq!(rust.get(label), Some(value), "{label}: Rust's on the left, C's on the right");
+    }
+    let missing: Vec<_> = rust.keys().filter(|label| !seen.contains_key(*label)).collect();
+    assert!(missing.is_empty(), "not in the header: {missing:?}");
+}
