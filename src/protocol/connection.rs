@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ack::{Acks, CLIENT_ACK_DELAY};
+use super::ack::{Acks, CLIENT_ACK_DELAY, SERVER_ACK_DELAY};
 use super::crypto::{Aead, CryptoError, Point, Provider, TAG_LEN};
 use super::dedup::Dedup;
 use super::delivery::{Limits, Mode, Outcome, Planned, QueueError, Sender};
@@ -35,6 +35,8 @@ pub const GOODBYES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 /// Answers to datagrams that come after the end, at most.
 pub const MAX_DRAIN_ANSWERS: u32 = 16;
+/// How many times its keep-alive interval a connection stays silent while its window is full.
+const FULL_WINDOW_PATIENCE: u32 = 3;
 /// Answers to late goodbyes, at most.
 pub const MAX_GOODBYE_ANSWERS: u32 = 2;
 /// Datagrams per second of the header's clock: one more could repeat a nonce.
@@ -146,8 +148,8 @@ pub struct Connection {
     /// Number of the newest hello or answer, unproven as all that is clear.
     hello_received: u64,
     acks: Acks,
-    /// See [`CLIENT_ACK_DELAY`].
-    ack_delay: Option<Duration>,
+    /// How long messages wait for their acknowledgement.
+    ack_delay: Duration,
     dedup: Dedup,
     reassembly: Reassembly,
     events: VecDeque<Event>,
@@ -206,7 +208,10 @@ impl Connection {
             replay: ReplayWindow::default(),
             hello_received: 0,
             acks: Acks::default(),
-            ack_delay: (outward == Direction::ToServer).then_some(CLIENT_ACK_DELAY),
+            ack_delay: match outward {
+                Direction::ToServer => CLIENT_ACK_DELAY,
+                Direction::ToClient => SERVER_ACK_DELAY,
+            },
             dedup: Dedup::default(),
             reassembly: Reassembly::new(settings.max_reassembly_bytes, settings.limits.max_message),
             events: VecDeque::new(),
@@ -278,14 +283,14 @@ impl Connection {
     }
 
     /// The longest silence that this end keeps.
-    pub fn keep_alive_interval(&self) -> Duration {
-        self.settings.limits.keep_alive
+    pub fn longest_silence(&self) -> Duration {
+        self.settings.limits.keep_alive * FULL_WINDOW_PATIENCE
     }
 
     /// Acknowledges as the package's client does: with its next datagram, at the latest its next keep-alive.
     #[cfg(test)]
     pub(crate) fn acknowledge_late(&mut self) {
-        self.ack_delay = None;
+        self.ack_delay = SERVER_ACK_DELAY;
     }
 
     /// Counts so far.
@@ -595,7 +600,7 @@ impl Connection {
             }
             State::Connected | State::Lingering => {
                 let sends = [
-                    (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive),
+                    self.keep_alive_due(),
                     self.ack_due(now),
                     self.sender.may_send(now).then(|| self.data_due(now)),
                 ];
@@ -647,20 +652,25 @@ impl Connection {
         sent
     }
 
+    /// When an empty datagram leaves if nothing else does.
+    fn keep_alive_due(&self) -> Option<Time> {
+        // A reader that has a whole window still to take is given time to do so.
+        let times = if self.sender.is_window_full() { FULL_WINDOW_PATIENCE } else { 1 };
+        (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive * times)
+    }
+
     /// When an acknowledgement leaves at the latest, keep-alives aside.
     fn ack_due(&self, now: Time) -> Option<Time> {
-        let delayed = self.ack_delay.and_then(|delay| Some(self.acks.waiting()? + delay));
         if self.acks.due() {
-            Some(now)
-        } else {
-            delayed
+            return Some(now);
         }
+        self.acks.waiting().map(|since| since + self.ack_delay)
     }
 
     fn transmit_data(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let may = self.sender.may_send(now);
         let due = may && self.data_due(now) <= now;
-        let keep_alive = now >= self.last_sent + self.settings.limits.keep_alive && !mutant!(KeepAliveNever);
+        let keep_alive = self.keep_alive_due().is_some_and(|at| at <= now);
         let ack = self.ack_due(now).is_some_and(|at| at <= now);
         if !(due || keep_alive || ack) || self.key.is_none() {
             return false;

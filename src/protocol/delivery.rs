@@ -22,6 +22,8 @@ pub const NUMBER_WINDOW: u64 = 256;
 pub const PACKET_THRESHOLD: u64 = 3;
 /// Packets remembered for their acknowledgement at most; above it nothing but keep-alives leaves.
 pub const MAX_SENT_PACKETS: usize = 4096;
+/// How often the retransmission timeout doubles.
+const MAX_BACKOFF: u32 = 3;
 /// Every so many packets a long message goes before short ones, so that neither starves.
 const BULK_TURN: u64 = 4;
 /// What a message costs in a packet beside its body, to tell whether a packet's worth waits.
@@ -63,7 +65,7 @@ pub enum QueueError {
 pub struct Limits {
     /// What fits where.
     pub sizes: Sizes,
-    /// Least retransmission timeout.
+    /// The longest silence that the connection keeps.
     pub keep_alive: Duration,
     /// When an unacknowledged packet is given up.
     pub message_timeout: Duration,
@@ -181,11 +183,14 @@ pub struct Sender {
     under_way: u32,
     /// No packet with a lesser number is under way: spares looking at thousands that are lost or acknowledged.
     settled: u64,
+    /// Retransmission timeouts since the last acknowledgement, at most [`MAX_BACKOFF`].
+    backoff: u32,
     largest_acked: u64,
     packets: u64,
     queued_bytes: usize,
     unsent_bytes: usize,
-    refused: bool,
+    /// Length of the longest message refused since the queue last told of room.
+    refused: Option<usize>,
     outcomes: VecDeque<(u64, Outcome)>,
     rtt: Rtt,
     window: DelayWindow,
@@ -210,11 +215,12 @@ impl Sender {
             sent: VecDeque::new(),
             under_way: 0,
             settled: 0,
+            backoff: 0,
             largest_acked: 0,
             packets: 0,
             queued_bytes: 0,
             unsent_bytes: 0,
-            refused: false,
+            refused: None,
             outcomes: VecDeque::new(),
             rtt: Rtt::default(),
             window: DelayWindow::default(),
@@ -274,9 +280,9 @@ impl Sender {
             return Err(QueueError::TooLarge);
         }
         let crowded = self.messages.len() >= self.limits.max_messages
-            || (!self.messages.is_empty() && self.queued_bytes + len > self.limits.max_bytes);
+            || (self.queued_bytes > 0 && self.queued_bytes + len > self.limits.max_bytes);
         if crowded && !mutant!(QueueUnbounded) {
-            self.refused = true;
+            self.refused = Some(self.refused.map_or(len, |longest| longest.max(len)));
             return Err(QueueError::Full);
         }
         // At most MAX_FRAGMENTS, see above.
@@ -318,7 +324,7 @@ impl Sender {
         self.under_way = 0;
         self.queued_bytes = 0;
         self.unsent_bytes = 0;
-        self.refused = false;
+        self.refused = None;
     }
 
     // --- outputs --------------------------------------------------------------------------------------
@@ -329,11 +335,13 @@ impl Sender {
     }
 
     /// Whether the queue has room again after having refused a message. Tells it once; 'room' is half of
-    /// the bound, so that a host is not woken for every single message.
+    /// the bound, so that a host is not woken for every single message, and enough for what was refused.
     pub fn take_writable(&mut self) -> bool {
+        let Some(refused) = self.refused else { return false };
         let room = self.messages.len() <= self.limits.max_messages / 2
-            && self.queued_bytes <= self.limits.max_bytes / 2;
-        room && std::mem::take(&mut self.refused) && !mutant!(WritableLost)
+            && self.queued_bytes <= self.limits.max_bytes / 2
+            && (self.queued_bytes == 0 || self.queued_bytes + refused <= self.limits.max_bytes);
+        room && self.refused.take().is_some() && !mutant!(WritableLost)
     }
 
     /// Whether there is something to send, and the window lets it go.
@@ -343,6 +351,11 @@ impl Sender {
             return false;
         }
         !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
+    }
+
+    /// Whether as much is under way as may be.
+    pub fn is_window_full(&self) -> bool {
+        self.under_way >= self.window.packets()
     }
 
     /// Whether a packet that leaves in any case may carry data though the window is full.
@@ -366,7 +379,10 @@ impl Sender {
     }
 
     fn rto(&self) -> Duration {
-        self.rtt.timeout(self.limits.keep_alive, self.limits.message_timeout)
+        // Doubled for each time that it passed without any acknowledgement: a reader that stands still is not
+        // buried under copies.
+        let most = self.limits.message_timeout;
+        (self.rtt.timeout(most) * (1 << self.backoff)).min(most)
     }
 
     fn fresh_waits(&self) -> bool {
@@ -566,6 +582,7 @@ impl Sender {
         }
         self.stats.acked += u64::from(count);
         if let Some((sample, longest)) = samples {
+            self.backoff = 0;
             self.rtt.sample(now, sample, longest);
             let least = self.rtt.min().unwrap_or_default();
             let smoothed = self.rtt.smoothed().unwrap_or(sample);
@@ -582,7 +599,8 @@ impl Sender {
     pub fn handle_timeout(&mut self, now: Time) {
         let rto = self.rto();
         if !mutant!(TimerNeverFires) && self.detect_losses(now, |p, _| p.at + rto <= now) {
-            self.window.on_timeout(now, rto);
+            self.window.on_timeout(now, rto, self.backoff > 0);
+            self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         }
         while self.sent.front().is_some_and(|p| p.at + self.limits.message_timeout <= now) {
             self.give_up_front();

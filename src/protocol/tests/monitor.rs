@@ -186,7 +186,7 @@ impl Monitor {
             return;
         }
         let s = &self.sides[side as usize];
-        let keep_alive = connection.keep_alive_interval() + Duration::from_micros(1);
+        let keep_alive = connection.longest_silence() + Duration::from_micros(1);
         let mut wrong = Vec::new();
         if s.last_sent.is_some_and(|t| now.since(t) > keep_alive) {
             wrong.push("no keep-alive".to_string());
