@@ -363,7 +363,7 @@ typedef struct {
      */
     uint32_t token;
     /**
-     * Where its datagrams come from: "192.0.2.1:50000" or "[2001:db8::1]:50000". Borrowed until the
+     * Where its datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`. Borrowed until the
      * callback returns.
      */
     const char *address;
@@ -1879,8 +1879,8 @@ gk_result gk_context_set_access_log(gk_context *context, const char *path);
  * Binds an address and runs a server on a thread of its own, which all callbacks come from.
  *
  * - `context`: copied
- * - `address`: "127.0.0.1:2021", "[::1]:2021", "[::]:2021" (IPv6, and IPv4 where the system does both);
- *   an empty host, ":2021", is all interfaces; port 0 lets the system choose, see `gk_server_port`
+ * - `address`: `"127.0.0.1:2021"`, `"[::1]:2021"`, `"[::]:2021"` (IPv6, and IPv4 where the system does
+ *   both); an empty host, `":2021"`, is all interfaces; port 0 lets the system choose, see `gk_server_port`
  * - `out`: the server. Callbacks can come before it is written; they get it as their argument.
  *
  * Errors: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO` (socket, thread, access log),
@@ -1915,8 +1915,8 @@ gk_result gk_server_open(const gk_context *context, const char *address, gk_serv
  *   happened
  *
  * Errors: `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another thread is in it), `GK_ERR_STATE`
- * (stopped, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`. That nothing happened is no
- * error.
+ * (stopped, being stopped by another thread, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * That nothing happened is no error.
  *
  * Thread: any, one at a time; best always the same. Callbacks come from it.
  * Ownership: nothing is passed.
@@ -2009,7 +2009,7 @@ gk_result gk_server_is_stopped(const gk_server *server, uint32_t *out);
 void gk_server_free(gk_server *server);
 
 /**
- * Gives the address that the server is bound to, with the real port: "0.0.0.0:2021" or "[::]:2021".
+ * Gives the address that the server is bound to, with the real port: `"0.0.0.0:2021"` or `"[::]:2021"`.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
  * - `cap`: size of `buf` in bytes; 64 is enough for all
@@ -2179,7 +2179,7 @@ gk_result gk_server_broadcast(gk_server *server,
 gk_result gk_server_disconnect(gk_server *server, gk_peer peer, const gk_disconnect_info *info);
 
 /**
- * Gives where a peer's datagrams come from: "192.0.2.1:50000" or "[2001:db8::1]:50000".
+ * Gives where a peer's datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
  * - `cap`: size of `buf` in bytes; 64 is enough for all

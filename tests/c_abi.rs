@@ -1,15 +1,19 @@
 //! The C ABI as C and C++ programs see it.
 
+// Programs and clients are real, and so is the time that they take.
+
 mod c_support;
+#[path = "c_abi/examples.rs"]
+mod examples;
 #[path = "c_abi/layout.rs"]
 mod layout;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use c_support::{self as c, Language, Program};
 use gamekeeper::client::{Client, Event, Mode};
@@ -18,28 +22,29 @@ use gamekeeper::server::config::Config;
 /// A client that says "hello" and sends back what it gets, until its connection ends or it is told to go.
 struct Companion {
     leave: Arc<AtomicBool>,
-    thread: Option<JoinHandle<u32>>,
+    received: Arc<AtomicU32>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Companion {
     fn connect(port: u16) -> Companion {
         let leave = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&leave);
+        let received = Arc::new(AtomicU32::new(0));
+        let (told, count) = (Arc::clone(&leave), Arc::clone(&received));
         let thread = std::thread::spawn(move || {
             let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
             let mut client = Client::connect(server, None, &Config::default()).unwrap();
-            let mut received = 0;
             while !told.load(Ordering::Relaxed) {
                 client.update().unwrap();
                 while let Some(event) = client.poll_event() {
                     match event {
                         Event::Connected => client.send(b"hello", Mode::Guaranteed, 0).unwrap(),
                         Event::Message { data, .. } => {
-                            received += 1;
+                            count.fetch_add(1, Ordering::Relaxed);
                             // On its way out it cannot answer.
                             let _closing = client.send(&data, Mode::Guaranteed, 0);
                         }
-                        Event::Closed(_) => return received,
+                        Event::Closed(_) => return,
                         _ => {}
                     }
                 }
@@ -47,9 +52,16 @@ impl Companion {
             }
             client.close(false);
             client.update().unwrap();
-            received
         });
-        Companion { leave, thread: Some(thread) }
+        Companion { leave, received, thread: Some(thread) }
+    }
+
+    fn await_messages(&self, least: u32) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.received.load(Ordering::Relaxed) < least {
+            assert!(Instant::now() < deadline, "{least} messages did not come");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -101,7 +113,7 @@ fn example_in_the_header_serves_a_client() {
         .map(|line| line.get(7..).unwrap_or(""))
         .collect();
     assert!(lines.len() > 20 && lines.len() <= 40, "{} lines", lines.len());
-    let source = c::temporary(&format!("header-example-{}.c", std::process::id()));
+    let source = c::temporary("header-example.c");
     std::fs::write(&source, lines.join("\n") + "\n").unwrap();
     let mut program = Program::start(&c::build(Language::C99, &source), &[]);
     let port = program.line_after("port ");
@@ -113,9 +125,9 @@ fn example_in_the_header_serves_a_client() {
 /// Connects, sends one message, and waits until it comes back.
 fn echo_once(server: SocketAddr) {
     let mut client = Client::connect(server, None, &Config::default()).unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        assert!(std::time::Instant::now() < deadline, "no echo from {server}");
+        assert!(Instant::now() < deadline, "no echo from {server}");
         client.update().unwrap();
         while let Some(event) = client.poll_event() {
             match event {
@@ -152,6 +164,17 @@ fn every_function_is_in_the_arguments_test() {
             "tests/c/arguments.c does not call {name}"
         );
     }
+}
+
+#[test]
+fn cpp_wrapper() {
+    run(Language::Cpp17, "tests/cpp/wrapper.cpp", &[]);
+}
+
+#[test]
+fn cpp_header_compiles_without_exceptions() {
+    let source = "#include <gamekeeper.hpp>\nint main() { return gk::key::generate().ok() ? 0 : 1; }\n";
+    c::check_syntax_with(Language::Cpp17, "no-exceptions", source, &["-fno-exceptions"]);
 }
 
 #[test]

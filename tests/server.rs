@@ -7,23 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gamekeeper::client::{Client, CloseReason, Event as ClientEvent, Mode, Outcome as Sent};
-use gamekeeper::keys::{PublicKey, RootKey};
+use gamekeeper::keys::RootKey;
 use gamekeeper::server::block_list::BlockList;
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::*;
 use gamekeeper::{ErrorKind, Server};
-use support::play::{drive, expect, Recorder, Seen, PATIENCE};
-
-fn public(server: &Server) -> Option<PublicKey> {
-    Some(PublicKey::from_der(&server.public_key_der()).expect("the server's own key"))
-}
-
-fn connect(server: &Server) -> Client {
-    let mut client =
-        Client::connect(server.local_address(), public(server), &Config::default()).expect("a client");
-    drive(&mut [&mut client], |_, event| event == Some(ClientEvent::Connected));
-    client
-}
+use support::play::{connect, drive, expect, public, Recorder, Seen, PATIENCE};
 
 fn connected(seen: Seen) -> Option<PeerId> {
     if let Seen::Connect(peer, _) = seen {

@@ -181,7 +181,7 @@ mod tests {
     fn lengths_that_cannot_be_are_refused_before_a_slice_is_made() {
         // SAFETY: nothing is read.
         unsafe {
-            assert_eq!(bytes("data", std::ptr::null(), 0).unwrap(), &[]);
+            assert_eq!(bytes("data", std::ptr::null(), 0).unwrap(), &[] as &[u8]);
             assert_eq!(bytes("data", std::ptr::null(), 1).unwrap_err().code(), GK_ERR_NULL);
             assert_eq!(bytes("data", [1].as_ptr(), usize::MAX).unwrap_err().code(), GK_ERR_ARGUMENT);
             let entries = [std::ptr::null()];

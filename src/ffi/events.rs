@@ -143,7 +143,7 @@ pub struct gk_connect_info {
     pub struct_size: u32,
     /// The public number of its session, unique among the server's live peers.
     pub token: u32,
-    /// Where its datagrams come from: "192.0.2.1:50000" or "[2001:db8::1]:50000". Borrowed until the
+    /// Where its datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`. Borrowed until the
     /// callback returns.
     pub address: *const c_char,
     /// How it came in.

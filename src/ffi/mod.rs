@@ -6,7 +6,7 @@
 //! exported function is written out.
 //!
 //! A new function: document it with `Thread:` and `Ownership:` lines; put its body into
-//! [`panic::fallible`] or [`server::with_server`]; check pointers with `not_null!`; write out parameters
+//! `panic::fallible` or `server::with_server`; check pointers with `not_null!`; write out parameters
 //! last and only on success; list it in its object's type documentation; bless the header; add it to
 //! `tests/c/arguments.c`. A new field: append it to its struct behind the last one, and to its
 //! `versioned!` list; no padding may stand between or behind the fields; its default must be what a
@@ -16,6 +16,8 @@
 #![allow(non_camel_case_types)]
 // What a caller must keep to is written for C callers, under `Thread:` and `Ownership:` and in the header's chapters.
 #![allow(clippy::missing_safety_doc)]
+// The same texts are the header's: what stands in brackets there is an IPv6 address.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 #[macro_use]
 mod macros;

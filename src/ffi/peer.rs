@@ -42,7 +42,7 @@ unsafe fn property<T>(
     })
 }
 
-/// Gives where a peer's datagrams come from: "192.0.2.1:50000" or "[2001:db8::1]:50000".
+/// Gives where a peer's datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.
 ///
 /// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
 /// - `cap`: size of `buf` in bytes; 64 is enough for all

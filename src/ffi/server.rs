@@ -61,11 +61,26 @@ unsafe fn from_pointer(pointer: *const gk_server) -> Server {
     Server(unsafe { Arc::from_raw(pointer.cast::<Inner>()) })
 }
 
-/// Runs the body of a function of a server. After a panic in it the server answers `GK_ERR_PANIC`.
+/// Runs the body of a function of a server that is not broken. After a panic in it the server answers
+/// `GK_ERR_PANIC`.
 ///
 /// # Safety
 /// `server` is null, or from `gk_server_start` or `gk_server_open`, or was passed to a callback that runs.
 pub(crate) unsafe fn with_server(
+    server: *const gk_server,
+    body: impl FnOnce(&Server) -> Result<(), Failure>,
+) -> gk_result {
+    with_any_server(server, |server| {
+        server.check()?;
+        body(server)
+    })
+}
+
+/// The same for a server that may be broken: for calls that run the loop, which has to say so in the log.
+///
+/// # Safety
+/// As [`with_server`].
+unsafe fn with_any_server(
     server: *const gk_server,
     body: impl FnOnce(&Server) -> Result<(), Failure>,
 ) -> gk_result {
@@ -75,7 +90,6 @@ pub(crate) unsafe fn with_server(
         let borrowed = ManuallyDrop::new(unsafe { from_pointer(server) });
         // A reference of this call: a callback inside it may free the server.
         let server = Server::clone(&borrowed);
-        server.check()?;
         panic_scope::catch(|| body(&server)).unwrap_or_else(|text| {
             let failure = Failure::panic(&text);
             server.poison(text);
@@ -109,8 +123,8 @@ unsafe fn start_with(
 /// Binds an address and runs a server on a thread of its own, which all callbacks come from.
 ///
 /// - `context`: copied
-/// - `address`: "127.0.0.1:2021", "[::1]:2021", "[::]:2021" (IPv6, and IPv4 where the system does both);
-///   an empty host, ":2021", is all interfaces; port 0 lets the system choose, see `gk_server_port`
+/// - `address`: `"127.0.0.1:2021"`, `"[::1]:2021"`, `"[::]:2021"` (IPv6, and IPv4 where the system does
+///   both); an empty host, `":2021"`, is all interfaces; port 0 lets the system choose, see `gk_server_port`
 /// - `out`: the server. Callbacks can come before it is written; they get it as their argument.
 ///
 /// Errors: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO` (socket, thread, access log),
@@ -160,14 +174,14 @@ fn timeout(microseconds: u64) -> Option<Duration> {
 ///   happened
 ///
 /// Errors: `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another thread is in it), `GK_ERR_STATE`
-/// (stopped, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`. That nothing happened is no
-/// error.
+/// (stopped, being stopped by another thread, or made by `gk_server_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// That nothing happened is no error.
 ///
 /// Thread: any, one at a time; best always the same. Callbacks come from it.
 /// Ownership: nothing is passed.
 #[no_mangle]
 pub unsafe extern "C" fn gk_server_poll(server: *mut gk_server, timeout_us: u64) -> gk_result {
-    with_server(server, |server| Ok(server.poll(timeout(timeout_us))?))
+    with_any_server(server, |server| Ok(server.poll(timeout(timeout_us))?))
 }
 
 /// Makes a `gk_server_poll` that waits return; if none waits, the next one returns at once.
@@ -237,7 +251,7 @@ pub unsafe extern "C" fn gk_server_next_timeout_us(server: *const gk_server, out
 /// Ownership: the server stays the caller's, and answers questions until `gk_server_free`.
 #[no_mangle]
 pub unsafe extern "C" fn gk_server_stop(server: *mut gk_server) -> gk_result {
-    with_server(server, |server| Ok(server.stop()?))
+    with_any_server(server, |server| Ok(server.stop()?))
 }
 
 /// Waits until the server has stopped. It does not stop it.
@@ -297,7 +311,7 @@ pub unsafe extern "C" fn gk_server_free(server: *mut gk_server) {
     });
 }
 
-/// Gives the address that the server is bound to, with the real port: "0.0.0.0:2021" or "[::]:2021".
+/// Gives the address that the server is bound to, with the real port: `"0.0.0.0:2021"` or `"[::]:2021"`.
 ///
 /// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
 /// - `cap`: size of `buf` in bytes; 64 is enough for all
@@ -410,11 +424,99 @@ pub unsafe extern "C" fn gk_server_peers(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ffi::result::{last_error, GK_ERR_PANIC, GK_OK};
+    use crate::server::events::LogLevel;
+    use std::sync::mpsc;
 
     #[test]
     fn times() {
         assert_eq!(timeout(GK_FOREVER), None);
         assert_eq!(timeout(GK_FOREVER - 1), Some(Duration::from_micros(u64::MAX - 1)));
         assert_eq!(timeout(0), Some(Duration::ZERO));
+    }
+
+    /// Panics in its first tick, and keeps the errors of the log.
+    struct Fragile {
+        errors: mpsc::Sender<String>,
+        breaks: bool,
+    }
+
+    impl Handler for Fragile {
+        fn update(&mut self, _: &Server, _: f64, tick: u64) {
+            assert!(!self.breaks, "broken in tick {tick}");
+        }
+        fn log(&mut self, _: &Server, level: LogLevel, text: &str) {
+            if level == LogLevel::Error {
+                // The test has gone once it has seen enough.
+                let _gone = self.errors.send(text.to_owned());
+            }
+        }
+    }
+
+    fn fragile(starter: Starter, breaks: bool) -> (*mut gk_server, mpsc::Receiver<String>) {
+        let (errors, receiver) = mpsc::channel();
+        let server = starter(Config::default(), Box::new(Fragile { errors, breaks }), "127.0.0.1:0").unwrap();
+        (into_pointer(server), receiver)
+    }
+
+    /// The server answers `GK_ERR_PANIC` to everything, its log said why, and it can be freed.
+    fn check_broken(server: *mut gk_server, errors: &mpsc::Receiver<String>, word: &str) {
+        let (mut port, mut stopped, mut size) = (0, 0, 0);
+        // SAFETY: the server is not freed before the end.
+        unsafe {
+            assert_eq!(gk_server_port(server, &mut port), GK_ERR_PANIC);
+            assert!(last_error().contains(word), "{}", last_error());
+            assert_eq!(gk_server_is_stopped(server, &mut stopped), GK_ERR_PANIC);
+            assert_eq!(gk_server_poll(server, 0), GK_ERR_PANIC);
+            assert_eq!(gk_server_peers(server, std::ptr::null_mut(), 0, &mut size), GK_ERR_PANIC);
+            assert_eq!(gk_server_wait(server, GK_FOREVER), GK_ERR_PANIC);
+            assert_eq!(gk_server_stop(server), GK_ERR_PANIC);
+            assert_eq!((port, stopped, size), (0, 0, 0));
+            gk_server_free(server);
+        }
+        let text = errors.recv().expect("the log heard of it");
+        assert!(text.contains(word), "{text}");
+        assert!(errors.recv().is_err(), "it heard of it once, and the handler is gone");
+    }
+
+    #[test]
+    fn a_panic_on_the_servers_thread_breaks_it_and_nothing_else() {
+        let (server, errors) = fragile(Server::start, true);
+        // SAFETY: the server lives.
+        assert_eq!(unsafe { gk_server_wait(server, GK_FOREVER) }, GK_ERR_PANIC);
+        check_broken(server, &errors, "broken in tick");
+    }
+
+    #[test]
+    fn a_panic_in_a_poll_breaks_the_server() {
+        let (server, errors) = fragile(Server::open, true);
+        let mut result = GK_OK;
+        for _ in 0..10_000 {
+            // SAFETY: the server lives.
+            result = unsafe { gk_server_poll(server, 1000) };
+            if result != GK_OK {
+                break;
+            }
+        }
+        assert_eq!(result, GK_ERR_PANIC);
+        check_broken(server, &errors, "broken in tick");
+    }
+
+    #[test]
+    fn a_panic_in_a_call_breaks_the_server_of_the_call() {
+        for starter in [Server::start as Starter, Server::open] {
+            let (server, errors) = fragile(starter, false);
+            let (healthy, _errors) = fragile(starter, false);
+            // SAFETY: both servers live until they are freed.
+            unsafe {
+                assert_eq!(with_server(server, |_| panic!("broken in a call")), GK_ERR_PANIC);
+                assert!(last_error().contains("broken in a call"));
+                let unreached = with_server(server, |_| unreachable!("it answers before a body runs"));
+                assert_eq!(unreached, GK_ERR_PANIC);
+                check_broken(server, &errors, "broken in a call");
+                assert_eq!(gk_server_wake(healthy), GK_OK);
+                gk_server_free(healthy);
+            }
+        }
     }
 }

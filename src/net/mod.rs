@@ -5,4 +5,5 @@
 pub mod address;
 pub mod clock;
 pub mod event_loop;
+pub mod thread;
 pub mod udp;

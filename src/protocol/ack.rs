@@ -1,9 +1,17 @@
 //! What has been received, as acknowledgements tell it.
 
+use std::time::Duration;
+
 use super::mutant;
+use super::time::Time;
 
 /// Packets after which an acknowledgement is sent on its own: before a sender's 32 bits run out.
 pub const ACK_EVERY: u32 = 16;
+
+/// How long our client lets messages wait for their acknowledgement: a server reads all that comes. A server
+/// waits for its next datagram, at the latest the next keep-alive, since the package's client reads but one a
+/// frame and every datagram of mere acknowledgements would delay those behind it.
+pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(25);
 
 /// The newest received packet and a bitmap over those before it. Apart from the replay window, since a
 /// packet whose messages were refused is seen but not acknowledged.
@@ -13,6 +21,8 @@ pub struct Acks {
     /// Bit `d - 1`: packet `newest - d`.
     bits: u64,
     unsent: u32,
+    /// When the oldest packet with messages came that no packet of ours has acknowledged yet.
+    waiting: Option<Time>,
 }
 
 impl Acks {
@@ -43,9 +53,20 @@ impl Acks {
         }
     }
 
+    /// The packet just [`received`](Self::received) carried messages: somebody waits to know.
+    pub fn carried_messages(&mut self, now: Time) {
+        self.waiting.get_or_insert(now);
+    }
+
+    /// Since when somebody waits.
+    pub fn waiting(&self) -> Option<Time> {
+        self.waiting
+    }
+
     /// A packet left, and every packet carries acknowledgements.
     pub fn sent(&mut self) {
         self.unsent = 0;
+        self.waiting = None;
     }
 
     /// Whether one must leave now.

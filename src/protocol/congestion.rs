@@ -13,9 +13,9 @@ pub const MAX_WINDOW: u32 = 30;
 /// Packets under way at first.
 pub const INITIAL_WINDOW: u32 = 8;
 /// Packets that are always allowed.
-pub const MIN_WINDOW: u32 = 2;
+pub const MIN_WINDOW: u32 = 4;
 /// A queue of this length at the reader is long enough; the window shrinks above it.
-pub const TARGET_DELAY: Duration = Duration::from_millis(200);
+pub const TARGET_DELAY: Duration = Duration::from_millis(130);
 /// New data waits while the oldest unacknowledged packet is older than this and the least round trip.
 pub const MAX_AGE: Duration = Duration::from_millis(250);
 

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ack::Acks;
+use super::ack::{Acks, CLIENT_ACK_DELAY};
 use super::crypto::{Aead, CryptoError, Point, Provider, TAG_LEN};
 use super::dedup::Dedup;
 use super::delivery::{Limits, Mode, Outcome, Planned, QueueError, Sender};
@@ -35,6 +35,8 @@ pub const GOODBYES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 /// Answers to datagrams that come after the end, at most.
 pub const MAX_DRAIN_ANSWERS: u32 = 16;
+/// Answers to late goodbyes, at most.
+pub const MAX_GOODBYE_ANSWERS: u32 = 2;
 /// Datagrams per second of the header's clock: one more could repeat a nonce.
 const MAX_PACKETS_PER_STAMP: u32 = 65_534;
 
@@ -141,7 +143,11 @@ pub struct Connection {
     token: u32,
     sender: Sender,
     replay: ReplayWindow,
+    /// Number of the newest hello or answer, unproven as all that is clear.
+    hello_received: u64,
     acks: Acks,
+    /// See [`CLIENT_ACK_DELAY`].
+    ack_delay: Option<Duration>,
     dedup: Dedup,
     reassembly: Reassembly,
     events: VecDeque<Event>,
@@ -198,7 +204,9 @@ impl Connection {
             token: 0,
             sender: Sender::new(settings.limits.clone(), 2),
             replay: ReplayWindow::default(),
+            hello_received: 0,
             acks: Acks::default(),
+            ack_delay: (outward == Direction::ToServer).then_some(CLIENT_ACK_DELAY),
             dedup: Dedup::default(),
             reassembly: Reassembly::new(settings.max_reassembly_bytes, settings.limits.max_message),
             events: VecDeque::new(),
@@ -221,7 +229,8 @@ impl Connection {
         self.token = e.token;
         self.packets_sent = e.packets_sent;
         self.sender = Sender::new(self.settings.limits.clone(), e.messages_sent + 1);
-        self.replay.insert(e.newest_received);
+        // What a clear datagram claims is acknowledged, but must not reach into the replay window.
+        self.hello_received = e.newest_received;
         self.acks.received(e.newest_received);
         // The hellos are message 1 of their direction.
         self.dedup.insert(1);
@@ -271,6 +280,12 @@ impl Connection {
     /// The longest silence that this end keeps.
     pub fn keep_alive_interval(&self) -> Duration {
         self.settings.limits.keep_alive
+    }
+
+    /// Acknowledges as the package's client does: with its next datagram, at the latest its next keep-alive.
+    #[cfg(test)]
+    pub(crate) fn acknowledge_late(&mut self) {
+        self.ack_delay = None;
     }
 
     /// Counts so far.
@@ -360,19 +375,26 @@ impl Connection {
             Verdict::Old => return Err(DropReason::Old),
         }
         let payload = wire::open_sealed(datagram, key).map_err(drop_reason)?;
+        if self.replay.newest() == 0 {
+            // The first proven number. A hello's that does not lie before it was a lie.
+            self.acks = Acks::default();
+            if self.hello_received < number {
+                self.acks.received(self.hello_received);
+            }
+        }
         self.replay.insert(number);
         self.last_received = now;
         self.stats.received += 1;
         self.stats.bytes_received += bytes as u64;
         if self.state == State::Draining {
             // Messages that come now reach nobody. A late goodbye is acknowledged: the package waits for that.
-            if header.count == 0
-                || mutant!(DrainAcks)
-                || Messages::new(&header, payload).flatten().any(|m| m.kind == kind::DISCONNECT)
-            {
+            let goodbye = Messages::new(&header, payload).flatten().any(|m| m.kind == kind::DISCONNECT);
+            if header.count == 0 || goodbye || mutant!(DrainAcks) {
                 self.acks.received(number);
             }
-            if self.goodbye.answers < MAX_DRAIN_ANSWERS {
+            // Two ends that have both ended must not go on answering each other.
+            let most = if goodbye { MAX_GOODBYE_ANSWERS } else { MAX_DRAIN_ANSWERS };
+            if self.goodbye.answers < most {
                 self.goodbye.answers += 1;
                 self.goodbye.answer_due = true;
             }
@@ -387,6 +409,9 @@ impl Connection {
         }
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(number);
+            if header.count > 0 {
+                self.acks.carried_messages(now);
+            }
         }
         self.drain_outcomes();
         self.finish_lingering(now);
@@ -417,7 +442,8 @@ impl Connection {
             return;
         };
         let bits = header.ack_bits >> u32::from(mutant!(AckBitsShifted));
-        self.sender.on_ack(now, newest, |n| match newest - n {
+        // The bits reach 32 packets back.
+        self.sender.on_ack(now, newest.saturating_sub(32)..=newest, |n| match newest - n {
             0 => true,
             d @ 1..=32 => bits & (0x8000_0000 >> (d - 1)) != 0,
             _ => false,
@@ -568,14 +594,17 @@ impl Connection {
                 Some(hello.map_or(end, |h| h.min(end)))
             }
             State::Connected | State::Lingering => {
-                let times = [
-                    (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
+                let sends = [
                     (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive),
+                    self.ack_due(now),
+                    self.sender.may_send(now).then(|| self.data_due(now)),
+                ];
+                let times = [
+                    sends.into_iter().flatten().min().map(|at| at.max(self.numbers_free(now))),
+                    (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
                     (self.state == State::Lingering).then_some(self.deadline),
-                    self.acks.due().then_some(now),
                     self.sender.poll_timeout(),
                     self.reassembly.next_expiry(self.settings.reassembly_timeout),
-                    self.sender.may_send(now).then(|| self.data_due(now)),
                 ];
                 times.into_iter().flatten().min()
             }
@@ -585,7 +614,7 @@ impl Connection {
                     .filter(|_| !mutant!(GoodbyeSilent))
                     .map(|after| self.goodbye.ended + *after);
                 let next = if self.goodbye.answer_due && !mutant!(GoodbyeSilent) { Some(now) } else { next };
-                Some(next.map_or(self.deadline, |n| n.min(self.deadline)))
+                Some(next.map_or(self.deadline, |n| n.max(self.numbers_free(now)).min(self.deadline)))
             }
             State::Closed => None,
         }
@@ -618,13 +647,26 @@ impl Connection {
         sent
     }
 
+    /// When an acknowledgement leaves at the latest, keep-alives aside.
+    fn ack_due(&self, now: Time) -> Option<Time> {
+        let delayed = self.ack_delay.and_then(|delay| Some(self.acks.waiting()? + delay));
+        if self.acks.due() {
+            Some(now)
+        } else {
+            delayed
+        }
+    }
+
     fn transmit_data(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
         let may = self.sender.may_send(now);
         let due = may && self.data_due(now) <= now;
         let keep_alive = now >= self.last_sent + self.settings.limits.keep_alive && !mutant!(KeepAliveNever);
-        if !(due || keep_alive || self.acks.due()) || self.key.is_none() {
+        let ack = self.ack_due(now).is_some_and(|at| at <= now);
+        if !(due || keep_alive || ack) || self.key.is_none() {
             return false;
         }
+        // A datagram that leaves in any case carries what waits: it costs its reader no more.
+        let may = may || self.sender.may_ride(now);
         let Some(header) = self.next_header(now) else { return false };
         let mut plan = std::mem::take(&mut self.plan);
         let payload = self.settings.limits.sizes.payload;
@@ -662,6 +704,15 @@ impl Connection {
             data: &[],
         };
         self.seal(header, std::iter::once(goodbye), out)
+    }
+
+    /// When a datagram can leave as far as numbers go: the past, or when the header's clock has its next second.
+    fn numbers_free(&self, now: Time) -> Time {
+        if self.stamp_packets >= MAX_PACKETS_PER_STAMP && self.stamp >= now.unix_seconds() {
+            Time::from_micros((u64::from(self.stamp) + 1) * 1_000_000)
+        } else {
+            Time::default()
+        }
     }
 
     /// A header with a number that was never used under its time stamp. `None`: the second is used up.

@@ -5,15 +5,15 @@
 //! *pieces*; a piece keeps its number through all its copies, so that the receiver can tell them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::congestion::{DelayWindow, MAX_AGE};
+use super::congestion::{DelayWindow, MAX_AGE, MAX_WINDOW};
 use super::mutant;
 use super::rtt::Rtt;
 use super::time::Time;
-use super::wire::mpgameserver::Sizes;
+use super::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 
 /// Pieces that may be resent stay within this many numbers of the newest: the package's receiver tells
 /// copies apart over 256.
@@ -179,6 +179,8 @@ pub struct Sender {
     resend: BTreeSet<u64>,
     sent: VecDeque<SentPacket>,
     under_way: u32,
+    /// No packet with a lesser number is under way: spares looking at thousands that are lost or acknowledged.
+    settled: u64,
     largest_acked: u64,
     packets: u64,
     queued_bytes: usize,
@@ -207,6 +209,7 @@ impl Sender {
             resend: BTreeSet::new(),
             sent: VecDeque::new(),
             under_way: 0,
+            settled: 0,
             largest_acked: 0,
             packets: 0,
             queued_bytes: 0,
@@ -267,7 +270,7 @@ impl Sender {
     /// Queues a message. `tag` other than 0 asks for an outcome, exactly one.
     pub fn queue(&mut self, payload: Arc<[u8]>, mode: Mode, kind: u8, tag: u64) -> Result<(), QueueError> {
         let len = payload.len();
-        if len > self.limits.max_message {
+        if len > self.limits.max_message || self.limits.sizes.fragments(len) > usize::from(MAX_FRAGMENTS) {
             return Err(QueueError::TooLarge);
         }
         let crowded = self.messages.len() >= self.limits.max_messages
@@ -276,7 +279,7 @@ impl Sender {
             self.refused = true;
             return Err(QueueError::Full);
         }
-        // `max_message` keeps the number of fragments within the wire's.
+        // At most MAX_FRAGMENTS, see above.
         let pieces = self.limits.sizes.fragments(len) as u16;
         let id = self.next_message;
         self.next_message += 1;
@@ -342,6 +345,11 @@ impl Sender {
         !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
     }
 
+    /// Whether a packet that leaves in any case may carry data though the window is full.
+    pub fn may_ride(&self, now: Time) -> bool {
+        self.sent.len() < MAX_SENT_PACKETS && self.under_way < MAX_WINDOW && !self.stale(now)
+    }
+
     /// Whether what waits fills a packet.
     pub fn full_packet_waits(&self) -> bool {
         let resend: usize = self.resend.iter().filter_map(|n| self.piece_len(*n)).sum();
@@ -352,7 +360,7 @@ impl Sender {
     pub fn poll_timeout(&self) -> Option<Time> {
         let purge = self.sent.front().map(|p| p.at + self.limits.message_timeout);
         let rto = self.rto();
-        let lost = self.sent.iter().find(|p| p.state == PacketState::UnderWay).map(|p| p.at + rto);
+        let lost = self.oldest_under_way().map(|p| p.at + rto);
         // While new data waits for old packets' age alone, their loss or acknowledgement lets it go.
         [purge, lost.filter(|_| !mutant!(TimerNeverFires))].into_iter().flatten().min()
     }
@@ -373,7 +381,7 @@ impl Sender {
     /// Whether what is under way has been so for too long for more to follow.
     fn stale(&self, now: Time) -> bool {
         let limit = MAX_AGE + self.rtt.min().unwrap_or_default();
-        self.sent.iter().find(|p| p.state == PacketState::UnderWay).is_some_and(|p| now.since(p.at) > limit)
+        self.oldest_under_way().is_some_and(|p| now.since(p.at) > limit)
     }
 
     /// Chooses what goes into packet `packet` and takes note of it. `fits(count, bytes)` says whether so many
@@ -530,12 +538,12 @@ impl Sender {
 
     // --- inputs ---------------------------------------------------------------------------------------
 
-    /// An acknowledgement arrived: `newest` is the newest packet it covers, `acked(n)` whether it covers `n`.
-    pub fn on_ack(&mut self, now: Time, newest: u64, acked: impl Fn(u64) -> bool) {
-        let (mut count, mut newest_sample) = (0, None);
-        for i in 0..self.sent.len() {
+    /// An acknowledgement arrived: it speaks of packets in `reach`, and `acked(n)` is whether it covers `n`.
+    pub fn on_ack(&mut self, now: Time, reach: RangeInclusive<u64>, acked: impl Fn(u64) -> bool) {
+        let (mut count, mut samples) = (0, None);
+        for i in self.sent.partition_point(|p| p.number < *reach.start())..self.sent.len() {
             let packet = &mut self.sent[i];
-            if packet.number > newest {
+            if packet.number > *reach.end() {
                 break;
             }
             if packet.state == PacketState::Acked || !acked(packet.number) {
@@ -546,7 +554,8 @@ impl Sender {
             }
             packet.state = PacketState::Acked;
             count += 1;
-            newest_sample = Some(now.since(packet.at));
+            let sample = now.since(packet.at);
+            samples = Some((sample, samples.map_or(sample, |(_, longest)| longest)));
             self.largest_acked = self.largest_acked.max(packet.number);
             for piece in std::mem::take(&mut packet.pieces) {
                 match piece {
@@ -556,8 +565,8 @@ impl Sender {
             }
         }
         self.stats.acked += u64::from(count);
-        if let Some(sample) = newest_sample {
-            self.rtt.sample(now, sample);
+        if let Some((sample, longest)) = samples {
+            self.rtt.sample(now, sample, longest);
             let least = self.rtt.min().unwrap_or_default();
             let smoothed = self.rtt.smoothed().unwrap_or(sample);
             self.window.on_ack(now, count, sample.saturating_sub(least), smoothed, self.window_limited);
@@ -584,16 +593,20 @@ impl Sender {
     fn detect_losses(&mut self, _now: Time, lost: impl Fn(&SentPacket, u64) -> bool) -> bool {
         let largest = self.largest_acked;
         let mut any = false;
-        for i in 0..self.sent.len() {
+        let start = self.first_under_way();
+        self.settled = self.packets_end();
+        for i in start..self.sent.len() {
             let packet = &mut self.sent[i];
             if packet.state != PacketState::UnderWay {
                 continue;
             }
+            self.settled = packet.number;
             // Packets stand in the order of their numbers and times.
             if !lost(packet, largest) {
                 break;
             }
             any = true;
+            self.settled = packet.number + 1;
             packet.state = PacketState::Lost;
             self.under_way -= 1;
             let number = packet.number;
@@ -604,6 +617,20 @@ impl Sender {
             }
         }
         any
+    }
+
+    /// Where to look for packets under way: those before it are not.
+    fn first_under_way(&self) -> usize {
+        self.sent.partition_point(|p| p.number < self.settled)
+    }
+
+    fn oldest_under_way(&self) -> Option<&SentPacket> {
+        self.sent.range(self.first_under_way()..).find(|p| p.state == PacketState::UnderWay)
+    }
+
+    /// The number that follows all sent ones.
+    fn packets_end(&self) -> u64 {
+        self.sent.back().map_or(self.settled, |p| p.number + 1)
     }
 
     /// A piece is sent again only if no later copy of it is under way.

@@ -10,6 +10,8 @@ pub mod crypto;
 pub mod dedup;
 pub mod delivery;
 pub mod fragment;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod handshake;
 mod mutants;
 pub mod replay;

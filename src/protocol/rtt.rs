@@ -13,6 +13,10 @@ const INITIAL_RTO: Duration = Duration::from_millis(300);
 const GRANULARITY: Duration = Duration::from_millis(10);
 
 /// A round trip estimator (RFC 6298's weights).
+///
+/// One acknowledgement covers packets that the other side took over up to a keep-alive's time. The newest of
+/// them tells the way's delay; the oldest, how long an acknowledgement can take, which is what the
+/// retransmission timeout must allow for.
 #[derive(Clone, Debug, Default)]
 pub struct Rtt {
     smoothed: Option<Duration>,
@@ -24,18 +28,18 @@ pub struct Rtt {
 }
 
 impl Rtt {
-    /// A packet's acknowledgement took `rtt`.
-    pub fn sample(&mut self, now: Time, rtt: Duration) {
+    /// An acknowledgement took `rtt` for the newest packet that it is the first to cover, `longest` for the oldest.
+    pub fn sample(&mut self, now: Time, rtt: Duration, longest: Duration) {
         match self.smoothed {
             None => {
-                self.smoothed = Some(rtt);
-                self.variance = rtt / 2;
+                self.smoothed = Some(longest);
+                self.variance = longest / 2;
                 self.latency = rtt / 2;
                 self.window_start = now;
             }
             Some(smoothed) => {
-                self.variance = (self.variance * 3 + smoothed.abs_diff(rtt)) / 4;
-                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+                self.variance = (self.variance * 3 + smoothed.abs_diff(longest)) / 4;
+                self.smoothed = Some((smoothed * 7 + longest) / 8);
                 self.latency = (self.latency * 9 + rtt / 2) / 10;
             }
         }
@@ -51,7 +55,7 @@ impl Rtt {
         self.latency
     }
 
-    /// The smoothed round trip, once measured.
+    /// The smoothed round trip of the oldest packet of each acknowledgement, once measured.
     pub fn smoothed(&self) -> Option<Duration> {
         self.smoothed
     }

@@ -19,6 +19,9 @@ pub const HANDSHAKES_PER_TURN: usize = 8;
 /// Unproven handshakes of one address at most: clients behind one address and port follow each other at
 /// best; a forger of the address can fill these and no more.
 pub const HANDSHAKES_PER_ADDRESS: usize = 4;
+/// How many handshake timeouts a handshake lasts at most, however often its hello is repeated: otherwise
+/// one source could keep the table full for nothing but datagrams.
+pub const MAX_TIMEOUTS: u32 = 3;
 /// Hellos that a source, or all together, may send at once above their rate.
 pub const HELLO_BURST: f64 = 4096.0;
 /// Sources whose budgets are remembered; above it the least recently refilled ones are forgotten.
@@ -150,6 +153,21 @@ impl Admission {
         self.count + self.waiting.len()
     }
 
+    /// Addresses with handshakes unproven.
+    pub fn addresses(&self) -> usize {
+        self.strangers.len()
+    }
+
+    /// The timers that stand: when, and for which address.
+    pub fn armed(&self) -> impl Iterator<Item = (Time, SocketAddr)> + '_ {
+        self.strangers.iter().filter_map(|(address, s)| Some((s.armed?, *address)))
+    }
+
+    /// Whether there is no handshake at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether hellos wait for [`work`](Self::work).
     pub fn has_work(&self) -> bool {
         !self.waiting.is_empty()
@@ -165,7 +183,7 @@ impl Admission {
         if let Some(Strangers { handshakes: known, .. }) = self.strangers.get_mut(&address) {
             if let Some(handshake) = known.iter_mut().find(|h| h.client == hello.client) {
                 handshake.repeated(&hello);
-                handshake.expires = now + self.timeout;
+                handshake.expires = (now + self.timeout).min(handshake.started + self.timeout * MAX_TIMEOUTS);
                 return Admitted::Yes;
             }
             if known.len() >= HANDSHAKES_PER_ADDRESS {

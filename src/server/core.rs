@@ -30,6 +30,10 @@ use crate::server::peers::{Peer, Peers};
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
 
+/// Timers in the heap per peer or stranger, and beside them, above which those that no longer stand go.
+const TIMERS_PER_STANDING: usize = 3;
+const MIN_TIMERS: usize = 64;
+
 /// What the loop hands to the host.
 pub enum Dispatch {
     /// An event for the handler or the event queue.
@@ -325,14 +329,26 @@ impl Core {
             if peer.armed.is_none_or(|armed| at < armed) {
                 peer.armed = Some(at);
                 let id = peer.id;
-                self.timers.push(Reverse((at, Timer::Peer(slot, id))));
+                self.push_timer(at, Timer::Peer(slot, id));
             }
         }
     }
 
     fn arm_handshake(&mut self, address: SocketAddr) {
         if let Some(at) = self.admission.arm(address) {
-            self.timers.push(Reverse((at, Timer::Handshake(address))));
+            self.push_timer(at, Timer::Handshake(address));
+        }
+    }
+
+    /// A timer that an earlier one took the place of stays in the heap until its time. Where those are
+    /// most of it, it is built anew from the timers that stand.
+    fn push_timer(&mut self, at: Time, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+        let standing = self.peers.len() + self.admission.addresses();
+        if self.timers.len() > TIMERS_PER_STANDING * standing + MIN_TIMERS {
+            let peers = self.peers.armed().map(|(at, slot, id)| Reverse((at, Timer::Peer(slot, id))));
+            let handshakes = self.admission.armed().map(|(at, a)| Reverse((at, Timer::Handshake(a))));
+            self.timers = peers.chain(handshakes).collect();
         }
     }
 
@@ -503,14 +519,20 @@ impl Core {
         if let Event::Message(_, message) = &event {
             self.pulled_bytes += message.data.len();
         }
-        // Ticks and housekeeping that nobody pulled are one.
-        match (self.pulled.back_mut(), &event) {
-            (Some(Event::Update { seconds, tick }), Event::Update { seconds: more, tick: last }) => {
-                *seconds += more;
-                *tick = *last;
-            }
-            (Some(Event::Reconcile), Event::Reconcile) => {}
-            _ => self.pulled.push_back(event),
+        // Ticks that nobody pulled are one, and so is housekeeping, also where the two alternate.
+        let timers = |e: &&mut Event| matches!(e, Event::Update { .. } | Event::Reconcile);
+        let merged =
+            self.pulled.iter_mut().rev().take(2).take_while(timers).any(|waiting| match (waiting, &event) {
+                (Event::Update { seconds, tick }, Event::Update { seconds: more, tick: last }) => {
+                    *seconds += more;
+                    *tick = *last;
+                    true
+                }
+                (Event::Reconcile, Event::Reconcile) => true,
+                _ => false,
+            });
+        if !merged {
+            self.pulled.push_back(event);
         }
     }
 
@@ -677,7 +699,7 @@ impl Core {
 
     /// Whether somebody is still being told that it has ended.
     pub fn has_farewells(&self) -> bool {
-        self.peers.len() > 0
+        !self.peers.is_empty()
     }
 
     /// See [`crate::Server::peer_info`].
@@ -768,3 +790,6 @@ fn mean_latency(second: &mut Second, latency_us: u32) {
 
 /// The longest that goodbyes of a stopping server take.
 pub const SHUTDOWN_TIME: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;

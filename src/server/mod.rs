@@ -18,7 +18,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -90,7 +90,7 @@ impl Server {
     pub fn start(config: Config, handler: Box<dyn Handler>, address: &str) -> Result<Server> {
         let server = Server::new(config, handler, address, Hosting::OwnThread)?;
         let running = server.clone();
-        let spawned = std::thread::Builder::new().name("gamekeeper".into()).spawn(move || running.run());
+        let spawned = crate::net::thread::spawn("gamekeeper", move || running.run());
         let spawned = spawned.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")));
         *server.0.thread.lock() = Some(spawned?);
         Ok(server)
@@ -163,6 +163,16 @@ impl Server {
         while !self.is_stopped() {
             self.guarded(|| runner.turn(&self, None).map(|_| ()));
         }
+        self.report_poison(&mut runner);
+    }
+
+    /// Tells the host's log once what broke the server.
+    fn report_poison(&self, runner: &mut Runner) {
+        let text = self.0.poison.lock().clone();
+        if let Some(text) = text {
+            // The handler may be what broke; a panic in its log is one too many, and there is nobody to tell.
+            let _panicked = panic_scope::catch(|| runner.broke(self, &text));
+        }
     }
 
     /// Runs a part of the loop; a panic or a broken socket ends the server, not the process.
@@ -231,21 +241,28 @@ impl Server {
     /// a callback), Busy (another thread polls), State (stopped, or the server has its own thread), Panic.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<()> {
         self.check_outside("poll")?;
-        self.check_running()?;
         if self.0.hosting == Hosting::OwnThread {
+            self.check()?;
             return Err(Error::new(ErrorKind::State, "the server runs on a thread of its own"));
         }
         let Some(mut runner) = self.0.runner.try_lock() else {
+            // Who stops a server that nobody polls runs its last turns.
+            if self.stop_wanted() {
+                return Err(Error::new(ErrorKind::State, "another thread is stopping this server"));
+            }
             return Err(Error::new(ErrorKind::Busy, "another thread is polling this server"));
         };
-        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        self.report_poison(&mut runner);
+        self.check_running()?;
+        let deadline = timeout.map(|t| self.0.clock.now() + t);
         loop {
-            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|d| d.since(self.0.clock.now()));
             let mut happened = false;
             self.guarded(|| {
                 happened = runner.turn(self, left)?;
                 Ok(())
             });
+            self.report_poison(&mut runner);
             self.check()?;
             // A stop asked for inside a callback takes effect before this returns: the callback may have
             // given the server back, and then nobody polls again.
@@ -313,7 +330,7 @@ impl Server {
         self.0.stop_wanted.store(true, Ordering::Release);
         self.0.waker.wake();
         if self.inside() {
-            return Ok(());
+            return self.check();
         }
         if self.0.hosting == Hosting::Polled {
             // Whoever polls finishes its turn, which ends the server; with nobody there, we do it.
@@ -321,6 +338,7 @@ impl Server {
             while !self.is_stopped() {
                 self.guarded(|| runner.turn(self, Some(Duration::ZERO)).map(|_| ()));
             }
+            self.report_poison(&mut runner);
         }
         self.wait(None)?;
         // The thread ends with the last callback behind it; after this none of its code is running.
@@ -342,13 +360,14 @@ impl Server {
     /// Waits until the server has stopped. Errors: Timeout, Reentrant (inside a callback).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
         self.check_outside("wait")?;
-        let deadline = timeout.and_then(|t| Instant::now().checked_add(t));
+        let deadline = timeout.map(|t| self.0.clock.now() + t);
         let mut stopped = self.0.stopped.lock();
         while !*stopped {
             match deadline {
                 None => self.0.stopped_changed.wait(&mut stopped),
                 Some(at) => {
-                    if self.0.stopped_changed.wait_until(&mut stopped, at).timed_out() && !*stopped {
+                    let left = at.since(self.0.clock.now());
+                    if self.0.stopped_changed.wait_for(&mut stopped, left).timed_out() && !*stopped {
                         return Err(Error::new(ErrorKind::Timeout, "the server has not stopped yet"));
                     }
                 }

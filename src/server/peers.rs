@@ -60,6 +60,11 @@ impl Peers {
         self.slots.len() - self.free.len()
     }
 
+    /// Whether no slot is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Whether a token is in use.
     pub fn has_token(&self, token: u32) -> bool {
         self.tokens.contains(&token)
@@ -135,6 +140,12 @@ impl Peers {
     /// Peers in use.
     pub fn iter(&self) -> impl Iterator<Item = &Peer> {
         self.slots.iter().filter_map(|p| p.as_deref())
+    }
+
+    /// The timers that stand: when, for which slot and which peer in it.
+    pub fn armed(&self) -> impl Iterator<Item = (Time, usize, PeerId)> + '_ {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(slot, peer)| peer.as_deref().and_then(|p| Some((p.armed?, slot, p.id))))
     }
 
     /// The peer ended: it no longer counts, and its token is free.

@@ -11,6 +11,7 @@ use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::event_loop::EventLoop;
+use crate::net::udp::UdpSocket;
 use crate::panic_scope;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
@@ -19,9 +20,13 @@ use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 const RECEIVE_BATCH: usize = 64;
 /// Batches per turn: then ticks and writes come first again.
 const BATCHES_PER_TURN: usize = 16;
+/// Batches per turn even if a tick is due: a host whose ticks take all the time there is gets fewer ticks
+/// rather than no datagrams.
+const MIN_BATCHES_PER_TURN: usize = 8;
+/// The least that a datagram takes of the socket's buffer, in bytes as they were asked for: with this the
+/// buffer's size says how many may have waited in it.
+const MIN_BUFFERED_BYTES: usize = 256;
 
-/// Turns that may leave the socket unread before timers run all the same: 8192 datagrams, or as many ticks.
-const MAX_UNREAD_TURNS: u32 = 8;
 /// Datagrams written before another thread that waits to send gets its turn.
 const SEND_BATCH: usize = 32;
 /// Failed reads in a row after which the socket counts as broken and the server ends.
@@ -37,8 +42,10 @@ pub struct Runner {
     outbound: Vec<u8>,
     /// Failed reads in a row.
     read_errors: u32,
-    /// Turns in a row that left something in the socket.
-    unread_turns: u32,
+    /// The host's log has been told that the server broke.
+    told: bool,
+    /// Datagrams read since timers ran last or the socket was empty.
+    read_before_timers: usize,
 }
 
 impl Runner {
@@ -53,7 +60,8 @@ impl Runner {
             inbound: vec![0; MAX_DATAGRAM + 1].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
-            unread_turns: 0,
+            told: false,
+            read_before_timers: 0,
         }
     }
 
@@ -99,7 +107,7 @@ impl Runner {
     /// Reads until the socket is empty, or for a turn's worth.
     fn read(&mut self, server: &Server) -> Result<bool> {
         let mut happened = false;
-        for _ in 0..BATCHES_PER_TURN {
+        for batch in 1..=BATCHES_PER_TURN {
             if !self.event_loop.is_readable() {
                 break;
             }
@@ -115,6 +123,7 @@ impl Runner {
                     }
                 };
                 self.read_errors = 0;
+                self.read_before_timers += 1;
                 if let Some(datagram) = self.inbound.get_mut(..len) {
                     core.handle_datagram(now, from, datagram);
                 }
@@ -122,7 +131,8 @@ impl Runner {
             drop(core);
             happened |= self.dispatch(server);
             // A tick that is due comes before more datagrams.
-            if server.stop_wanted() || server.0.clock.now() >= self.ticker.due() {
+            let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.clock.now() >= self.ticker.due();
+            if server.stop_wanted() || tick_due {
                 break;
             }
         }
@@ -145,11 +155,11 @@ impl Runner {
     /// Timers, the tick and the slow timer.
     fn time(&mut self, server: &Server) -> bool {
         let now = server.0.clock.now();
-        // After a stall, what waits in the socket is read before anybody is found silent; but a flood that
-        // never lets the socket run empty must not stop the timers.
-        self.unread_turns = if self.event_loop.is_readable() { self.unread_turns + 1 } else { 0 };
-        if self.unread_turns == 0 || self.unread_turns >= MAX_UNREAD_TURNS {
-            self.unread_turns = 0;
+        // After a stall, what waited in the socket is read before anybody is found silent; but whoever fills
+        // it faster than it is read does not stop the timers.
+        let buffered = self.event_loop.socket().map_or(0, UdpSocket::receive_bytes) / MIN_BUFFERED_BYTES;
+        if !self.event_loop.is_readable() || self.read_before_timers > buffered {
+            self.read_before_timers = 0;
             server.0.core.lock().handle_timeout(now);
         }
         let mut happened = self.dispatch(server);
@@ -200,6 +210,13 @@ impl Runner {
             let Some(next) = next else { return happened };
             happened = true;
             server.calling(|| panic_scope::outside(|| self.call(server, next)));
+        }
+    }
+
+    /// Tells the host's log, once, what broke the server; it is the last that the host hears of it.
+    pub(crate) fn broke(&mut self, server: &Server, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            server.calling(|| self.handler.log(server, LogLevel::Error, text));
         }
     }
 

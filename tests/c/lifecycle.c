@@ -335,6 +335,43 @@ static void nested_servers(void) {
     CHECK(nested.shutdowns == 2);
 }
 
+static void *poll_it(void *server) {
+    size_t count = 0;
+    gk_event event;
+    uint32_t stopped = 7;
+    EXPECT(GK_ERR_BUSY, gk_server_poll(server, 0));
+    EXPECT(GK_ERR_BUSY, gk_server_poll(server, GK_FOREVER));
+    EXPECT(GK_ERR_TIMEOUT, gk_server_wait(server, 0));
+    /* Everything else is open to other threads while a callback runs. */
+    OK(gk_server_next_events(server, &event, sizeof event, 1, &count));
+    OK(gk_server_broadcast(server, GK_PEER_NONE, NULL, 0, NULL, NULL));
+    OK(gk_server_is_stopped(server, &stopped));
+    CHECK(stopped == 0);
+    return NULL;
+}
+
+static void on_busy_update(void *user_data, gk_server *server, const gk_update *update) {
+    pthread_t thread;
+    (void)update;
+    CHECK(pthread_create(&thread, NULL, poll_it, server) == 0);
+    CHECK(pthread_join(thread, NULL) == 0);
+    add(user_data, 1);
+}
+
+/* While one thread is inside a callback, another one calls. */
+static void busy(void) {
+    gk_context *context = NULL;
+    gk_server *server = NULL;
+    int updates = 0;
+    OK(gk_context_new(&context));
+    OK(gk_context_set_max_queued_events(context, 1000));
+    OK(gk_context_on_update(context, on_busy_update, &updates));
+    OK(gk_server_open(context, "127.0.0.1:0", &server));
+    gk_context_free(context);
+    await("an update", &updates, 1, server);
+    gk_server_free(server);
+}
+
 static void many(void) {
     enum { SERVERS = 8 };
     struct log logs[SERVERS];
@@ -574,6 +611,7 @@ int main(void) {
     stopped_from_a_callback();
     freed_in_a_callback();
     nested_servers();
+    busy();
     many();
     completions();
     delivery_before_goodbye();

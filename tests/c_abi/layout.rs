@@ -127,7 +127,7 @@ fn program(header: &str) -> String {
 #[test]
 fn c_and_rust_agree_on_every_size_offset_and_constant() {
     let header = std::fs::read_to_string(c::root().join("include/gamekeeper.h")).unwrap();
-    let source = c::temporary(&format!("layout-{}.c", std::process::id()));
+    let source = c::temporary("layout.c");
     std::fs::write(&source, program(&header)).unwrap();
     let output = Program::start(&c::build(Language::C99, &source), &[]).finish();
     let seen: BTreeMap<String, i128> = output

@@ -1,11 +1,13 @@
 //! Building and running C and C++ programs against the library under test. Each test binary uses a part.
 #![allow(dead_code)]
+// Programs are real, and so is the time that they take.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -19,8 +21,28 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A file of this process alone, for test binaries run side by side; each call gives another one.
 pub fn temporary(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    directory().join(format!("{}-{name}", COUNT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// The directory of this process. Those that processes before it left behind are removed.
+fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c");
+        for entry in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+            let running = Path::new("/proc").join(entry.file_name()).exists();
+            if !running {
+                // Another process may be removing it as well.
+                let _gone = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        let own = all.join(std::process::id().to_string());
+        std::fs::create_dir_all(&own).unwrap();
+        own
+    })
 }
 
 /// The shared library of the very build that this test binary was linked with: cargo compiles all crate
@@ -34,17 +56,14 @@ pub fn shared_library() -> PathBuf {
 
 /// A directory with the library under the two names that linking and running ask for.
 fn library_directory() -> &'static Path {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    DIRECTORY.get_or_init(|| {
-        // Of this process alone: test binaries run side by side.
-        let directory = temporary(&format!("c-lib-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+    static LINKS: OnceLock<PathBuf> = OnceLock::new();
+    LINKS.get_or_init(|| {
+        let links = temporary("lib");
+        std::fs::create_dir_all(&links).unwrap();
         for name in ["libgamekeeper.so", "libgamekeeper.so.0"] {
-            let link = directory.join(name);
-            let _ = std::fs::remove_file(&link);
-            std::os::unix::fs::symlink(shared_library(), link).unwrap();
+            std::os::unix::fs::symlink(shared_library(), links.join(name)).unwrap();
         }
-        directory
+        links
     })
 }
 
@@ -76,10 +95,16 @@ fn compile(language: Language, arguments: &[OsString]) {
 
 /// Compiles a text without linking.
 pub fn check_syntax(language: Language, name: &str, source: &str) {
+    check_syntax_with(language, name, source, &[]);
+}
+
+pub fn check_syntax_with(language: Language, name: &str, source: &str, flags: &[&str]) {
     let extension = if language == Language::C99 { "c" } else { "cpp" };
-    let file = temporary(&format!("{name}-{}.{extension}", std::process::id()));
+    let file = temporary(&format!("{name}.{extension}"));
     std::fs::write(&file, source).unwrap();
-    compile(language, &["-fsyntax-only".into(), file.into()]);
+    let mut arguments: Vec<OsString> = flags.iter().map(OsString::from).collect();
+    arguments.extend(["-fsyntax-only".into(), file.into()]);
+    compile(language, &arguments);
 }
 
 /// What a program is linked with.
@@ -98,13 +123,7 @@ pub fn build(language: Language, source: &Path) -> PathBuf {
 
 pub fn build_with(language: Language, source: &Path, link: Link) -> PathBuf {
     let stem = source.file_stem().expect("a source has a name").to_string_lossy();
-    let (kind, how) = match (language, link) {
-        (Language::C99, Link::Shared) => ("c", "shared"),
-        (Language::C99, Link::Static) => ("c", "static"),
-        (Language::C99, Link::Nothing) => ("c", "alone"),
-        (Language::Cpp17, _) => ("cpp", "shared"),
-    };
-    let program = temporary(&format!("{stem}-{kind}-{how}-{}", std::process::id()));
+    let program = temporary(&stem);
     let mut arguments: Vec<OsString> = vec![source.into(), "-o".into(), program.clone().into()];
     match link {
         Link::Shared => {

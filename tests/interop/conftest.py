@@ -23,7 +23,7 @@ SECONDS_PER_TEST = 150
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    config.addinivalue_line("markers", "slow: among the longest or the hardest on the machine")
     config.addinivalue_line(
         "markers", "ours_only(reason, run=True): what in the package's server fails it; run=False: do not try"
     )
@@ -59,8 +59,8 @@ def host_with():
     """Makes servers; all are stopped at the end."""
     hosts = []
 
-    def make(configure=None, root_key=None):
-        host = Host(configure, root_key)
+    def make(configure=None, **options):
+        host = Host(configure, **options)
         hosts.append(host)
         return host.__enter__()
 

@@ -23,13 +23,15 @@ else:
 OURS = MODE == "gamekeeper"
 
 
-def free_address():
-    """An address on this process's own corner of the loopback network, so that nobody else takes the port."""
+def free_address(host=None):
+    """An address with a free port; without a host on this process's own corner of the loopback network,
+    so that nobody else takes the port before the server does."""
     pid = os.getpid()
-    host = f"127.{1 + pid // 65025 % 250}.{pid // 255 % 255}.{1 + pid % 254}"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    host = host or f"127.{1 + pid // 65025 % 250}.{pid // 255 % 255}.{1 + pid % 254}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
-        return probe.getsockname()
+        return probe.getsockname()[:2]
 
 
 class Recorder(api.EventHandler):
@@ -113,7 +115,8 @@ class PackageServer:
 
     def __init__(self, ctxt, address):
         self.ctxt = ctxt
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self.sock.bind(address)
         self.sock.settimeout(0.2)
@@ -145,13 +148,13 @@ class PackageServer:
 class Host:
     """A running server. `configure` gets the ServerContext before the start."""
 
-    def __init__(self, configure=None, root_key=None):
+    def __init__(self, configure=None, root_key=None, host=None):
         self.root_key = root_key or api.EllipticCurvePrivateKey.new()
         self.handler = Recorder()
         self.ctxt = api.ServerContext(self.handler, self.root_key)
         if configure:
             configure(self.ctxt)
-        self.address = free_address()
+        self.address = free_address(host)
         self.server = (api.ThreadedServer if OURS else PackageServer)(self.ctxt, self.address)
         self._stopped = False
 

@@ -28,6 +28,7 @@ class Player:
     """One client of the real package."""
 
     def __init__(self, address, key=None, source=None):
+        """`source`: the client's own (host, port)."""
         self.address = address
         self.udp = UdpClient(key)
         self.received = []
@@ -47,7 +48,7 @@ class Player:
 
             def bound(target):
                 sock = make_socket(target)
-                sock.bind((source, 0))
+                sock.bind(source)
                 return sock
 
             self.udp._make_socket = bound

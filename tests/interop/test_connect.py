@@ -1,5 +1,6 @@
 """Getting in: keys, lost handshake datagrams, the block list."""
 
+import socket
 import time
 
 import mpgameserver
@@ -162,8 +163,8 @@ def test_block_list(host_with):
     """A blocked address gets no answer at all; once off the list it connects."""
     blocked = "127.0.0.77"
     host = host_with(lambda ctxt: ctxt.setBlockList({blocked}))
-    player = Player(host.address, host.public_key, source=blocked).connect()
-    other = Player(host.address, host.public_key, source="127.0.0.78")
+    player = Player(host.address, host.public_key, source=(blocked, 0)).connect()
+    other = Player(host.address, host.public_key, source=("127.0.0.78", 0))
     connect_all([other], host.handler)
     assert pump([player, other], lambda: player.answers == [False]), "its attempt does not end"
     run_for([player, other], 1.0)
@@ -171,9 +172,49 @@ def test_block_list(host_with):
     assert host.handler.tokens("connect") == [other.token]
 
     host.ctxt.setBlockList(set())
-    again = Player(host.address, host.public_key, source=blocked)
+    again = Player(host.address, host.public_key, source=(blocked, 0))
     connect_all([again], host.handler)
     exchange(host, again)
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine's loopback")
+@pytest.mark.parametrize("listen, targets", [("::1", ["::1"]), ("::", ["::1", "127.0.0.1"])])
+@pytest.mark.ours_only("cannot log an IPv6 client's address")
+def test_ipv6(host_with, listen, targets):
+    """An IPv6 server, and one for both: IPv4 clients are told as such."""
+    host = host_with(host=listen)
+    players = [Player((target, host.address[1]), host.public_key) for target in targets]
+    connect_all(players, host.handler)
+    for player, target in zip(players, targets):
+        exchange(host, player, others=[p for p in players if p is not player])
+        assert host.client(player.token).addr[0] == target
+
+
+@pytest.mark.ours_only("takes a live address's second hello for its old client's")
+def test_new_client_from_a_live_address(host_with):
+    """A client that died comes back from the same port before the server has missed it."""
+    host = host_with(lambda ctxt: ctxt.setConnectionTimeout(60.0))
+    old = Player(host.address, host.public_key)
+    connect_all([old], host.handler)
+    exchange(host, old)
+    token, source = old.token, tuple(host.client(old.token).addr[:2])
+    old.forget()
+    new = Player(host.address, host.public_key, source=source)
+    connect_all([new], host.handler)
+    exchange(host, new)
+    assert new.token != token
+    assert pump([new], lambda: token in host.handler.tokens("disconnect"))
+    assert host.handler.tokens("connect") == [token, new.token]
+    assert host.handler.tokens("disconnect") == [token]
 
 
 def test_timeout_of_an_unproven_handshake(host_with, relay_to):

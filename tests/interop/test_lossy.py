@@ -4,7 +4,7 @@ import pytest
 
 import hosting
 from players import PATIENCE, payload, pump, run_for
-from relay import TO_CLIENT, TO_SERVER, Link
+from relay import APP, APP_FRAGMENT, TO_CLIENT, TO_SERVER, Link
 from test_messages import check
 
 #: Worse than a phone on a train.
@@ -122,6 +122,51 @@ def test_not_guaranteed_is_at_most_once(host, join_badly, mode):
     assert 0 < len(delivered)
     if mode == "NONE":
         assert len(delivered) < len(bodies), "a quarter of the datagrams was lost"
+
+
+@pytest.mark.ours_only("a completion per datagram, and none for long messages")
+@pytest.mark.parametrize(
+    "mode, size, kind, nth, arrives",
+    [
+        ("NONE", 100, APP, 1, False),
+        ("BEST_EFFORT", 100, APP, 1, True),
+        ("RETRY_ON_TIMEOUT", 100, APP, 1, True),
+        ("NONE", 5000, APP_FRAGMENT, 2, False),
+        ("BEST_EFFORT", 5000, APP_FRAGMENT, 2, True),
+        ("RETRY_ON_TIMEOUT", 5000, APP_FRAGMENT, 5, True),
+    ],
+)
+def test_one_lost_datagram(host, relay_to, join, mode, size, kind, nth, arrives):
+    """What one loss does to one message, and what its completion says of it."""
+    relay = relay_to(host)
+    (player,) = join(host, relay=relay)
+    relay.drop(TO_CLIENT, kind, nth)
+    outcomes = hosting.Outcomes()
+    body = payload(1, size)
+    host.send(player.token, body, mode, outcomes.callback("it"))
+    assert pump([player], outcomes.all_reported)
+    run_for([player], 0.5)
+    assert outcomes.of("it") == [arrives]
+    assert player.bodies == [body] * arrives
+    assert relay.counts[TO_CLIENT].dropped_on_order == 1
+
+
+@pytest.mark.ours_only("a completion per datagram")
+def test_silence_beyond_the_message_timeout(host, relay_to, join):
+    """Nothing gets through for two message timeouts: only what is guaranteed arrives."""
+    relay = relay_to(host)
+    (player,) = join(host, relay=relay)
+    relay.silence(TO_CLIENT)
+    outcomes = hosting.Outcomes()
+    modes = ("NONE", "BEST_EFFORT", "RETRY_ON_TIMEOUT")
+    bodies = {mode: payload(number, 100) for number, mode in enumerate(modes)}
+    host.send_all([(player.token, bodies[mode], mode, outcomes.callback(mode)) for mode in modes])
+    run_for([player], 2.2)  # well under the five seconds after which the client gives up
+    relay.silence(TO_CLIENT, False)
+    assert pump([player], outcomes.all_reported)
+    run_for([player], 1.0)
+    assert player.bodies == [bodies["RETRY_ON_TIMEOUT"]]
+    assert [outcomes.of(mode) for mode in modes] == [[False], [False], [True]]
 
 
 @pytest.mark.ours_only("takes old packets again")

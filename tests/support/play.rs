@@ -4,6 +4,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gamekeeper::client::{Client, Event as ClientEvent};
+use gamekeeper::keys::PublicKey;
+use gamekeeper::server::config::Config;
 use gamekeeper::server::events::{ConnectInfo, DisconnectInfo, Handler, LogLevel, Message, PeerId};
 use gamekeeper::Server;
 
@@ -75,6 +77,39 @@ impl Handler for Recorder {
     }
 }
 
+/// Hands all it sees to a closure, which may call the server.
+pub struct Script<F: FnMut(&Server, Seen) + Send>(pub F);
+
+impl<F: FnMut(&Server, Seen) + Send> Handler for Script<F> {
+    fn starting(&mut self, server: &Server) {
+        (self.0)(server, Seen::Starting);
+    }
+    fn connect(&mut self, server: &Server, peer: PeerId, info: &ConnectInfo) {
+        (self.0)(server, Seen::Connect(peer, info.clone()));
+    }
+    fn disconnect(&mut self, server: &Server, peer: PeerId, info: &DisconnectInfo) {
+        (self.0)(server, Seen::Disconnect(peer, info.clone()));
+    }
+    fn message(&mut self, server: &Server, peer: PeerId, message: &Message) {
+        (self.0)(server, Seen::Message(peer, message.sequence, message.data.clone()));
+    }
+    fn update(&mut self, server: &Server, seconds: f64, _: u64) {
+        (self.0)(server, Seen::Update(seconds));
+    }
+    fn writable(&mut self, server: &Server, peer: PeerId) {
+        (self.0)(server, Seen::Writable(peer));
+    }
+    fn reconcile(&mut self, server: &Server) {
+        (self.0)(server, Seen::Reconcile);
+    }
+    fn shutdown(&mut self, server: &Server) {
+        (self.0)(server, Seen::Shutdown);
+    }
+    fn log(&mut self, server: &Server, level: LogLevel, text: &str) {
+        (self.0)(server, Seen::Log(level, text.into()));
+    }
+}
+
 /// How long a test waits for anything: far longer than it takes, so that a busy machine fails nothing.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -113,4 +148,17 @@ pub fn drive(clients: &mut [&mut Client], mut done: impl FnMut(usize, Option<Cli
         assert!(Instant::now() < end, "what was waited for did not come");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// The key that a server's clients pin.
+pub fn public(server: &Server) -> Option<PublicKey> {
+    Some(PublicKey::from_der(&server.public_key_der()).expect("the server's own key"))
+}
+
+/// A client that is connected.
+pub fn connect(server: &Server) -> Client {
+    let mut client =
+        Client::connect(server.local_address(), public(server), &Config::default()).expect("a client");
+    drive(&mut [&mut client], |_, event| event == Some(ClientEvent::Connected));
+    client
 }

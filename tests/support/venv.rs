@@ -2,6 +2,7 @@
 //! `bindings/python/tests` and the Python binding around the library that cargo has just built.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -42,7 +43,7 @@ pub fn target_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("`tmp` lies in a folder").to_owned()
 }
 
-/// Runs pytest on a folder or file and prints its closing line. Panics when a test failed or none ran.
+/// Runs pytest on a folder or file and prints its closing line on stderr. Panics when a test failed or none ran.
 pub fn pytest(tests: &Path, environment: &[(&str, &str)]) {
     let mut command = Command::new(python());
     command.args(["-m", "pytest", "-p", "no:cacheprovider", "--color=no"]).arg(tests);
@@ -55,7 +56,8 @@ pub fn pytest(tests: &Path, environment: &[(&str, &str)]) {
     let closing =
         text.lines().rev().find(|line| line.starts_with("===")).unwrap_or("pytest printed no summary");
     if output.status.success() && count(closing, "passed") > 0 {
-        println!("{closing}");
+        // Not by `eprintln!`, which the test harness keeps to itself: the counts are for whoever ran it.
+        writeln!(std::io::stderr(), "{closing}").expect("stderr takes a line");
     } else {
         panic!("{text}\npytest on {}: {closing}", tests.display());
     }

@@ -29,7 +29,7 @@ const TYPE_SERVER_HELLO: u16 = 131;
 const TYPE_CHALLENGE_RESP: u16 = 132;
 
 /// A value of the package's serialisation: a tag, then the number.
-fn put_int(n: i64, out: &mut Vec<u8>) {
+pub(crate) fn put_int(n: i64, out: &mut Vec<u8>) {
     let magnitude = n.unsigned_abs();
     if magnitude <= 0x7f {
         out.extend_from_slice(&[0, 3]);
@@ -46,14 +46,14 @@ fn put_int(n: i64, out: &mut Vec<u8>) {
     }
 }
 
-fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 14]);
     put_int(bytes.len() as i64, out);
     out.extend_from_slice(bytes);
 }
 
 /// A reader of the same values.
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -66,7 +66,7 @@ impl<'a> Reader<'a> {
         self.array().map(u16::from_be_bytes)
     }
 
-    fn int(&mut self) -> Option<i64> {
+    pub(crate) fn int(&mut self) -> Option<i64> {
         match self.u16()? {
             3 => self.array::<1>().map(|b| i64::from(i8::from_be_bytes(b))),
             4 => self.array().map(|b| i64::from(i16::from_be_bytes(b))),
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bytes(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn bytes(&mut self) -> Option<&'a [u8]> {
         if self.u16()? != 14 {
             return None;
         }
@@ -214,9 +214,10 @@ pub struct ServerHandshake {
     pub token: u32,
     /// When it is forgotten, unless a valid datagram comes.
     pub expires: Time,
+    /// When its hello was answered.
+    pub started: Time,
     key: Aead,
     answer: Vec<u8>,
-    started: Time,
     answers: usize,
     packets_sent: u64,
     newest_received: u64,
@@ -398,6 +399,7 @@ impl ClientHandshake {
     }
 
     /// Reads an answer. An error leaves everything as it was: a forged answer costs nothing but its own reading.
+    /// Only one that is signed rightly over a key that is no point of the curve ends the attempt.
     pub fn handle_answer(&mut self, datagram: &[u8]) -> Result<Established, CryptoError> {
         let (header, payload) = wire::open_clear(datagram, Direction::ToClient).map_err(|_| CryptoError)?;
         let (_, body) = payload.split_first_chunk::<2>().ok_or(CryptoError)?;

@@ -1,11 +1,17 @@
 //! Tests of this floor as a whole: two ends on a virtual clock, over a network that is as bad as a seed says.
 
+mod figures;
+mod fuzz;
 mod handshake;
+mod hostile;
 mod ledger;
 mod monitor;
 mod mutants;
 mod network;
 mod pair;
 mod provider;
+mod roundtrip;
 mod scenario;
 mod simulation;
+mod vectors;
+mod wrap;

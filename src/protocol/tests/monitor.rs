@@ -41,7 +41,8 @@ struct Outward {
 }
 
 pub struct Monitor {
-    key: Option<Aead>,
+    /// Of the newest handshake last: a late copy of a hello can begin another one.
+    keys: Vec<Aead>,
     sizes: Sizes,
     sides: [Outward; 2],
     /// What went wrong, oldest first.
@@ -59,7 +60,13 @@ fn direction(side: Side) -> Direction {
 
 impl Monitor {
     pub fn new(sizes: Sizes) -> Monitor {
-        Monitor { key: None, sizes, sides: Default::default(), violations: Vec::new(), check_bodies: true }
+        Monitor {
+            keys: Vec::new(),
+            sizes,
+            sides: Default::default(),
+            violations: Vec::new(),
+            check_bodies: true,
+        }
     }
 
     pub fn violation(&mut self, now: Time, text: String) {
@@ -77,7 +84,7 @@ impl Monitor {
 
     /// The session's key, once the server's answer was seen.
     pub fn key(&self) -> Option<&Aead> {
-        self.key.as_ref()
+        self.keys.last()
     }
 
     pub fn learn_key(&mut self, server: &TestProvider, client: Option<Point>, answer: &[u8]) {
@@ -87,7 +94,9 @@ impl Monitor {
             let shared = server.agreed(&client?)?;
             Aead::new(&crypto::session_key(&shared, &hello.salt).ok()?).ok()
         };
-        self.key = learn().or(self.key.take());
+        let (true, Some(key)) = (answer.get(8..10) == Some(&[0, 1]), learn()) else { return };
+        self.keys.push(key);
+        self.sides[Side::Server as usize] = Outward::default();
     }
 
     pub fn on_sent(&mut self, now: Time, side: Side, datagram: &[u8]) {
@@ -123,9 +132,13 @@ impl Monitor {
             return Err("a nonce twice".into());
         }
         self.check_acks(side, &header)?;
-        let Some(key) = &self.key else { return Err("sealed before there is a key".into()) };
-        let mut copy = datagram.to_vec();
-        let payload = wire::open_sealed(&mut copy, key).map_err(|_| "does not open")?;
+        let mut copy = Vec::new();
+        let opening = self.keys.iter().find(|key| {
+            copy = datagram.to_vec();
+            wire::open_sealed(&mut copy, key).is_ok()
+        });
+        opening.ok_or("does not open")?;
+        let payload = copy.get(wire::HEADER_LEN..copy.len() - TAG_LEN).ok_or("short")?;
         let s = &mut self.sides[side as usize];
         for message in Messages::new(&header, payload) {
             let message = message.map_err(|_| "a broken payload")?;

@@ -10,7 +10,7 @@ use super::network::{Network, Side};
 use super::provider::{TestProvider, TestRoot};
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::{CloseReason, Connection, Event, Room, SendError, Settings, State};
-use crate::protocol::crypto::SigningKey;
+use crate::protocol::crypto::{Point, SigningKey};
 use crate::protocol::delivery::{Limits, Mode};
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
 use crate::protocol::time::Time;
@@ -84,16 +84,23 @@ pub struct Pair {
     /// Datagrams of the handshake that are lost, by sender and by its count from 0.
     pub lose: Vec<(Side, u64)>,
     sent: [u64; 2],
+    /// All that was sent, if a test wants it.
+    pub record: Option<Vec<(Side, Vec<u8>)>>,
     spins: u32,
     scratch: Vec<u8>,
 }
 
 impl Pair {
     pub fn new(seed: u64, settings: [Settings; 2], network: Network) -> Pair {
+        Pair::pinned(seed, settings, network, Some(TestRoot::from_seed(seed).public()))
+    }
+
+    /// With the root key that the client expects; the server's is that of the seed.
+    pub fn pinned(seed: u64, settings: [Settings; 2], network: Network, pin: Option<Point>) -> Pair {
         let [client, server] = settings.map(Arc::new);
         let (root, provider) = (TestRoot::from_seed(seed), TestProvider::new(seed));
         let client_provider = TestProvider::new(seed ^ 0xc11e);
-        let connection = Connection::connect(START, client.clone(), Some(root.public()), &client_provider)
+        let connection = Connection::connect(START, client.clone(), pin, &client_provider)
             .expect("the test provider never fails");
         let mut pair = Pair {
             now: START,
@@ -108,6 +115,7 @@ impl Pair {
             provider,
             lose: Vec::new(),
             sent: [0; 2],
+            record: None,
             spins: 0,
             scratch: Vec::new(),
         };
@@ -143,6 +151,14 @@ impl Pair {
         match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
+        }
+    }
+
+    /// From now on the client reads and writes like this.
+    pub fn pace(&mut self, pace: Pace) {
+        self.client.pace = pace;
+        if matches!(pace, Pace::Frames(_)) {
+            self.connection(Side::Client).acknowledge_late();
         }
     }
 
@@ -308,6 +324,7 @@ impl Pair {
         self.monitor.on_sent(self.now, side, datagram);
         let count = self.sent[side as usize];
         self.sent[side as usize] += 1;
+        self.record.iter_mut().for_each(|r| r.push((side, datagram.to_vec())));
         if self.lose.contains(&(side, count)) {
             return;
         }

@@ -1,0 +1,149 @@
+//! What one datagram costs, without sockets: `cargo bench --bench datagrams`.
+
+mod support;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{criterion_group, criterion_main, Criterion, Throughput};
+use gamekeeper::protocol::crypto::Aead;
+use gamekeeper::protocol::wire::mpgameserver::{
+    kind, open_sealed, write_sealed, Direction, Header, Outgoing,
+};
+use gamekeeper::server::events::{RetryMode, SendOptions};
+use support::{Hall, TICK};
+
+/// Peers of the benchmarks that time a datagram or a flush: enough to be read between two looks at the clock.
+const PEERS: usize = 64;
+
+fn seal(key: &Aead, seq: u16, data: &[u8], out: &mut Vec<u8>) {
+    let header = Header { time: 1_700_000_000, seq, ack: 1, kind: kind::APP, count: 1, ack_bits: 0 };
+    let message = Outgoing { kind: kind::APP, msgseq: 1, head: &[], data };
+    write_sealed(header, Direction::ToServer, std::iter::once(message), key, out).expect("it fits");
+}
+
+fn packets(c: &mut Criterion) {
+    let mut group = c.benchmark_group("packet");
+    let key = Aead::new(&[7; 16]).expect("sixteen bytes are a key");
+    for bytes in [64, 1200] {
+        let data = vec![5; bytes];
+        let mut out = Vec::with_capacity(2048);
+        group.bench_function(format!("seal {bytes}"), |b| {
+            b.iter(|| {
+                out.clear();
+                seal(&key, 1, black_box(&data), &mut out);
+            });
+        });
+        let sealed = out.clone();
+        // Opening is done in place: the copy, some nanoseconds, is counted in.
+        group.bench_function(format!("open {bytes}"), |b| {
+            b.iter(|| {
+                out.clear();
+                out.extend_from_slice(black_box(&sealed));
+                open_sealed(&mut out, &key).expect("its own").len()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Times only what `part` does between two looks at the clock, over so many rounds.
+fn timed(rounds: u64, mut round: impl FnMut(&mut dyn FnMut(&mut dyn FnMut()))) -> Duration {
+    let mut sum = Duration::ZERO;
+    for _ in 0..rounds {
+        round(&mut |part| {
+            let start = Instant::now();
+            part();
+            sum += start.elapsed();
+        });
+    }
+    sum
+}
+
+fn core(c: &mut Criterion) {
+    let mut group = c.benchmark_group("core");
+    group.throughput(Throughput::Elements(PEERS as u64));
+    let mut hall = Hall::new(PEERS);
+    group.bench_function("handle a datagram with 64 bytes (times 64)", |b| {
+        b.iter_custom(|rounds| {
+            timed(rounds, |time| {
+                hall.now = hall.now + TICK;
+                let mut datagrams = hall.datagrams(&[1; 64]);
+                time(&mut || {
+                    for (from, datagram) in &mut datagrams {
+                        hall.core.handle_datagram(hall.now, *from, datagram);
+                    }
+                    hall.drain(|event| _ = black_box(event));
+                });
+                hall.core.handle_timeout(hall.now);
+                hall.flush_and_hear();
+            })
+        });
+    });
+    let mut hall = Hall::new(PEERS);
+    group.bench_function("flush a peer with 200 bytes (times 64)", |b| {
+        b.iter_custom(|rounds| {
+            timed(rounds, |time| {
+                hall.now = hall.now + TICK;
+                for (from, mut datagram) in hall.datagrams(&[]) {
+                    hall.core.handle_datagram(hall.now, from, &mut datagram);
+                }
+                hall.drain(drop);
+                hall.core.handle_timeout(hall.now);
+                hall.flush_and_hear();
+                hall.now = hall.now + TICK;
+                for i in 0..PEERS {
+                    let (now, peer) = (hall.now, hall.bots[i].peer);
+                    hall.core.send(now, peer, [2; 200][..].into(), SendOptions::default()).expect("queued");
+                }
+                time(&mut || {
+                    assert_eq!(black_box(hall.flush()), PEERS);
+                });
+            })
+        });
+    });
+    group.finish();
+}
+
+/// Each peer sends 32 bytes and is sent 200, sixty times a second.
+fn tick(c: &mut Criterion) {
+    const MANY: usize = 1000;
+    let mut group = c.benchmark_group("tick");
+    group.throughput(Throughput::Elements(MANY as u64));
+    group.sample_size(20);
+    for (name, retry) in [("once", RetryMode::None), ("guaranteed", RetryMode::OnTimeout)] {
+        let mut hall = Hall::new(MANY);
+        group.bench_function(format!("1000 peers, sent to {name}"), |b| {
+            b.iter_custom(|rounds| {
+                timed(rounds, |time| {
+                    hall.now = hall.now + TICK;
+                    let mut datagrams = hall.datagrams(&[1; 32]);
+                    time(&mut || {
+                        for batch in datagrams.chunks_mut(PEERS) {
+                            for (from, datagram) in batch {
+                                hall.core.handle_datagram(hall.now, *from, datagram);
+                            }
+                            hall.drain(|event| _ = black_box(event));
+                        }
+                        hall.core.handle_timeout(hall.now);
+                        for i in 0..MANY {
+                            let (now, peer) = (hall.now, hall.bots[i].peer);
+                            let options = SendOptions { retry, ..SendOptions::default() };
+                            hall.core.send(now, peer, [2; 200][..].into(), options).expect("queued");
+                        }
+                        // The bots' part of it is a few nanoseconds.
+                        hall.flush_and_hear();
+                    });
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
+    targets = packets, core, tick
+}
+criterion_main!(benches);

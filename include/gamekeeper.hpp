@@ -1,0 +1,664 @@
+// gamekeeper for C++17: owners for the objects of gamekeeper.h, callbacks as std::function.
+//
+// Header only, and nothing but gamekeeper.h underneath: what a call means, its ranges and its threads are
+// said there. What this adds:
+//
+// - gk::context, gk::server and gk::key own their objects: movable, not copyable, freed by their destructors.
+//   gk::server_ref names a server without owning it; callbacks get one.
+// - No function throws unless you ask for it: calls return gk::result, calls that give something
+//   gk::expected<T>. Their or_throw() and value() throw gk::error.
+// - No exception of yours enters the library: what a callback throws goes to on_exception, or without one to
+//   stderr, and the server goes on.
+#ifndef GAMEKEEPER_HPP
+#define GAMEKEEPER_HPP
+
+#include "gamekeeper.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace gk {
+
+using peer = gk_peer;
+using std::chrono::microseconds;
+
+/// What or_throw() and value() throw.
+class error : public std::runtime_error {
+public:
+    error(gk_result code, const std::string &text) : std::runtime_error(text), code_(code) {}
+    gk_result code() const noexcept { return code_; }
+
+private:
+    gk_result code_;
+};
+
+/// What a call came to: a code, and after a failure its text.
+class [[nodiscard]] result {
+public:
+    result() = default;
+    /// From a call that this thread has just made.
+    explicit result(gk_result code) : code_(code) {
+        if (code != GK_OK) {
+            char text[512];
+            gk_last_error(text, sizeof text);
+            text_ = text;
+        }
+    }
+    bool ok() const noexcept { return code_ == GK_OK; }
+    explicit operator bool() const noexcept { return ok(); }
+    gk_result code() const noexcept { return code_; }
+    const std::string &text() const noexcept { return text_; }
+    void or_throw() const {
+        if (ok()) return;
+#if defined(__cpp_exceptions)
+        throw error(code_, text_);
+#else
+        std::abort();
+#endif
+    }
+
+private:
+    gk_result code_ = GK_OK;
+    std::string text_;
+};
+
+/// A value, or why there is none.
+template <class T>
+class [[nodiscard]] expected {
+public:
+    expected(T value) : value_(std::move(value)) {}
+    expected(gk::result why) : why_(std::move(why)) {}
+    bool ok() const noexcept { return value_.has_value(); }
+    explicit operator bool() const noexcept { return ok(); }
+    const gk::result &result() const noexcept { return why_; }
+    gk_result code() const noexcept { return why_.code(); }
+    const std::string &text() const noexcept { return why_.text(); }
+    /// Throws gk::error if there is none.
+    T &value() & { return why_.or_throw(), *value_; }
+    const T &value() const & { return why_.or_throw(), *value_; }
+    T &&value() && { return why_.or_throw(), std::move(*value_); }
+    /// Only if ok().
+    T &operator*() & { return *value_; }
+    const T &operator*() const & { return *value_; }
+    T &&operator*() && { return std::move(*value_); }
+    T *operator->() { return &*value_; }
+    const T *operator->() const { return &*value_; }
+
+private:
+    std::optional<T> value_;
+    gk::result why_;
+};
+
+/// Bytes that somebody else holds.
+struct bytes {
+    const uint8_t *data = nullptr;
+    size_t size = 0;
+    bytes() = default;
+    bytes(const void *bytes_data, size_t bytes_size)
+        : data(static_cast<const uint8_t *>(bytes_data)), size(bytes_size) {}
+    bytes(std::string_view text) : bytes(text.data(), text.size()) {}
+    bytes(const std::string &text) : bytes(text.data(), text.size()) {}
+    bytes(const char *text) : bytes(std::string_view(text)) {}
+    bytes(const std::vector<uint8_t> &vector) : bytes(vector.data(), vector.size()) {}
+    bytes(const gk_message &message) : bytes(message.data, message.len) {}
+    bytes(const gk_event &event) : bytes(event.data, event.len) {}
+    std::string_view view() const { return {reinterpret_cast<const char *>(data), size}; }
+};
+
+class server_ref;
+
+namespace detail {
+
+/// Calls `get(buf, cap, &len)` with a buffer that grows until it suffices.
+template <class Container, class Get>
+expected<Container> fill(size_t first, size_t extra, Get get) {
+    Container buffer;
+    size_t size = first;
+    // What is asked for can grow between two calls (peers do), but not for ever.
+    for (int attempt = 0; attempt < 100; attempt++) {
+        buffer.resize(size);
+        size_t len = 0;
+        gk_result code = get(buffer.data(), size, &len);
+        if (code == GK_OK) {
+            buffer.resize(len);
+            return buffer;
+        }
+        if (code != GK_ERR_BUFFER_TOO_SMALL) return result(code);
+        size = len + extra;
+    }
+    return result(GK_ERR_BUFFER_TOO_SMALL);
+}
+
+struct handlers {
+    std::function<void(server_ref)> starting, reconcile, shutdown;
+    std::function<void(server_ref, peer, const gk_connect_info &)> connect;
+    std::function<void(server_ref, peer, const gk_disconnect_info &)> disconnect;
+    std::function<void(server_ref, peer, const gk_message &)> message;
+    std::function<void(server_ref, const gk_update &)> update;
+    std::function<void(server_ref, peer)> writable;
+    std::function<void(server_ref, gk_log_level, std::string_view)> log;
+    std::function<void(std::exception_ptr)> exception;
+    /// The server was freed inside one of its callbacks: the last one ends this.
+    bool orphan = false;
+
+    bool any() const {
+        return starting || reconcile || shutdown || connect || disconnect || message || update || writable || log;
+    }
+};
+
+/// The handlers whose callbacks this thread is in, the innermost first.
+struct scope {
+    explicit scope(const handlers *entered) : inside(entered), outer(innermost()) { innermost() = this; }
+    ~scope() { innermost() = outer; }
+    scope(const scope &) = delete;
+    scope &operator=(const scope &) = delete;
+
+    static bool contains(const handlers *wanted) {
+        for (const scope *at = innermost(); at != nullptr; at = at->outer) {
+            if (at->inside == wanted) return true;
+        }
+        return false;
+    }
+
+private:
+    static scope *&innermost() {
+        static thread_local scope *top = nullptr;
+        return top;
+    }
+    const handlers *inside;
+    scope *outer;
+};
+
+/// Runs a callback; what it throws ends here.
+template <class Body>
+void guarded(const handlers *owner, Body body) noexcept {
+    scope inside(owner);
+#if defined(__cpp_exceptions)
+    try {
+        body();
+    } catch (...) {
+        try {
+            if (owner != nullptr && owner->exception) {
+                owner->exception(std::current_exception());
+                return;
+            }
+            throw;
+        } catch (const std::exception &thrown) {
+            std::fprintf(stderr, "gamekeeper: a callback threw: %s\n", thrown.what());
+        } catch (...) {
+            std::fputs("gamekeeper: a callback threw\n", stderr);
+        }
+    }
+#else
+    body();
+#endif
+}
+
+} // namespace detail
+
+/// How a message is sent, and who is told what became of it.
+struct send_options {
+    gk_retry_mode retry = GK_RETRY_NONE;
+    /// Called once, on the server's thread.
+    std::function<void(server_ref, peer, gk_outcome)> on_sent = nullptr;
+    /// Instead of on_sent: a GK_EVENT_SENT with user_data in the event queue.
+    bool notify = false;
+    void *user_data = nullptr;
+};
+
+/// A server that somebody else owns. Cheap to copy; good as long as the owner lives.
+class server_ref {
+public:
+    server_ref() = default;
+    server_ref(gk_server *server, const detail::handlers *owner) : server_(server), handlers_(owner) {}
+
+    /// The object of gamekeeper.h, for what this header does not wrap.
+    gk_server *native() const noexcept { return server_; }
+
+    result send(gk::peer to, bytes data, send_options options = {}) const;
+    result send_guaranteed(gk::peer to, bytes data,
+                           std::function<void(server_ref, peer, gk_outcome)> on_sent = nullptr) const {
+        send_options options;
+        options.retry = GK_RETRY_ON_TIMEOUT;
+        options.on_sent = std::move(on_sent);
+        return send(to, data, std::move(options));
+    }
+    /// To all peers, or all but one; gives to how many.
+    expected<size_t> broadcast(bytes data, gk_retry_mode retry = GK_RETRY_NONE,
+                               gk::peer except = GK_PEER_NONE) const {
+        gk_send_options options;
+        size_t sent = 0;
+        gk_result code = gk_send_options_init(&options, sizeof options);
+        options.retry = retry;
+        if (code == GK_OK) code = gk_server_broadcast(server_, except, data.data, data.size, &options, &sent);
+        if (code != GK_OK) return gk::result(code);
+        return sent;
+    }
+    result disconnect(gk::peer whom, const std::string &text = {}, gk_disconnect_code code = GK_DISCONNECT_KICKED,
+                      bool after_delivery = false) const {
+        gk_disconnect_info info;
+        gk_result initialised = gk_disconnect_info_init(&info, sizeof info);
+        if (initialised != GK_OK) return result(initialised);
+        info.text = text.c_str();
+        info.code = code;
+        info.after_delivery = after_delivery;
+        return result(gk_server_disconnect(server_, whom, &info));
+    }
+
+    /// Without a time-out: until something happened.
+    result poll(std::optional<microseconds> timeout = std::nullopt) const {
+        return result(gk_server_poll(server_, count(timeout)));
+    }
+    result wake() const { return result(gk_server_wake(server_)); }
+    result stop() const { return result(gk_server_stop(server_)); }
+    /// Without a time-out: until it has stopped.
+    result wait(std::optional<microseconds> timeout = std::nullopt) const {
+        return result(gk_server_wait(server_, count(timeout)));
+    }
+    bool is_stopped() const noexcept {
+        uint32_t stopped = 1;
+        return gk_server_is_stopped(server_, &stopped) != GK_OK || stopped != 0;
+    }
+    expected<int> descriptor() const { return get<int32_t>(gk_server_descriptor); }
+    /// Nothing if nothing is due.
+    expected<std::optional<microseconds>> next_timeout() const {
+        uint64_t due = 0;
+        gk_result code = gk_server_next_timeout_us(server_, &due);
+        if (code != GK_OK) return gk::result(code);
+        if (due == GK_FOREVER) return std::optional<microseconds>();
+        return std::optional<microseconds>(microseconds(due));
+    }
+    /// Fills `events` with at most `max`; they are good until the next call.
+    result next_events(std::vector<gk_event> &events, size_t max = 256) const {
+        size_t taken = 0;
+        events.resize(max);
+        gk_result code = gk_server_next_events(server_, events.data(), sizeof(gk_event), max, &taken);
+        events.resize(code == GK_OK ? taken : 0);
+        return result(code);
+    }
+
+    expected<std::string> address() const {
+        return detail::fill<std::string>(
+            64, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_address(server_, buf, cap, len); });
+    }
+    expected<uint16_t> port() const { return get<uint16_t>(gk_server_port); }
+    expected<std::vector<uint8_t>> public_key_der() const {
+        return detail::fill<std::vector<uint8_t>>(91, 0, [this](uint8_t *buf, size_t cap, size_t *len) {
+            return gk_server_public_key_der(server_, buf, cap, len);
+        });
+    }
+    result set_block_list(const std::vector<std::string> &entries) const {
+        std::vector<const char *> texts;
+        for (const std::string &entry : entries) texts.push_back(entry.c_str());
+        return result(gk_server_set_block_list(server_, texts.data(), texts.size()));
+    }
+    expected<std::vector<gk::peer>> peers() const {
+        return detail::fill<std::vector<gk::peer>>(64, 16, [this](gk_peer *buf, size_t cap, size_t *len) {
+            return gk_server_peers(server_, buf, cap, len);
+        });
+    }
+    expected<gk_server_stats_t> stats() const {
+        gk_server_stats_t stats;
+        gk_result code = gk_server_stats_init(&stats, sizeof stats);
+        if (code == GK_OK) code = gk_server_stats(server_, &stats);
+        if (code != GK_OK) return gk::result(code);
+        return stats;
+    }
+    expected<std::vector<gk_second>> series() const {
+        return detail::fill<std::vector<gk_second>>(300, 0, [this](gk_second *buf, size_t cap, size_t *len) {
+            return gk_server_series(server_, buf, cap, len);
+        });
+    }
+    expected<std::vector<gk_profile_second>> profile_series() const {
+        return detail::fill<std::vector<gk_profile_second>>(
+            300, 0, [this](gk_profile_second *buf, size_t cap, size_t *len) {
+                return gk_server_profile_series(server_, buf, cap, len);
+            });
+    }
+
+    expected<std::string> peer_address(gk::peer of) const {
+        return detail::fill<std::string>(64, 0, [this, of](char *buf, size_t cap, size_t *len) {
+            return gk_peer_address(server_, of, buf, cap, len);
+        });
+    }
+    expected<uint32_t> peer_token(gk::peer of) const { return get<uint32_t>(gk_peer_token, of); }
+    expected<microseconds> peer_latency(gk::peer of) const {
+        uint64_t latency = 0;
+        gk_result code = gk_peer_latency_us(server_, of, &latency);
+        if (code != GK_OK) return gk::result(code);
+        return microseconds(latency);
+    }
+    expected<gk_status> peer_status(gk::peer of) const { return get<gk_status>(gk_peer_status, of); }
+    expected<size_t> peer_queued_bytes(gk::peer of) const { return get<size_t>(gk_peer_queued_bytes, of); }
+    expected<void *> peer_user_data(gk::peer of) const { return get<void *>(gk_peer_user_data, of); }
+    result set_peer_user_data(gk::peer of, void *user_data) const {
+        return result(gk_peer_set_user_data(server_, of, user_data));
+    }
+    expected<gk_peer_stats_t> peer_stats(gk::peer of) const {
+        gk_peer_stats_t stats;
+        gk_result code = gk_peer_stats_init(&stats, sizeof stats);
+        if (code == GK_OK) code = gk_peer_stats(server_, of, &stats);
+        if (code != GK_OK) return gk::result(code);
+        return stats;
+    }
+    result set_peer_series(gk::peer of, bool on) const { return result(gk_peer_set_series(server_, of, on)); }
+    expected<std::vector<gk_second>> peer_series(gk::peer of) const {
+        return detail::fill<std::vector<gk_second>>(300, 0, [this, of](gk_second *buf, size_t cap, size_t *len) {
+            return gk_peer_series(server_, of, buf, cap, len);
+        });
+    }
+
+protected:
+    gk_server *server_ = nullptr;
+    const detail::handlers *handlers_ = nullptr;
+
+private:
+    static uint64_t count(std::optional<microseconds> time) {
+        if (!time) return GK_FOREVER;
+        return time->count() < 0 ? 0 : static_cast<uint64_t>(time->count());
+    }
+    template <class T, class Function, class... Arguments>
+    expected<T> get(Function function, Arguments... arguments) const {
+        T value{};
+        gk_result code = function(server_, arguments..., &value);
+        if (code != GK_OK) return gk::result(code);
+        return value;
+    }
+};
+
+namespace detail {
+
+struct completion {
+    std::function<void(server_ref, peer, gk_outcome)> function;
+    const handlers *owner;
+
+    static void call(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome) noexcept {
+        // Called exactly once: it ends here.
+        std::unique_ptr<completion> self(static_cast<completion *>(user_data));
+        guarded(self->owner, [&] { self->function(server_ref(server, self->owner), peer, outcome); });
+    }
+};
+
+/// The C callback that calls one member of the handlers. What C gives as pointers to structs becomes
+/// references.
+template <auto member>
+struct trampoline {
+    template <class T>
+    static const T &unwrap(const T *pointer) {
+        return *pointer;
+    }
+    static std::string_view unwrap(const char *text) { return text; }
+    template <class T>
+    static T unwrap(T value) {
+        return value;
+    }
+
+    template <class... Arguments>
+    static void call(void *user_data, gk_server *server, Arguments... arguments) noexcept {
+        auto *owner = static_cast<handlers *>(user_data);
+        guarded(owner, [&] { (owner->*member)(server_ref(server, owner), unwrap(arguments)...); });
+    }
+};
+
+inline void on_shutdown(void *user_data, gk_server *server) noexcept {
+    auto *owner = static_cast<handlers *>(user_data);
+    if (owner->shutdown) guarded(owner, [&] { owner->shutdown(server_ref(server, owner)); });
+    // Nothing is called any more.
+    if (owner->orphan) delete owner;
+}
+
+} // namespace detail
+
+inline result server_ref::send(gk::peer to, bytes data, send_options options) const {
+    gk_send_options given;
+    gk_result code = gk_send_options_init(&given, sizeof given);
+    if (code != GK_OK) return result(code);
+    given.retry = options.retry;
+    given.notify = options.notify;
+    given.user_data = options.user_data;
+    std::unique_ptr<detail::completion> completion;
+    if (options.on_sent) {
+        completion.reset(new detail::completion{std::move(options.on_sent), handlers_});
+        given.on_sent = detail::completion::call;
+        given.user_data = completion.get();
+    }
+    code = gk_server_send(server_, to, data.data, data.size, &given);
+    // A message that was taken calls it, and that ends it.
+    if (code == GK_OK) completion.release();
+    return result(code);
+}
+
+/// A root key pair.
+class key {
+public:
+    static expected<key> generate() { return make(gk_key_generate); }
+    static expected<key> from_pem(const std::string &pem) { return make(gk_key_from_pem, pem.c_str()); }
+    static expected<key> from_der(bytes der) { return make(gk_key_from_der, der.data, der.size); }
+    static expected<key> load(const std::string &path) { return make(gk_key_load, path.c_str()); }
+
+    gk_key *native() const noexcept { return key_.get(); }
+    result save(const std::string &path) const { return result(gk_key_save(native(), path.c_str())); }
+    expected<std::string> private_pem() const { return get<std::string, char>(gk_key_private_pem); }
+    expected<std::string> public_pem() const { return get<std::string, char>(gk_key_public_pem); }
+    expected<std::vector<uint8_t>> private_der() const {
+        return get<std::vector<uint8_t>, uint8_t>(gk_key_private_der);
+    }
+    expected<std::vector<uint8_t>> public_der() const {
+        return get<std::vector<uint8_t>, uint8_t>(gk_key_public_der);
+    }
+    expected<std::vector<uint8_t>> sign(bytes data) const {
+        return detail::fill<std::vector<uint8_t>>(72, 0, [&](uint8_t *buf, size_t cap, size_t *len) {
+            return gk_key_sign(native(), data.data, data.size, buf, cap, len);
+        });
+    }
+    static result verify(bytes public_der, bytes data, bytes signature) {
+        return result(gk_public_key_verify(public_der.data, public_der.size, data.data, data.size,
+                                           signature.data, signature.size));
+    }
+
+private:
+    struct end {
+        void operator()(gk_key *key) const noexcept { gk_key_free(key); }
+    };
+    explicit key(gk_key *owned) : key_(owned) {}
+    template <class Function, class... Arguments>
+    static expected<key> make(Function function, Arguments... arguments) {
+        gk_key *made = nullptr;
+        gk_result code = function(arguments..., &made);
+        if (code != GK_OK) return gk::result(code);
+        return key(made);
+    }
+    template <class Container, class T>
+    expected<Container> get(gk_result (*function)(const gk_key *, T *, size_t, size_t *)) const {
+        return detail::fill<Container>(
+            512, 0, [&](T *buf, size_t cap, size_t *len) { return function(native(), buf, cap, len); });
+    }
+    std::unique_ptr<gk_key, end> key_;
+};
+
+/// What servers are made from.
+class context {
+public:
+    static expected<context> create() {
+        gk_context *made = nullptr;
+        gk_result code = gk_context_new(&made);
+        if (code != GK_OK) return gk::result(code);
+        return context(made);
+    }
+    gk_context *native() const noexcept { return context_.get(); }
+
+    result set_root_key(const key &root) { return result(gk_context_set_root_key(native(), root.native())); }
+    result set_tick_rate_hz(double hz) { return result(gk_context_set_tick_rate_hz(native(), hz)); }
+    result set_keep_alive_interval(microseconds time) { return set(gk_context_set_keep_alive_interval_us, time); }
+    result set_connection_timeout(microseconds time) { return set(gk_context_set_connection_timeout_us, time); }
+    result set_handshake_timeout(microseconds time) { return set(gk_context_set_handshake_timeout_us, time); }
+    result set_message_timeout(microseconds time) { return set(gk_context_set_message_timeout_us, time); }
+    result set_reconcile_interval(microseconds time) { return set(gk_context_set_reconcile_interval_us, time); }
+    result set_send_interval(microseconds time) { return set(gk_context_set_send_interval_us, time); }
+    result set_reassembly_timeout(microseconds time) { return set(gk_context_set_reassembly_timeout_us, time); }
+    result set_mtu(uint32_t size) { return result(gk_context_set_mtu(native(), size)); }
+    result set_max_peers(uint32_t count) { return result(gk_context_set_max_peers(native(), count)); }
+    result set_max_handshakes(uint32_t count) { return result(gk_context_set_max_handshakes(native(), count)); }
+    result set_hellos_per_source_hz(double hz) { return result(gk_context_set_hellos_per_source_hz(native(), hz)); }
+    result set_hellos_total_hz(double hz) { return result(gk_context_set_hellos_total_hz(native(), hz)); }
+    result set_max_message_size(size_t size) { return result(gk_context_set_max_message_size(native(), size)); }
+    result set_max_queued_messages(uint32_t count) {
+        return result(gk_context_set_max_queued_messages(native(), count));
+    }
+    result set_max_queued_bytes(size_t size) { return result(gk_context_set_max_queued_bytes(native(), size)); }
+    result set_max_reassembly_bytes(size_t size) {
+        return result(gk_context_set_max_reassembly_bytes(native(), size));
+    }
+    result set_max_queued_events(uint32_t count) {
+        gk_result code = gk_context_set_max_queued_events(native(), count);
+        if (code == GK_OK) pulls_ = count > 0;
+        return result(code);
+    }
+    result set_max_queued_event_bytes(size_t size) {
+        return result(gk_context_set_max_queued_event_bytes(native(), size));
+    }
+    result set_socket_receive_bytes(size_t size) {
+        return result(gk_context_set_socket_receive_bytes(native(), size));
+    }
+    result set_socket_send_bytes(size_t size) { return result(gk_context_set_socket_send_bytes(native(), size)); }
+    result set_block_list(const std::vector<std::string> &entries) {
+        std::vector<const char *> texts;
+        for (const std::string &entry : entries) texts.push_back(entry.c_str());
+        return result(gk_context_set_block_list(native(), texts.data(), texts.size()));
+    }
+    result set_access_log(const std::string &path) {
+        return result(gk_context_set_access_log(native(), path.c_str()));
+    }
+
+    // The callbacks. Servers copy them when they start, so what they capture is shared or copied with them.
+    void on_starting(std::function<void(server_ref)> f) { handlers_.starting = std::move(f); }
+    void on_connect(std::function<void(server_ref, peer, const gk_connect_info &)> f) {
+        handlers_.connect = std::move(f);
+    }
+    void on_disconnect(std::function<void(server_ref, peer, const gk_disconnect_info &)> f) {
+        handlers_.disconnect = std::move(f);
+    }
+    void on_message(std::function<void(server_ref, peer, const gk_message &)> f) {
+        handlers_.message = std::move(f);
+    }
+    void on_update(std::function<void(server_ref, const gk_update &)> f) { handlers_.update = std::move(f); }
+    void on_writable(std::function<void(server_ref, peer)> f) { handlers_.writable = std::move(f); }
+    void on_reconcile(std::function<void(server_ref)> f) { handlers_.reconcile = std::move(f); }
+    void on_shutdown(std::function<void(server_ref)> f) { handlers_.shutdown = std::move(f); }
+    void on_log(std::function<void(server_ref, gk_log_level, std::string_view)> f) {
+        handlers_.log = std::move(f);
+    }
+    /// Told what a callback or a completion threw, on the thread that called it.
+    void on_exception(std::function<void(std::exception_ptr)> f) { handlers_.exception = std::move(f); }
+
+private:
+    friend class server;
+    struct end {
+        void operator()(gk_context *context) const noexcept { gk_context_free(context); }
+    };
+    explicit context(gk_context *owned) : context_(owned) {}
+    result set(gk_result (*function)(gk_context *, uint64_t), microseconds time) {
+        // A negative time is as far out of range as can be.
+        return result(function(native(), time.count() < 0 ? GK_FOREVER : static_cast<uint64_t>(time.count())));
+    }
+    template <auto member, class Function>
+    gk_result attach(Function function, detail::handlers *owner) const {
+        if (owner->*member) return function(native(), detail::trampoline<member>::call, owner);
+        return function(native(), nullptr, nullptr);
+    }
+    /// Points the C context at these handlers, for the start that follows.
+    result attach_all(detail::handlers *owner) const {
+        using h = detail::handlers;
+        gk_result code = attach<&h::starting>(gk_context_on_starting, owner);
+        if (code == GK_OK) code = attach<&h::connect>(gk_context_on_connect, owner);
+        if (code == GK_OK) code = attach<&h::disconnect>(gk_context_on_disconnect, owner);
+        if (code == GK_OK) code = attach<&h::message>(gk_context_on_message, owner);
+        if (code == GK_OK) code = attach<&h::update>(gk_context_on_update, owner);
+        if (code == GK_OK) code = attach<&h::writable>(gk_context_on_writable, owner);
+        if (code == GK_OK) code = attach<&h::reconcile>(gk_context_on_reconcile, owner);
+        if (code == GK_OK) code = attach<&h::log>(gk_context_on_log, owner);
+        // The shutdown ends handlers whose server was freed inside a callback. A host that pulls gets it as an
+        // event instead, unless it asked for the callback.
+        bool wanted = owner->shutdown || (owner->any() && !pulls_);
+        if (code == GK_OK) {
+            code = gk_context_on_shutdown(native(), wanted ? detail::on_shutdown : nullptr, wanted ? owner : nullptr);
+        }
+        return result(code);
+    }
+
+    std::unique_ptr<gk_context, end> context_;
+    detail::handlers handlers_;
+    bool pulls_ = false;
+};
+
+/// A running server, stopped and freed by its destructor: which waits, except inside one of the server's own
+/// callbacks, where it takes effect when the callback has returned.
+class server : public server_ref {
+public:
+    /// On a thread of its own.
+    static expected<server> start(context &from, const std::string &address) {
+        return make(gk_server_start, from, address);
+    }
+    /// For the host to poll.
+    static expected<server> open(context &from, const std::string &address) {
+        return make(gk_server_open, from, address);
+    }
+    server(server &&other) noexcept
+        : server_ref(std::exchange(other.server_, nullptr), std::exchange(other.handlers_, nullptr)),
+          owned_(std::move(other.owned_)) {}
+    server &operator=(server &&other) noexcept {
+        if (this != &other) {
+            end();
+            server_ = std::exchange(other.server_, nullptr);
+            handlers_ = std::exchange(other.handlers_, nullptr);
+            owned_ = std::move(other.owned_);
+        }
+        return *this;
+    }
+    ~server() { end(); }
+
+private:
+    server(gk_server *made, std::unique_ptr<detail::handlers> owner)
+        : server_ref(made, owner.get()), owned_(std::move(owner)) {}
+
+    template <class Starter>
+    static expected<server> make(Starter starter, context &from, const std::string &address) {
+        auto owner = std::make_unique<detail::handlers>(from.handlers_);
+        gk::result attached = from.attach_all(owner.get());
+        if (!attached) return attached;
+        gk_server *made = nullptr;
+        gk_result code = starter(from.native(), address.c_str(), &made);
+        if (code != GK_OK) return gk::result(code);
+        return server(made, std::move(owner));
+    }
+
+    void end() noexcept {
+        if (server_ == nullptr) return;
+        if (owned_ && detail::scope::contains(owned_.get())) {
+            // The callback that runs, and those that stopping makes, still need the handlers. The shutdown ends
+            // them. (A host that pulls and frees its server inside a callback leaves them behind.)
+            owned_->orphan = true;
+            owned_.release();
+        }
+        gk_server_free(std::exchange(server_, nullptr));
+        handlers_ = nullptr;
+        owned_.reset();
+    }
+
+    std::unique_ptr<detail::handlers> owned_;
+};
+
+} // namespace gk
+
+#endif

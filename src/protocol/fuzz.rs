@@ -1,0 +1,132 @@
+//! Entry points for fuzzing: any bytes in, and nothing may panic. Compiled for `cargo fuzz` and unit tests only;
+//! `fuzz/` holds the targets and their corpus, which a unit test replays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::{Connection, Room, Settings, State};
+use super::crypto::{Aead, TAG_LEN};
+use super::delivery::{Limits, Mode};
+use super::fragment::Reassembly;
+use super::handshake::mpgameserver::{
+    parse_challenge_response, parse_client_hello, parse_server_hello, Established, Hello,
+};
+use super::time::Time;
+use super::wire::mpgameserver::{
+    self as wire, kind, Direction, FragmentHeader, Header, Messages, Sizes, HEADER_LEN,
+};
+
+const KEY: [u8; 16] = [0x5a; 16];
+const MAX_REASSEMBLY: usize = 8192;
+const MAX_MESSAGE: usize = 20_000;
+
+/// A datagram: its header, then its payload as it would be once opened.
+pub fn header_and_messages(datagram: &[u8]) {
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        for trailer in [wire::CRC_LEN, TAG_LEN] {
+            let Ok(header) = Header::parse(datagram, direction, trailer) else { continue };
+            let payload = &datagram[HEADER_LEN..datagram.len() - trailer];
+            let mut rest = payload.len();
+            for message in Messages::new(&header, payload).flatten() {
+                rest = rest.checked_sub(message.body.len()).expect("bodies lie in the payload, side by side");
+                if let Some((head, data)) = FragmentHeader::parse(message.body) {
+                    assert!(!data.is_empty() && (1..=head.count).contains(&head.index));
+                }
+            }
+        }
+        if let Ok((header, payload)) = wire::open_clear(datagram, direction) {
+            let _hello = Hello::parse(&header, payload, datagram.len(), &Sizes::new(1500));
+        }
+    }
+}
+
+/// The body of a hello, an answer or a proof.
+pub fn handshake_bodies(body: &[u8]) {
+    let _point = parse_client_hello(body);
+    let _answer = parse_server_hello(body, None);
+    let _token = parse_challenge_response(body);
+}
+
+/// A connection's life. `script` is a row of records: a byte that says what happens, a length of two bytes where
+/// it needs one, and the bytes of a datagram, or of a header's end and a payload that are sealed first.
+pub fn connection(script: &[u8]) {
+    let Ok(key) = Aead::new(&KEY) else { return };
+    let established = Established { key, token: 1, packets_sent: 1, messages_sent: 1, newest_received: 1 };
+    let mut now = Time::from_micros(1_700_000_000_000_000);
+    let mut connection = Connection::accepted(now, settings(), established);
+    let (mut rest, mut seq, mut out) = (script, 1u16, Vec::new());
+    while let Some((what, after)) = rest.split_first() {
+        rest = after;
+        match what % 8 {
+            0 => now = now + Duration::from_millis(u64::from(*what) * 4),
+            1 => connection.handle_timeout(now),
+            2 => {
+                let payload = vec![*what; usize::from(*what) * 20].into();
+                let mode = [Mode::Once, Mode::BestEffort, Mode::Guaranteed][usize::from(what >> 3) % 3];
+                let _full = connection.send(payload, mode, u64::from(*what));
+            }
+            3 if *what == 251 => connection.close(now, false),
+            3 if *what == 243 => connection.close(now, true),
+            _ => {
+                let Some((len, after)) = rest.split_first_chunk::<2>() else { break };
+                let len = usize::from(u16::from_be_bytes(*len)).min(2048).min(after.len());
+                let (bytes, after) = after.split_at(len);
+                rest = after;
+                seq = seq.wrapping_add(1).max(1);
+                let mut datagram = if what % 8 == 3 { bytes.to_vec() } else { sealed(seq, bytes) };
+                let mut room = Room { messages: usize::from(*what), bytes: 100_000 };
+                let _reason = connection.handle_datagram(now, &mut datagram, &mut room);
+            }
+        }
+        out.clear();
+        let mut sent = 0;
+        while connection.poll_transmit(now, &mut out) {
+            sent += 1;
+            assert!(sent < 1000, "sends without end");
+        }
+        while connection.poll_event().is_some() {}
+        let most = Reassembly::most_bytes(MAX_REASSEMBLY, MAX_MESSAGE);
+        assert!(connection.reassembly_bytes() <= most && connection.queued_messages() <= 64);
+        if connection.state() == State::Connected {
+            assert!(connection.poll_timeout(now).is_some());
+        }
+    }
+}
+
+/// Eight bytes of `bytes` become the header's ack, type, count and ack bits, the others the payload.
+fn sealed(seq: u16, bytes: &[u8]) -> Vec<u8> {
+    let Some((head, payload)) = bytes.split_first_chunk::<8>() else { return bytes.to_vec() };
+    let mut out = Vec::new();
+    out.extend_from_slice(b"FSOS\x65\x53\xf1\x00");
+    out.extend_from_slice(&seq.to_be_bytes());
+    out.extend_from_slice(&head[..2]);
+    out.push(kind::CHALLENGE_RESP + head[2] % 5);
+    out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
+    out.push(head[3]);
+    out.extend_from_slice(&head[4..]);
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(&out[..12]);
+    let mut body = payload.to_vec();
+    let tag = Aead::new(&KEY).and_then(|key| key.seal(nonce, &out, &mut body)).unwrap_or_default();
+    out.extend_from_slice(&body);
+    out.extend_from_slice(&tag);
+    out
+}
+
+fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
+        limits: Arc::new(Limits {
+            sizes: Sizes::new(1500),
+            keep_alive: Duration::from_millis(100),
+            message_timeout: Duration::from_secs(1),
+            max_messages: 64,
+            max_bytes: 100_000,
+            max_message: MAX_MESSAGE,
+        }),
+        connection_timeout: Duration::from_secs(5),
+        handshake_timeout: Duration::from_secs(2),
+        send_interval: Duration::from_micros(16_667),
+        reassembly_timeout: Duration::from_secs(5),
+        max_reassembly_bytes: MAX_REASSEMBLY,
+    })
+}

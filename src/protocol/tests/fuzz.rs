@@ -1,0 +1,111 @@
+//! The fuzz targets on stable Rust: their corpus is replayed, and each file in a few hundred changed copies.
+
+use std::path::{Path, PathBuf};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+use crate::protocol::fuzz;
+
+type Target = fn(&[u8]);
+
+const TARGETS: [(&str, Target); 3] = [
+    ("header_and_messages", fuzz::header_and_messages),
+    ("handshake_bodies", fuzz::handshake_bodies),
+    ("connection", fuzz::connection),
+];
+
+fn corpus(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name)
+}
+
+#[test]
+fn the_corpus_and_its_neighbours() {
+    for (name, target) in TARGETS {
+        let mut files: Vec<_> =
+            std::fs::read_dir(corpus(name)).expect(name).map(|entry| entry.expect(name).path()).collect();
+        files.sort();
+        assert!(files.len() >= 5, "{name}");
+        let mut rng = SmallRng::seed_from_u64(1);
+        for file in files {
+            let seed = std::fs::read(&file).expect(name);
+            target(&seed);
+            for _ in 0..300 {
+                target(&changed(&seed, &mut rng));
+            }
+        }
+    }
+}
+
+/// A few bytes other, some cut off, doubled or put in.
+fn changed(seed: &[u8], rng: &mut SmallRng) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..rng.random_range(1..6) {
+        if bytes.is_empty() {
+            bytes.push(rng.random());
+        }
+        let at = rng.random_range(0..bytes.len());
+        match rng.random_range(0..6) {
+            0 => bytes.truncate(at),
+            1 => bytes.insert(at, rng.random()),
+            2 => {
+                let again = bytes[at..bytes.len().min(at + 40)].to_vec();
+                bytes.extend_from_slice(&again);
+            }
+            3 => bytes[at] = [0, 1, 0x20, 0x7f, 0x80, 0xff][rng.random_range(0..6)],
+            _ => bytes[at] ^= 1 << rng.random_range(0..8),
+        }
+    }
+    bytes
+}
+
+/// Writes the corpus from the golden vectors: `cargo test --lib write_the_corpus -- --ignored`.
+#[test]
+#[ignore = "writes files into fuzz/corpus"]
+fn write_the_corpus() {
+    let text = include_str!("../../../tests/vectors/mpgameserver/vectors.json");
+    let all: Value = serde_json::from_str(text).expect("JSON");
+    let hex = |v: &Value| -> Vec<u8> {
+        let text = v.as_str().unwrap_or_default();
+        (0..text.len()).step_by(2).filter_map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+    };
+    let write = |target: &str, name: &str, bytes: &[u8]| {
+        std::fs::create_dir_all(corpus(target)).expect("a directory");
+        let name: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
+        std::fs::write(corpus(target).join(name), bytes).expect("a file");
+    };
+    for hello in ["client_hello", "server_hello", "challenge_response"] {
+        let v = &all["handshake"][hello];
+        write("header_and_messages", hello, &hex(&v["datagram"]));
+        write("handshake_bodies", hello, &hex(&v["messages"][0]["body"]));
+    }
+    write("handshake_bodies", "empty", &[]);
+    write("handshake_bodies", "type_alone", &[0, 131]);
+    let lists = [&all["sealed"], &all["malformed"]].map(|l| l.as_array().cloned().unwrap_or_default());
+    let mut script = Vec::new();
+    for (i, v) in lists.concat().iter().enumerate() {
+        let (mut datagram, payload) = (hex(&v["datagram"]), hex(&v["payload"]));
+        // The ciphertext says nothing to a parser: the plaintext stands in its place.
+        datagram[20..20 + payload.len()].copy_from_slice(&payload);
+        let name = v["name"].as_str().unwrap_or_default();
+        if datagram.len() < 300 || i % 8 == 0 {
+            write("header_and_messages", name, &datagram);
+        }
+        let mut record = vec![4 + (i % 4) as u8 + 8];
+        record.extend_from_slice(&(payload.len() as u16 + 8).to_be_bytes());
+        record.extend_from_slice(&datagram[10..12]);
+        record.extend_from_slice(&[datagram[12].saturating_sub(3), datagram[15]]);
+        record.extend_from_slice(&datagram[16..20]);
+        record.extend_from_slice(&payload);
+        if record.len() < 300 {
+            script.extend_from_slice(&record);
+            script.extend_from_slice(&[2 + 8 * (i % 30) as u8, 8 * (i % 30) as u8, 1]);
+        }
+        if i % 10 == 9 {
+            write("connection", name, &std::mem::take(&mut script));
+        }
+    }
+    write("connection", "goodbye", &[2 + 16, 13, 0, 10, 0, 1, 2, 1, 0, 0, 0, 0, 0, 2, 80, 1, 200, 1]);
+    write("connection", "lingers", &[2 + 16, 243, 240, 1, 240, 1, 251, 240, 1]);
+}

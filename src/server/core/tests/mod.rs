@@ -1,0 +1,6 @@
+//! The core on a virtual clock, without sockets: clients are connections in the client role.
+
+mod chatter;
+mod host;
+mod strangers;
+mod world;
