@@ -1,5 +1,4 @@
 //! What one datagram costs, without sockets: `cargo bench --bench datagrams`.
-#![allow(clippy::disallowed_methods)]
 
 mod support;
 

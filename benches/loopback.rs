@@ -3,7 +3,6 @@
 //! A server on its own thread and a thousand clients on another, over loopback; each client sends 32 bytes
 //! and is sent 200 sixty times a second. Reports the server thread's processor time per peer and tick.
 //! Linux only: it asks for the time of one thread.
-#![allow(clippy::disallowed_methods)]
 
 #[cfg(target_os = "linux")]
 fn main() {

@@ -1,12 +1,10 @@
 //! A server and its clients in one process, talking over loopback in all modes, with a line a second.
 //!
-//!     cargo run --release --example demo
-//!     cargo run --release --example demo -- 0.0.0.0:1474 --clients 100 --seconds 30
+//!     cargo run --example demo
+//!     cargo run --example demo -- 0.0.0.0:1474 --clients 100 --seconds 30
 //!
 //! It ends by itself, or sooner with Ctrl-C, and says what arrived. Its exit code is 0 only if every
 //! message that was promised to arrive did.
-
-#![allow(clippy::disallowed_methods)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;

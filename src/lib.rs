@@ -3,6 +3,8 @@
 //! The floors, from below: [`protocol`] (pure state machines), [`net`] (sockets and clocks), [`server`]
 //! and [`client`] (what a user holds), [`ffi`] (the C ABI). ARCHITECTURE.md has the map.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
+
 #[doc(hidden)]
 pub mod client;
 pub mod crypto;

@@ -166,7 +166,6 @@ mod tests {
 
     /// Alone in its process: a hook set here is set for all tests of the process, and ours is installed once.
     #[test]
-    #[allow(clippy::disallowed_methods)] // Another thread is a part of it.
     fn only_panics_outside_reach_the_hosts_hook() {
         const CHILD: &str = "GAMEKEEPER_TEST_HOOK_CHILD";
         if std::env::var_os(CHILD).is_none() {

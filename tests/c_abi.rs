@@ -1,7 +1,6 @@
 //! The C ABI as C and C++ programs see it.
 
 // Programs and clients are real, and so is the time that they take.
-#![allow(clippy::disallowed_methods)]
 
 mod c_support;
 #[path = "c_abi/examples.rs"]

@@ -1,5 +1,4 @@
 //! The Rust examples do what they say.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod support;
 

@@ -1,5 +1,4 @@
 //! What a host may do to its server, and from where: stopping, polling, re-entering, panicking, addresses.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod support;
 

@@ -1,6 +1,5 @@
 //! Servers that come and go leave nothing in their process. One test, since it counts what the process has.
 #![cfg(target_os = "linux")]
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod support;
 

@@ -1,5 +1,4 @@
 //! Many peers, many threads, slow hosts and floods, over loopback.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod support;
 

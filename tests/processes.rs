@@ -1,5 +1,4 @@
 //! A client in a process of its own that is killed.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod support;
 

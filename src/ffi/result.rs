@@ -198,7 +198,6 @@ mod tests {
     }
 
     #[test]
-    #[allow(clippy::disallowed_methods)] // Another thread is what it is about.
     fn the_last_error_is_cut_at_a_character() {
         remember(Failure::new(GK_ERR_IO, "aäb"));
         for (cap, expected) in [(1, ""), (2, "a"), (3, "a"), (4, "aä"), (5, "aäb"), (9, "aäb")] {

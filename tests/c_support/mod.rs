@@ -1,7 +1,6 @@
 //! Building and running C and C++ programs against the library under test. Each test binary uses a part.
 #![allow(dead_code)]
 // Programs are real, and so is the time that they take.
-#![allow(clippy::disallowed_methods)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
