@@ -10,7 +10,7 @@ use gamekeeper::protocol::crypto::Aead;
 use gamekeeper::protocol::wire::mpgameserver::{
     kind, open_sealed, write_sealed, Direction, Header, Outgoing,
 };
-use gamekeeper::server::events::{RetryMode, SendOptions};
+use gamekeeper::server::events::RetryMode;
 use support::{Hall, TICK};
 
 /// Peers of the benchmarks that time a datagram or a flush: enough to be read between two looks at the clock.
@@ -69,14 +69,9 @@ fn core(c: &mut Criterion) {
             timed(rounds, |time| {
                 hall.now = hall.now + TICK;
                 let mut datagrams = hall.datagrams(&[1; 64]);
-                time(&mut || {
-                    for (from, datagram) in &mut datagrams {
-                        hall.core.handle_datagram(hall.now, *from, datagram);
-                    }
-                    hall.drain(|event| _ = black_box(event));
-                });
+                time(&mut || assert_eq!(hall.handle(&mut datagrams), PEERS));
                 hall.core.handle_timeout(hall.now);
-                hall.flush_and_hear();
+                hall.flush();
             })
         });
     });
@@ -85,20 +80,11 @@ fn core(c: &mut Criterion) {
         b.iter_custom(|rounds| {
             timed(rounds, |time| {
                 hall.now = hall.now + TICK;
-                for (from, mut datagram) in hall.datagrams(&[]) {
-                    hall.core.handle_datagram(hall.now, from, &mut datagram);
-                }
-                hall.drain(drop);
+                let mut datagrams = hall.datagrams(&[1; 64]);
+                hall.handle(&mut datagrams);
                 hall.core.handle_timeout(hall.now);
-                hall.flush_and_hear();
-                hall.now = hall.now + TICK;
-                for i in 0..PEERS {
-                    let (now, peer) = (hall.now, hall.bots[i].peer);
-                    hall.core.send(now, peer, [2; 200][..].into(), SendOptions::default()).expect("queued");
-                }
-                time(&mut || {
-                    assert_eq!(black_box(hall.flush()), PEERS);
-                });
+                hall.send(&[2; 200], RetryMode::None);
+                time(&mut || assert_eq!(hall.flush(), PEERS));
             })
         });
     });
@@ -119,20 +105,10 @@ fn tick(c: &mut Criterion) {
                     hall.now = hall.now + TICK;
                     let mut datagrams = hall.datagrams(&[1; 32]);
                     time(&mut || {
-                        for batch in datagrams.chunks_mut(PEERS) {
-                            for (from, datagram) in batch {
-                                hall.core.handle_datagram(hall.now, *from, datagram);
-                            }
-                            hall.drain(|event| _ = black_box(event));
-                        }
+                        assert_eq!(hall.handle(&mut datagrams), MANY);
                         hall.core.handle_timeout(hall.now);
-                        for i in 0..MANY {
-                            let (now, peer) = (hall.now, hall.bots[i].peer);
-                            let options = SendOptions { retry, ..SendOptions::default() };
-                            hall.core.send(now, peer, [2; 200][..].into(), options).expect("queued");
-                        }
-                        // The bots' part of it is a few nanoseconds.
-                        hall.flush_and_hear();
+                        hall.send(&[2; 200], retry);
+                        assert_eq!(hall.flush(), MANY);
                     });
                 })
             });

@@ -2,6 +2,7 @@
 //! at will.
 #![allow(dead_code)]
 
+use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use gamekeeper::protocol::time::Time;
 use gamekeeper::protocol::wire::mpgameserver::{kind, write_sealed, Direction, Header, Outgoing, Sizes};
 use gamekeeper::server::config::Config;
 use gamekeeper::server::core::{Core, Dispatch};
-use gamekeeper::server::events::{Event, PeerId, Takes};
+use gamekeeper::server::events::{Event, PeerId, RetryMode, SendOptions, Takes};
 
 /// One tick of 60 Hz.
 pub const TICK: Duration = Duration::from_micros(16_667);
@@ -111,7 +112,7 @@ impl Hall {
     }
 
     /// Takes what is there for the host.
-    pub fn drain(&mut self, mut take: impl FnMut(Event)) {
+    fn drain(&mut self, mut take: impl FnMut(Event)) {
         while let Some(next) = self.core.poll_dispatch() {
             if let Dispatch::Event(event) = next {
                 take(event);
@@ -119,24 +120,39 @@ impl Hall {
         }
     }
 
-    /// Lets leave what may leave; nobody looks at it.
-    pub fn flush(&mut self) -> usize {
-        let mut count = 0;
-        while self.core.poll_transmit(self.now, &mut self.out).is_some() {
-            count += 1;
+    /// Lets the core handle datagrams, calling the host after each batch, as the loop does; how many messages
+    /// they brought.
+    pub fn handle(&mut self, datagrams: &mut [(SocketAddr, Vec<u8>)]) -> usize {
+        let mut messages = 0;
+        for batch in datagrams.chunks_mut(64) {
+            for (from, datagram) in batch {
+                self.core.handle_datagram(self.now, *from, datagram);
+            }
+            self.drain(|event| messages += usize::from(matches!(black_box(event), Event::Message(..))));
         }
-        count
+        messages
     }
 
-    /// The same, heard by the bots.
-    pub fn flush_and_hear(&mut self) {
+    /// Queues `data` for each peer.
+    pub fn send(&mut self, data: &[u8], retry: RetryMode) {
+        for bot in &self.bots {
+            let options = SendOptions { retry, ..SendOptions::default() };
+            self.core.send(self.now, bot.peer, data.into(), options).expect("queued");
+        }
+    }
+
+    /// Lets leave what may leave, heard by the bots, which costs a few nanoseconds; how many datagrams.
+    pub fn flush(&mut self) -> usize {
+        let mut count = 0;
         while let Some(to) = self.core.poll_transmit(self.now, &mut self.out) {
             // Addresses were given in the order of the bots.
             if let SocketAddr::V4(v4) = to {
                 let n = u32::from(*v4.ip()) - 0x0a00_0000;
                 self.bots[n as usize].hear(&self.out);
             }
+            count += 1;
         }
+        count
     }
 
     /// A datagram of each bot.

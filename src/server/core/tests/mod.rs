@@ -2,5 +2,6 @@
 
 mod chatter;
 mod host;
+mod monkey;
 mod strangers;
 mod world;
