@@ -89,10 +89,13 @@ impl Server {
     /// configuration), Address, AddressInUse, Io.
     pub fn start(config: Config, handler: Box<dyn Handler>, address: &str) -> Result<Server> {
         let server = Server::new(config, handler, address, Hosting::OwnThread)?;
+        // The first callback can come, and through the C ABI free the server, before this returns: it then
+        // takes away the reference that is handed out below. This one keeps what is used here alive.
+        let kept = server.clone();
         let running = server.clone();
         let spawned = crate::net::thread::spawn("gamekeeper", move || running.run());
         let spawned = spawned.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")));
-        *server.0.thread.lock() = Some(spawned?);
+        *kept.0.thread.lock() = Some(spawned?);
         Ok(server)
     }
 
