@@ -131,15 +131,15 @@ impl Series {
         if latency.is_zero() {
             return;
         }
-        let second = self.seconds.at(now);
-        if self.seconds.latest != self.measured {
-            (self.measured, self.latency_sum_us, self.latencies) = (self.seconds.latest, 0, 0);
+        let running = second(now).max(self.seconds.latest);
+        if running != self.measured {
+            (self.measured, self.latency_sum_us, self.latencies) = (running, 0, 0);
         }
         let latency_us = latency.as_micros().min(u128::from(u32::MAX)) as u64;
         self.latency_sum_us = self.latency_sum_us.saturating_add(latency_us);
         self.latencies += 1;
         // A mean of 32-bit numbers.
-        second.latency_us = (self.latency_sum_us / self.latencies) as u32;
+        self.seconds.at(now).latency_us = (self.latency_sum_us / self.latencies) as u32;
     }
 
     /// As [`Ring::snapshot`].
