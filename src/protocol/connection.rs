@@ -212,7 +212,11 @@ impl Connection {
                 Direction::ToClient => SERVER_ACK_DELAY,
             },
             dedup: Dedup::default(),
-            reassembly: Reassembly::new(settings.max_reassembly_bytes, settings.limits.max_message),
+            reassembly: Reassembly::new(
+                settings.max_reassembly_bytes,
+                settings.limits.max_message,
+                settings.reassembly_timeout,
+            ),
             events: VecDeque::new(),
             packets_sent: 0,
             stamp: 0,
@@ -405,12 +409,8 @@ impl Connection {
             return Ok(());
         }
         self.handle_acks(now, &header);
-        let newest = self.dedup.newest();
         let refused = self.handle_messages(now, &header, payload, room);
-        if self.dedup.newest() > newest {
-            let left = self.reassembly.sender_went_on(now, self.settings.reassembly_timeout);
-            self.stats.messages_malformed += left as u64;
-        }
+        self.stats.messages_malformed += self.reassembly.take_left_behind();
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(number);
             if header.count > 0 {
@@ -550,7 +550,7 @@ impl Connection {
                     return self.end(now, CloseReason::Timeout);
                 }
                 self.sender.handle_timeout(now);
-                let expired = self.reassembly.expire(now, self.settings.reassembly_timeout);
+                let expired = self.reassembly.expire(now);
                 self.stats.messages_malformed += expired as u64;
                 self.drain_outcomes();
                 if self.state == State::Lingering && now >= self.deadline {
@@ -608,7 +608,7 @@ impl Connection {
                     (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
                     (self.state == State::Lingering).then_some(self.deadline),
                     self.sender.poll_timeout(),
-                    self.reassembly.next_expiry(self.settings.reassembly_timeout),
+                    self.reassembly.next_expiry(),
                 ];
                 times.into_iter().flatten().min()
             }

@@ -14,12 +14,9 @@ use std::time::Duration;
 use super::congestion::{DelayWindow, MAX_AGE, MAX_WINDOW};
 use super::mutant;
 use super::rtt::Rtt;
+use super::sizes::Sizes;
 use super::time::Time;
-use super::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 
-/// Pieces that may be resent stay within this many numbers of the newest: the package's receiver tells
-/// copies apart over 256.
-pub const NUMBER_WINDOW: u64 = 256;
 /// A packet is taken for lost when one this much newer was acknowledged (RFC 9002).
 pub const PACKET_THRESHOLD: u64 = 3;
 /// Packets remembered for their acknowledgement at most; above it nothing but keep-alives leaves.
@@ -175,7 +172,7 @@ pub struct Sender {
     next_message: u64,
     short: VecDeque<u64>,
     long: VecDeque<u64>,
-    /// Pieces that can be resent: index 0 is number `first_piece`. At most [`NUMBER_WINDOW`].
+    /// Pieces that can be resent: index 0 is number `first_piece`. At most a number window of them.
     pieces: VecDeque<Option<Piece>>,
     first_piece: u64,
     next_number: u64,
@@ -278,7 +275,8 @@ impl Sender {
     /// Queues a message. `tag` other than 0 asks for an outcome, exactly one.
     pub fn queue(&mut self, payload: Arc<[u8]>, mode: Mode, kind: u8, tag: u64) -> Result<(), QueueError> {
         let len = payload.len();
-        if len > self.limits.max_message || self.limits.sizes.fragments(len) > usize::from(MAX_FRAGMENTS) {
+        let most = usize::from(self.limits.sizes.most_fragments);
+        if len > self.limits.max_message || self.limits.sizes.fragments(len) > most {
             return Err(QueueError::TooLarge);
         }
         let crowded = self.messages.len() >= self.limits.max_messages
@@ -287,7 +285,7 @@ impl Sender {
             self.refused = Some(self.refused.map_or(len, |longest| longest.max(len)));
             return Err(QueueError::Full);
         }
-        // At most MAX_FRAGMENTS, see above.
+        // At most `most_fragments`, see above.
         let pieces = self.limits.sizes.fragments(len) as u16;
         let id = self.next_message;
         self.next_message += 1;
@@ -393,7 +391,7 @@ impl Sender {
 
     /// The oldest piece that can be resent bounds the newest number.
     fn number_window_open(&self) -> bool {
-        self.next_number < self.first_piece + NUMBER_WINDOW || mutant!(NumberWindowOpen)
+        self.next_number < self.first_piece + self.limits.sizes.number_window || mutant!(NumberWindowOpen)
     }
 
     /// Whether what is under way has been so for too long for more to follow.

@@ -10,12 +10,11 @@ use crate::protocol::ack::ACK_EVERY;
 use crate::protocol::congestion::MAX_WINDOW;
 use crate::protocol::connection::{Connection, State};
 use crate::protocol::crypto::{self, Aead, Point, TAG_LEN};
-use crate::protocol::delivery::NUMBER_WINDOW;
 use crate::protocol::handshake::mpgameserver::{parse_challenge_response, parse_server_hello};
 use crate::protocol::seq;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::{
-    self as wire, kind, Direction, FragmentHeader, Header, Messages, Sizes,
+    self as wire, kind, Direction, FragmentHeader, Header, Messages, Sizes, NUMBER_WINDOW,
 };
 
 /// Violations kept: the first ones tell.
