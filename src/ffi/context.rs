@@ -247,7 +247,8 @@ pub unsafe extern "C" fn gk_context_set_send_interval_us(
     })
 }
 
-/// Sets after how long a message in fragments is given up when none of them came.
+/// Sets after how long a message in fragments is given up of which none came while its sender went on to
+/// newer messages; after six times this it is given up in any case.
 ///
 /// - `microseconds`: default 5,000,000 (5 s), range 100,000 (0.1 s) to 600,000,000 (10 min)
 ///
@@ -389,7 +390,8 @@ pub unsafe extern "C" fn gk_context_set_max_queued_bytes(
 }
 
 /// Sets how many bytes of unfinished messages of one peer are kept; a fragment above it is refused
-/// unacknowledged, so that its sender repeats it.
+/// unacknowledged, so that its sender repeats it. The oldest unfinished message is always let in: a peer can
+/// take this and one longest message.
 ///
 /// - `bytes`: default 16,777,216 (16 MiB), range 2048 to 1,073,741,824 (1 GiB)
 ///

@@ -19,7 +19,8 @@ pub struct Config {
     pub root_key: Option<Arc<RootKey>>,
     /// `update` events per second. Default 60, range 1 to 10,000.
     pub tick_rate_hz: f64,
-    /// A peer that got nothing for this long is sent an empty datagram, which carries acks.
+    /// A peer that got nothing for this long is sent an empty datagram, which carries acks; one that has as
+    /// many unacknowledged datagrams as it may have, after three times this.
     /// Default 0.1 s, range 10 ms to 60 s.
     pub keep_alive_interval: Duration,
     /// A peer from which no valid datagram came for this long is dropped. Default 5 s, range 100 ms to 1 h.
@@ -34,7 +35,8 @@ pub struct Config {
     /// Least time between two datagrams that are not full, to one peer of mpgameserver's wire, whose
     /// client reads one datagram a frame. Default 1/60 s, range 0 to 1 s; 0 sends at once.
     pub send_interval: Duration,
-    /// A message in reassembly is given up when none of its fragments came for this long.
+    /// A message in reassembly is given up when none of its fragments came for this long while its sender
+    /// went on to newer messages; after six times this in any case.
     /// Default 5 s, range 100 ms to 10 min.
     pub reassembly_timeout: Duration,
     /// Largest IP packet in bytes; a datagram carries 28 less. Default 1500, range 576 to 1500.
@@ -60,7 +62,8 @@ pub struct Config {
     /// Default 16 MiB, range 1024 to 1 GiB.
     pub max_queued_bytes: usize,
     /// Bytes of unfinished messages kept per peer; a fragment above it is refused unacknowledged, so that
-    /// its sender repeats it. Default 16 MiB, range 2048 to 1 GiB.
+    /// its sender repeats it. The oldest unfinished message is always let in, so that a peer can take this
+    /// and one longest message. Default 16 MiB, range 2048 to 1 GiB.
     pub max_reassembly_bytes: usize,
     /// Events kept for a host that pulls them; 0 (the default): events go to callbacks only.
     /// Above it messages are refused unacknowledged and counted, hellos are refused, and a send that asks for
