@@ -818,7 +818,7 @@ typedef struct {
      */
     double network_s;
     /**
-     * Seconds of it spent waiting.
+     * Seconds of it spent waiting; of a polled server also what its host does between two polls.
      */
     double idle_s;
 } gk_server_stats_t;
@@ -866,7 +866,7 @@ typedef struct {
      */
     double network_s;
     /**
-     * Waiting.
+     * Waiting; of a polled server also what its host does between two polls.
      */
     double idle_s;
     /**
@@ -1348,7 +1348,7 @@ gk_result gk_context_on_log(gk_context *context, gk_log_fn function, void *user_
  *
  * - `out`: the key
  *
- * Errors: `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_KEY` (the system gives no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: the caller's, to be ended with `gk_key_free`.
@@ -1482,7 +1482,8 @@ gk_result gk_key_public_der(const gk_key *key, uint8_t *buf, size_t cap, size_t 
  * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed. Signatures of the
  *   same bytes differ, also in length: ask for 72.
  *
- * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_KEY` (the system gives no randomness), `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: copied.
@@ -1795,7 +1796,7 @@ gk_result gk_context_set_max_reassembly_bytes(gk_context *context, size_t bytes)
 /**
  * Sets how many events are kept for a host that pulls them with `gk_server_next_events`. Events without a
  * callback go there. When it is full, messages are refused unacknowledged and counted, so that their
- * senders repeat them.
+ * senders repeat them; nobody can connect; and a send with `notify` answers `GK_ERR_WOULD_BLOCK`.
  *
  * - `count`: default 0 (no queue: events without a callback go nowhere), range 0 to 10,000,000
  *
@@ -1833,8 +1834,8 @@ gk_result gk_context_set_socket_receive_bytes(gk_context *context,
                                               size_t bytes);
 
 /**
- * Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; a burst beyond
- * what it grants is sent later.
+ * Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; datagrams
+ * of a burst beyond what it grants are lost and counted.
  *
  * - `bytes`: default 4,194,304 (4 MiB), range 4096 to 1,073,741,824 (1 GiB)
  *
@@ -1843,8 +1844,7 @@ gk_result gk_context_set_socket_receive_bytes(gk_context *context,
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_socket_send_bytes(gk_context *context,
-                                           size_t bytes);
+gk_result gk_context_set_socket_send_bytes(gk_context *context, size_t bytes);
 
 /**
  * Sets the addresses whose datagrams are dropped before they are read. It replaces the list before;
@@ -1894,8 +1894,8 @@ gk_result gk_server_start(const gk_context *context, const char *address, gk_ser
 
 /**
  * Binds an address for a server that the host runs with `gk_server_poll`, from its own main loop. All
- * callbacks come from inside that call, and from inside `gk_server_stop`, `gk_server_wait` and
- * `gk_server_free` where these have to finish the server. Nothing happens between polls, and clients time
+ * callbacks come from inside that call, and from inside `gk_server_stop` and `gk_server_free` where these
+ * have to finish the server. Nothing happens between polls, and clients time
  * out after a few seconds without one: poll at least as often as ticks are due.
  *
  * - the parameters are those of `gk_server_start`
@@ -2110,8 +2110,8 @@ gk_result gk_disconnect_info_init(gk_disconnect_info *info, size_t struct_size);
  * - `options`: NULL sends it once, without asking what became of it
  *
  * Errors, after which nothing is queued and `on_sent` is not called: `GK_ERR_STALE`,
- * `GK_ERR_WOULD_BLOCK` (the peer's queue is full; `writable` will tell), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE`
- * (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+ * `GK_ERR_WOULD_BLOCK` (the peer's queue is full: `writable` will tell; or with `notify` the event queue is:
+ * take events first), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
  * `GK_ERR_PANIC`.
  *
  * Thread: any.

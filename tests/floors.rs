@@ -35,6 +35,11 @@ const WALLS: &[(&str, &[&str])] = &[
             "crate::ffi",
         ],
     ),
+    // One delivery engine for every wire: it knows none.
+    ("src/protocol/delivery.rs", &["super::wire", "protocol::wire", "super::handshake"]),
+    ("src/protocol/delivery", &["super::wire", "protocol::wire", "super::handshake"]),
+    ("src/protocol/fragment.rs", &["super::wire", "protocol::wire"]),
+    ("src/protocol/dedup.rs", &["super::wire", "protocol::wire"]),
     ("src/net", &["crate::server", "crate::client", "crate::ffi"]),
     ("src/server", &["crate::client", "crate::ffi"]),
     // The two ends share their configuration and nothing else.

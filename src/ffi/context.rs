@@ -407,7 +407,7 @@ pub unsafe extern "C" fn gk_context_set_max_reassembly_bytes(
 
 /// Sets how many events are kept for a host that pulls them with `gk_server_next_events`. Events without a
 /// callback go there. When it is full, messages are refused unacknowledged and counted, so that their
-/// senders repeat them.
+/// senders repeat them; nobody can connect; and a send with `notify` answers `GK_ERR_WOULD_BLOCK`.
 ///
 /// - `count`: default 0 (no queue: events without a callback go nowhere), range 0 to 10,000,000
 ///
@@ -453,8 +453,8 @@ pub unsafe extern "C" fn gk_context_set_socket_receive_bytes(
     with_context(context, |context| context.set(|config| &mut config.socket_receive_bytes, bytes))
 }
 
-/// Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; a burst beyond
-/// what it grants is sent later.
+/// Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; datagrams
+/// of a burst beyond what it grants are lost and counted.
 ///
 /// - `bytes`: default 4,194,304 (4 MiB), range 4096 to 1,073,741,824 (1 GiB)
 ///

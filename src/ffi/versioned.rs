@@ -18,8 +18,9 @@ pub(crate) unsafe trait Versioned: Copy {
 
 fn check<T: Versioned>(name: &str, size: usize) -> Result<(), Failure> {
     let ours = std::mem::size_of::<T>();
-    // A size inside a field would cut a pointer in half. Sizes beyond ours are a newer caller's.
-    let fits = if size <= ours { T::ENDS.contains(&size) } else { size <= MAX_STRUCT_SIZE };
+    // A size inside a field would cut a pointer in half. Ours can end behind the last field, in padding, where
+    // pointers have 32 bits. Sizes beyond ours are a newer caller's.
+    let fits = if size < ours { T::ENDS.contains(&size) } else { size <= MAX_STRUCT_SIZE };
     if size >= T::FIRST && fits {
         return Ok(());
     }
@@ -206,6 +207,32 @@ mod tests {
             assert_eq!((caller.known.struct_size as usize, caller.known.b, caller.tail), (size, 20, after));
             assert_eq!(caller.known.c, if size < 24 { 3 } else { 30 });
         }
+    }
+
+    /// As `gk_event` is where pointers have 32 bits and 64-bit numbers are aligned.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Padded {
+        struct_size: u32,
+        a: u32,
+        b: u64,
+        c: u32,
+    }
+    // SAFETY: `repr(C)`, and made of integers.
+    unsafe impl Versioned for Padded {
+        const FIRST: usize = 8;
+        const ENDS: &'static [usize] = &[4, 8, 16, 20];
+    }
+
+    #[test]
+    fn the_size_of_a_struct_with_padding_at_its_end_is_taken() {
+        let size = std::mem::size_of::<Padded>();
+        assert!(check_stride::<Padded>("size", size).is_ok(), "{size}");
+        let mut padded = Padded { struct_size: size as u32, a: 1, b: 2, c: 3 };
+        let filled = Padded { c: 9, ..padded };
+        // SAFETY: the pointer is to a whole struct.
+        unsafe { write("padded", &mut padded, &filled) }.unwrap();
+        assert_eq!((padded.struct_size, padded.a, padded.b, padded.c), (size as u32, 1, 2, 9));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use super::time::Time;
 /// Packets after which an acknowledgement is sent on its own: before a sender's 32 bits run out.
 pub const ACK_EVERY: u32 = 16;
 
-/// How long our client lets messages wait for their acknowledgement: a server reads all that comes. A server
-/// waits for its next datagram, at the latest the next keep-alive, since the package's client reads but one a
-/// frame and every datagram of mere acknowledgements would delay those behind it.
+/// How long our client lets messages wait for their acknowledgement: a server reads all that comes.
 pub const CLIENT_ACK_DELAY: Duration = Duration::from_millis(25);
+/// How long a server does: as long as the package's keep-alive, since its client reads but one datagram a frame, and
+/// every datagram of mere acknowledgements delays those behind it.
+pub const SERVER_ACK_DELAY: Duration = Duration::from_millis(100);
 
 /// The newest received packet and a bitmap over those before it. Apart from the replay window, since a
 /// packet whose messages were refused is seen but not acknowledged.

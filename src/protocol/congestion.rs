@@ -48,9 +48,10 @@ impl DelayWindow {
         }
     }
 
-    /// A packet was not acknowledged within the retransmission timeout.
-    pub fn on_timeout(&mut self, now: Time, round_trip: Duration) {
-        self.shrink(now, round_trip, 0.5);
+    /// A packet was not acknowledged within the retransmission timeout; `stalled`: nor anything else since the
+    /// one before. A loss alone says little of a reader's pace, silence much.
+    pub fn on_timeout(&mut self, now: Time, round_trip: Duration, stalled: bool) {
+        self.shrink(now, round_trip, if stalled { 0.5 } else { 0.85 });
     }
 
     fn shrink(&mut self, now: Time, round_trip: Duration, factor: f32) {

@@ -7,11 +7,13 @@
 //! The methods come in four families: getters, `handle_*` (input from the network and the clock), commands
 //! (input from the application), `poll_*` (outputs). Times never go back.
 
+mod transmit;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ack::{Acks, CLIENT_ACK_DELAY};
+use super::ack::{Acks, CLIENT_ACK_DELAY, SERVER_ACK_DELAY};
 use super::crypto::{Aead, CryptoError, Point, Provider, TAG_LEN};
 use super::dedup::Dedup;
 use super::delivery::{Limits, Mode, Outcome, Planned, QueueError, Sender};
@@ -21,10 +23,7 @@ use super::mutant;
 use super::replay::{ReplayWindow, Verdict};
 use super::seq;
 use super::time::Time;
-use super::wire::mpgameserver::{
-    self as wire, kind, Direction, FragmentHeader, Header, Messages, WireError, FRAGMENT_HEADER_LEN,
-    MAX_MESSAGES,
-};
+use super::wire::mpgameserver::{self as wire, kind, Direction, FragmentHeader, Header, Messages, WireError};
 use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 
@@ -35,6 +34,8 @@ pub const GOODBYES: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(400)];
 /// Answers to datagrams that come after the end, at most.
 pub const MAX_DRAIN_ANSWERS: u32 = 16;
+/// How many times its keep-alive interval a connection stays silent while its window is full.
+const FULL_WINDOW_PATIENCE: u32 = 3;
 /// Answers to late goodbyes, at most.
 pub const MAX_GOODBYE_ANSWERS: u32 = 2;
 /// Datagrams per second of the header's clock: one more could repeat a nonce.
@@ -146,8 +147,8 @@ pub struct Connection {
     /// Number of the newest hello or answer, unproven as all that is clear.
     hello_received: u64,
     acks: Acks,
-    /// See [`CLIENT_ACK_DELAY`].
-    ack_delay: Option<Duration>,
+    /// How long messages wait for their acknowledgement.
+    ack_delay: Duration,
     dedup: Dedup,
     reassembly: Reassembly,
     events: VecDeque<Event>,
@@ -206,9 +207,16 @@ impl Connection {
             replay: ReplayWindow::default(),
             hello_received: 0,
             acks: Acks::default(),
-            ack_delay: (outward == Direction::ToServer).then_some(CLIENT_ACK_DELAY),
+            ack_delay: match outward {
+                Direction::ToServer => CLIENT_ACK_DELAY,
+                Direction::ToClient => SERVER_ACK_DELAY,
+            },
             dedup: Dedup::default(),
-            reassembly: Reassembly::new(settings.max_reassembly_bytes, settings.limits.max_message),
+            reassembly: Reassembly::new(
+                settings.max_reassembly_bytes,
+                settings.limits.max_message,
+                settings.reassembly_timeout,
+            ),
             events: VecDeque::new(),
             packets_sent: 0,
             stamp: 0,
@@ -278,14 +286,14 @@ impl Connection {
     }
 
     /// The longest silence that this end keeps.
-    pub fn keep_alive_interval(&self) -> Duration {
-        self.settings.limits.keep_alive
+    pub fn longest_silence(&self) -> Duration {
+        self.settings.limits.keep_alive * FULL_WINDOW_PATIENCE
     }
 
     /// Acknowledges as the package's client does: with its next datagram, at the latest its next keep-alive.
     #[cfg(test)]
     pub(crate) fn acknowledge_late(&mut self) {
-        self.ack_delay = None;
+        self.ack_delay = SERVER_ACK_DELAY;
     }
 
     /// Counts so far.
@@ -401,12 +409,8 @@ impl Connection {
             return Ok(());
         }
         self.handle_acks(now, &header);
-        let newest = self.dedup.newest();
         let refused = self.handle_messages(now, &header, payload, room);
-        if self.dedup.newest() > newest {
-            let left = self.reassembly.sender_went_on(now, self.settings.reassembly_timeout);
-            self.stats.messages_malformed += left as u64;
-        }
+        self.stats.messages_malformed += self.reassembly.take_left_behind();
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(number);
             if header.count > 0 {
@@ -546,7 +550,7 @@ impl Connection {
                     return self.end(now, CloseReason::Timeout);
                 }
                 self.sender.handle_timeout(now);
-                let expired = self.reassembly.expire(now, self.settings.reassembly_timeout);
+                let expired = self.reassembly.expire(now);
                 self.stats.messages_malformed += expired as u64;
                 self.drain_outcomes();
                 if self.state == State::Lingering && now >= self.deadline {
@@ -595,7 +599,7 @@ impl Connection {
             }
             State::Connected | State::Lingering => {
                 let sends = [
-                    (!mutant!(KeepAliveNever)).then(|| self.last_sent + self.settings.limits.keep_alive),
+                    self.keep_alive_due(),
                     self.ack_due(now),
                     self.sender.may_send(now).then(|| self.data_due(now)),
                 ];
@@ -604,7 +608,7 @@ impl Connection {
                     (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
                     (self.state == State::Lingering).then_some(self.deadline),
                     self.sender.poll_timeout(),
-                    self.reassembly.next_expiry(self.settings.reassembly_timeout),
+                    self.reassembly.next_expiry(),
                 ];
                 times.into_iter().flatten().min()
             }
@@ -646,121 +650,6 @@ impl Connection {
         }
         sent
     }
-
-    /// When an acknowledgement leaves at the latest, keep-alives aside.
-    fn ack_due(&self, now: Time) -> Option<Time> {
-        let delayed = self.ack_delay.and_then(|delay| Some(self.acks.waiting()? + delay));
-        if self.acks.due() {
-            Some(now)
-        } else {
-            delayed
-        }
-    }
-
-    fn transmit_data(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
-        let may = self.sender.may_send(now);
-        let due = may && self.data_due(now) <= now;
-        let keep_alive = now >= self.last_sent + self.settings.limits.keep_alive && !mutant!(KeepAliveNever);
-        let ack = self.ack_due(now).is_some_and(|at| at <= now);
-        if !(due || keep_alive || ack) || self.key.is_none() {
-            return false;
-        }
-        // A datagram that leaves in any case carries what waits: it costs its reader no more.
-        let may = may || self.sender.may_ride(now);
-        let Some(header) = self.next_header(now) else { return false };
-        let mut plan = std::mem::take(&mut self.plan);
-        let payload = self.settings.limits.sizes.payload;
-        let fits =
-            |count: usize, bytes: usize| count <= MAX_MESSAGES && wire::payload_len(count, bytes) <= payload;
-        self.sender.assemble(now, self.packets_sent, may, FRAGMENT_HEADER_LEN, fits, &mut plan);
-        let heads: Vec<[u8; FRAGMENT_HEADER_LEN]> = plan.iter().map(fragment_head).collect();
-        let messages = plan.iter().zip(&heads).map(|(p, head)| wire::Outgoing {
-            kind: if p.fragment.is_some() { kind::APP_FRAGMENT } else { p.kind },
-            msgseq: seq::to_wire(p.number),
-            head: if p.fragment.is_some() { head } else { &[] },
-            data: p.data(),
-        });
-        let sealed = self.seal(header, messages, out);
-        self.plan = plan;
-        self.plan.clear();
-        // What is sent once has left the queue: there can be room again.
-        self.drain_outcomes();
-        sealed
-    }
-
-    fn transmit_goodbye(&mut self, now: Time, out: &mut Vec<u8>) -> bool {
-        let scheduled =
-            GOODBYES.get(self.goodbye.said).is_some_and(|after| self.goodbye.ended + *after <= now);
-        if (!scheduled && !self.goodbye.answer_due) || mutant!(GoodbyeSilent) {
-            return false;
-        }
-        let Some(header) = self.next_header(now) else { return false };
-        self.goodbye.said += usize::from(scheduled);
-        self.goodbye.answer_due = false;
-        let goodbye = wire::Outgoing {
-            kind: kind::DISCONNECT,
-            msgseq: seq::to_wire(self.goodbye.number),
-            head: &[],
-            data: &[],
-        };
-        self.seal(header, std::iter::once(goodbye), out)
-    }
-
-    /// When a datagram can leave as far as numbers go: the past, or when the header's clock has its next second.
-    fn numbers_free(&self, now: Time) -> Time {
-        if self.stamp_packets >= MAX_PACKETS_PER_STAMP && self.stamp >= now.unix_seconds() {
-            Time::from_micros((u64::from(self.stamp) + 1) * 1_000_000)
-        } else {
-            Time::default()
-        }
-    }
-
-    /// A header with a number that was never used under its time stamp. `None`: the second is used up.
-    fn next_header(&mut self, now: Time) -> Option<Header> {
-        let stamp = self.stamp.max(now.unix_seconds());
-        if stamp != self.stamp {
-            self.stamp = stamp;
-            self.stamp_packets = 0;
-        }
-        if self.stamp_packets >= MAX_PACKETS_PER_STAMP {
-            return None;
-        }
-        self.stamp_packets += 1;
-        if !(mutant!(PacketNumberRepeats) && self.packets_sent % 64 == 63) {
-            self.packets_sent += 1;
-        }
-        Some(Header {
-            time: stamp,
-            seq: seq::to_wire(self.packets_sent),
-            ack: seq::to_wire(self.acks.newest()),
-            kind: kind::KEEP_ALIVE,
-            count: 0,
-            ack_bits: self.acks.bits32(),
-        })
-    }
-
-    fn seal<'a>(
-        &mut self,
-        header: Header,
-        messages: impl ExactSizeIterator<Item = wire::Outgoing<'a>> + Clone,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let start = out.len();
-        let Some(key) = &self.key else { return false };
-        // Sealing fails only for lengths that no datagram has.
-        if wire::write_sealed(header, self.outward, messages, key, out).is_err() {
-            out.truncate(start);
-            return false;
-        }
-        self.acks.sent();
-        true
-    }
-}
-
-fn fragment_head(planned: &Planned) -> [u8; FRAGMENT_HEADER_LEN] {
-    planned.fragment.map_or([0; FRAGMENT_HEADER_LEN], |part| {
-        FragmentHeader { id: part.id, index: part.index + 1, count: part.count }.to_bytes()
-    })
 }
 
 fn drop_reason(error: WireError) -> DropReason {

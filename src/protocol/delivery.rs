@@ -4,24 +4,25 @@
 //! what goes into the next packet, [`Sender::on_ack`] what has arrived. A message travels as one or more
 //! *pieces*; a piece keeps its number through all its copies, so that the receiver can tell them.
 
+mod loss;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::congestion::{DelayWindow, MAX_AGE, MAX_WINDOW};
 use super::mutant;
 use super::rtt::Rtt;
+use super::sizes::Sizes;
 use super::time::Time;
-use super::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 
-/// Pieces that may be resent stay within this many numbers of the newest: the package's receiver tells
-/// copies apart over 256.
-pub const NUMBER_WINDOW: u64 = 256;
 /// A packet is taken for lost when one this much newer was acknowledged (RFC 9002).
 pub const PACKET_THRESHOLD: u64 = 3;
 /// Packets remembered for their acknowledgement at most; above it nothing but keep-alives leaves.
 pub const MAX_SENT_PACKETS: usize = 4096;
+/// How often the retransmission timeout doubles.
+const MAX_BACKOFF: u32 = 3;
 /// Every so many packets a long message goes before short ones, so that neither starves.
 const BULK_TURN: u64 = 4;
 /// What a message costs in a packet beside its body, to tell whether a packet's worth waits.
@@ -63,7 +64,7 @@ pub enum QueueError {
 pub struct Limits {
     /// What fits where.
     pub sizes: Sizes,
-    /// Least retransmission timeout.
+    /// The longest silence that the connection keeps.
     pub keep_alive: Duration,
     /// When an unacknowledged packet is given up.
     pub message_timeout: Duration,
@@ -171,7 +172,7 @@ pub struct Sender {
     next_message: u64,
     short: VecDeque<u64>,
     long: VecDeque<u64>,
-    /// Pieces that can be resent: index 0 is number `first_piece`. At most [`NUMBER_WINDOW`].
+    /// Pieces that can be resent: index 0 is number `first_piece`. At most a number window of them.
     pieces: VecDeque<Option<Piece>>,
     first_piece: u64,
     next_number: u64,
@@ -181,11 +182,14 @@ pub struct Sender {
     under_way: u32,
     /// No packet with a lesser number is under way: spares looking at thousands that are lost or acknowledged.
     settled: u64,
+    /// Retransmission timeouts since the last acknowledgement, at most [`MAX_BACKOFF`].
+    backoff: u32,
     largest_acked: u64,
     packets: u64,
     queued_bytes: usize,
     unsent_bytes: usize,
-    refused: bool,
+    /// Length of the longest message refused since the queue last told of room.
+    refused: Option<usize>,
     outcomes: VecDeque<(u64, Outcome)>,
     rtt: Rtt,
     window: DelayWindow,
@@ -210,11 +214,12 @@ impl Sender {
             sent: VecDeque::new(),
             under_way: 0,
             settled: 0,
+            backoff: 0,
             largest_acked: 0,
             packets: 0,
             queued_bytes: 0,
             unsent_bytes: 0,
-            refused: false,
+            refused: None,
             outcomes: VecDeque::new(),
             rtt: Rtt::default(),
             window: DelayWindow::default(),
@@ -270,16 +275,17 @@ impl Sender {
     /// Queues a message. `tag` other than 0 asks for an outcome, exactly one.
     pub fn queue(&mut self, payload: Arc<[u8]>, mode: Mode, kind: u8, tag: u64) -> Result<(), QueueError> {
         let len = payload.len();
-        if len > self.limits.max_message || self.limits.sizes.fragments(len) > usize::from(MAX_FRAGMENTS) {
+        let most = usize::from(self.limits.sizes.most_fragments);
+        if len > self.limits.max_message || self.limits.sizes.fragments(len) > most {
             return Err(QueueError::TooLarge);
         }
         let crowded = self.messages.len() >= self.limits.max_messages
-            || (!self.messages.is_empty() && self.queued_bytes + len > self.limits.max_bytes);
+            || (self.queued_bytes > 0 && self.queued_bytes + len > self.limits.max_bytes);
         if crowded && !mutant!(QueueUnbounded) {
-            self.refused = true;
+            self.refused = Some(self.refused.map_or(len, |longest| longest.max(len)));
             return Err(QueueError::Full);
         }
-        // At most MAX_FRAGMENTS, see above.
+        // At most `most_fragments`, see above.
         let pieces = self.limits.sizes.fragments(len) as u16;
         let id = self.next_message;
         self.next_message += 1;
@@ -318,7 +324,7 @@ impl Sender {
         self.under_way = 0;
         self.queued_bytes = 0;
         self.unsent_bytes = 0;
-        self.refused = false;
+        self.refused = None;
     }
 
     // --- outputs --------------------------------------------------------------------------------------
@@ -329,11 +335,13 @@ impl Sender {
     }
 
     /// Whether the queue has room again after having refused a message. Tells it once; 'room' is half of
-    /// the bound, so that a host is not woken for every single message.
+    /// the bound, so that a host is not woken for every single message, and enough for what was refused.
     pub fn take_writable(&mut self) -> bool {
+        let Some(refused) = self.refused else { return false };
         let room = self.messages.len() <= self.limits.max_messages / 2
-            && self.queued_bytes <= self.limits.max_bytes / 2;
-        room && std::mem::take(&mut self.refused) && !mutant!(WritableLost)
+            && self.queued_bytes <= self.limits.max_bytes / 2
+            && (self.queued_bytes == 0 || self.queued_bytes + refused <= self.limits.max_bytes);
+        room && self.refused.take().is_some() && !mutant!(WritableLost)
     }
 
     /// Whether there is something to send, and the window lets it go.
@@ -343,6 +351,11 @@ impl Sender {
             return false;
         }
         !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
+    }
+
+    /// Whether as much is under way as may be.
+    pub fn is_window_full(&self) -> bool {
+        self.under_way >= self.window.packets()
     }
 
     /// Whether a packet that leaves in any case may carry data though the window is full.
@@ -366,7 +379,10 @@ impl Sender {
     }
 
     fn rto(&self) -> Duration {
-        self.rtt.timeout(self.limits.keep_alive, self.limits.message_timeout)
+        // Doubled for each time that it passed without any acknowledgement: a reader that stands still is not
+        // buried under copies.
+        let most = self.limits.message_timeout;
+        (self.rtt.timeout(most) * (1 << self.backoff)).min(most)
     }
 
     fn fresh_waits(&self) -> bool {
@@ -375,7 +391,7 @@ impl Sender {
 
     /// The oldest piece that can be resent bounds the newest number.
     fn number_window_open(&self) -> bool {
-        self.next_number < self.first_piece + NUMBER_WINDOW || mutant!(NumberWindowOpen)
+        self.next_number < self.first_piece + self.limits.sizes.number_window || mutant!(NumberWindowOpen)
     }
 
     /// Whether what is under way has been so for too long for more to follow.
@@ -532,141 +548,6 @@ impl Sender {
             message.payload = Arc::from([]);
             if message.tag == 0 {
                 self.messages.remove(&id);
-            }
-        }
-    }
-
-    // --- inputs ---------------------------------------------------------------------------------------
-
-    /// An acknowledgement arrived: it speaks of packets in `reach`, and `acked(n)` is whether it covers `n`.
-    pub fn on_ack(&mut self, now: Time, reach: RangeInclusive<u64>, acked: impl Fn(u64) -> bool) {
-        let (mut count, mut samples) = (0, None);
-        for i in self.sent.partition_point(|p| p.number < *reach.start())..self.sent.len() {
-            let packet = &mut self.sent[i];
-            if packet.number > *reach.end() {
-                break;
-            }
-            if packet.state == PacketState::Acked || !acked(packet.number) {
-                continue;
-            }
-            if packet.state == PacketState::UnderWay {
-                self.under_way -= 1;
-            }
-            packet.state = PacketState::Acked;
-            count += 1;
-            let sample = now.since(packet.at);
-            samples = Some((sample, samples.map_or(sample, |(_, longest)| longest)));
-            self.largest_acked = self.largest_acked.max(packet.number);
-            for piece in std::mem::take(&mut packet.pieces) {
-                match piece {
-                    PieceRef::Numbered(number) => self.resolve(number),
-                    PieceRef::Once(id) => self.piece_done(id),
-                }
-            }
-        }
-        self.stats.acked += u64::from(count);
-        if let Some((sample, longest)) = samples {
-            self.rtt.sample(now, sample, longest);
-            let least = self.rtt.min().unwrap_or_default();
-            let smoothed = self.rtt.smoothed().unwrap_or(sample);
-            self.window.on_ack(now, count, sample.saturating_sub(least), smoothed, self.window_limited);
-        }
-        self.window_limited &= count == 0;
-        while self.sent.front().is_some_and(|p| p.state == PacketState::Acked) {
-            self.sent.pop_front();
-        }
-        self.detect_losses(now, |p, largest| p.number + PACKET_THRESHOLD <= largest);
-    }
-
-    /// Time passed.
-    pub fn handle_timeout(&mut self, now: Time) {
-        let rto = self.rto();
-        if !mutant!(TimerNeverFires) && self.detect_losses(now, |p, _| p.at + rto <= now) {
-            self.window.on_timeout(now, rto);
-        }
-        while self.sent.front().is_some_and(|p| p.at + self.limits.message_timeout <= now) {
-            self.give_up_front();
-        }
-    }
-
-    /// Takes packets for lost; whether there were any.
-    fn detect_losses(&mut self, _now: Time, lost: impl Fn(&SentPacket, u64) -> bool) -> bool {
-        let largest = self.largest_acked;
-        let mut any = false;
-        let start = self.first_under_way();
-        self.settled = self.packets_end();
-        for i in start..self.sent.len() {
-            let packet = &mut self.sent[i];
-            if packet.state != PacketState::UnderWay {
-                continue;
-            }
-            self.settled = packet.number;
-            // Packets stand in the order of their numbers and times.
-            if !lost(packet, largest) {
-                break;
-            }
-            any = true;
-            self.settled = packet.number + 1;
-            packet.state = PacketState::Lost;
-            self.under_way -= 1;
-            let number = packet.number;
-            for j in 0..self.sent[i].pieces.len() {
-                if let PieceRef::Numbered(n) = self.sent[i].pieces[j] {
-                    self.resend_if_last(n, number);
-                }
-            }
-        }
-        any
-    }
-
-    /// Where to look for packets under way: those before it are not.
-    fn first_under_way(&self) -> usize {
-        self.sent.partition_point(|p| p.number < self.settled)
-    }
-
-    fn oldest_under_way(&self) -> Option<&SentPacket> {
-        self.sent.range(self.first_under_way()..).find(|p| p.state == PacketState::UnderWay)
-    }
-
-    /// The number that follows all sent ones.
-    fn packets_end(&self) -> u64 {
-        self.sent.back().map_or(self.settled, |p| p.number + 1)
-    }
-
-    /// A piece is sent again only if no later copy of it is under way.
-    fn resend_if_last(&mut self, number: u64, packet: u64) {
-        let Some(piece) = self.piece(number).filter(|p| p.last_packet == packet) else { return };
-        let forgotten = mutant!(LastFragmentForgotten)
-            && self.messages.get(&piece.message).is_some_and(|m| m.pieces > 1 && piece.index + 1 == m.pieces);
-        if !forgotten {
-            self.resend.insert(number);
-        }
-    }
-
-    /// The oldest packet goes; what it carried expires, or waits for its next copy.
-    fn give_up_front(&mut self) {
-        let Some(packet) = self.sent.pop_front() else { return };
-        if packet.state == PacketState::UnderWay {
-            self.under_way -= 1;
-        }
-        if packet.state == PacketState::Acked {
-            return;
-        }
-        self.stats.timeouts += 1;
-        for piece in packet.pieces {
-            match piece {
-                PieceRef::Once(id) => self.expire(id),
-                PieceRef::Numbered(number) => {
-                    let Some(p) = self.piece(number) else { continue };
-                    let (id, first) = (p.message, p.first_packet);
-                    let best_effort = self.messages.get(&id).is_some_and(|m| m.mode == Mode::BestEffort);
-                    // A best-effort message's time runs from the first copy of each piece.
-                    if best_effort && first == packet.number {
-                        self.expire(id);
-                    } else {
-                        self.resend_if_last(number, packet.number);
-                    }
-                }
             }
         }
     }

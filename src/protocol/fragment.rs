@@ -15,10 +15,10 @@ pub const FRAGMENT_COST: usize = 64;
 /// oldest come late: more than a sender has under way at once.
 const LATECOMERS: usize = 64 * (1024 + FRAGMENT_COST);
 
-/// How many times the timeout a message is kept whose sender stands still.
+/// How many times the timeout a message is kept while nothing newer comes.
 pub const PATIENCE: u32 = 6;
-/// What a pause between two messages counts at most.
-const LONGEST_STEP: Duration = Duration::from_millis(250);
+/// What a pause between two fragments counts at most: about the longest between two copies of one.
+const LONGEST_STEP: Duration = Duration::from_secs(1);
 
 /// What became of a fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,23 +71,28 @@ pub struct Reassembly {
     bytes: usize,
     max_bytes: usize,
     max_message: usize,
-    /// How long the sender has been going on, and when it last did.
+    timeout: Duration,
+    /// For how long fragments have been coming, and when one last did.
     age: Duration,
-    went_on: Time,
+    last_fragment: Time,
+    left_behind: u64,
     /// The age before which no message can be late.
     next_scan: Duration,
 }
 
 impl Reassembly {
-    /// Bounded by bytes in all and by the length of a message.
-    pub fn new(max_bytes: usize, max_message: usize) -> Self {
+    /// Bounded by bytes in all and by the length of a message. `timeout` is how long an unfinished message is
+    /// kept without news of it while newer ones come.
+    pub fn new(max_bytes: usize, max_message: usize, timeout: Duration) -> Self {
         Reassembly {
             partials: BTreeMap::new(),
             bytes: 0,
             max_bytes,
             max_message,
+            timeout,
             age: Duration::ZERO,
-            went_on: Time::default(),
+            last_fragment: Time::default(),
+            left_behind: 0,
             next_scan: Duration::ZERO,
         }
     }
@@ -108,6 +113,7 @@ impl Reassembly {
         let Fragment { id, count, number, data, .. } = fragment;
         let index = fragment.index ^ u16::from(mutant!(FragmentIndexOff) && fragment.index > 0);
         let cost = data.len() + FRAGMENT_COST;
+        self.leave_behind(now, id, number);
         let room = self.has_room(id, number, cost);
         let crowded = self.partials.len() >= MAX_PARTIALS;
         let partial = match self.partials.entry(id) {
@@ -170,22 +176,31 @@ impl Reassembly {
         Some(partial)
     }
 
-    /// Messages newer than all before were taken: the sender goes on, and what it leaves unfinished grows
-    /// older. Gives up messages of which nothing came for `timeout` of such time; how many.
+    /// A fragment of message `id`, numbered `number`, came, whether it can be held or not. Gives up older
+    /// messages of which nothing came during `timeout` of such comings.
     ///
-    /// A sender that is cut off, refused or waiting for acknowledgements does not go on, and only then can a
-    /// message that it guaranteed stand still: giving that one up would lose it, since parts of it were
-    /// acknowledged.
-    pub fn sender_went_on(&mut self, now: Time, timeout: Duration) -> usize {
-        self.age += now.since(self.went_on).min(LONGEST_STEP);
-        self.went_on = now;
+    /// A sender begins a message in parts when it has sent all of the one before, and repeats first what is
+    /// older: while newer fragments come, one that is still promised comes too. Only what is not promised stays
+    /// away for long. A sender that is cut off, refused or out of its window lets nothing newer come, and then
+    /// nothing may be given up: parts of it were acknowledged.
+    fn leave_behind(&mut self, now: Time, id: u16, number: u64) {
+        self.age += now.since(self.last_fragment).min(LONGEST_STEP);
+        self.last_fragment = now;
         if self.age < self.next_scan {
-            return 0;
+            return;
         }
-        let late = self.give_up(|p, age| p.touched_age + timeout <= age);
-        let least = self.partials.values().map(|p| p.touched_age).min();
-        self.next_scan = least.unwrap_or(self.age) + timeout;
-        late
+        let least = self.partials.get(&id).map_or(number, |p| p.least.min(number));
+        let timeout = self.timeout;
+        let late = self.give_up(|p, age| p.touched_age + timeout <= age && p.least < least);
+        self.left_behind += late as u64;
+        let oldest = self.partials.values().map(|p| p.touched_age).min();
+        // What is late and newest is looked at again with the next fragment.
+        self.next_scan = oldest.unwrap_or(self.age) + timeout;
+    }
+
+    /// How many messages were given up since this was last asked.
+    pub fn take_left_behind(&mut self) -> u64 {
+        std::mem::take(&mut self.left_behind)
     }
 
     /// The receiver has no room: that nothing more comes lies not at the sender.
@@ -196,9 +211,9 @@ impl Reassembly {
         }
     }
 
-    /// Gives up messages of which nothing came for [`PATIENCE`] times `timeout`, whatever the sender does;
-    /// how many.
-    pub fn expire(&mut self, now: Time, timeout: Duration) -> usize {
+    /// Gives up messages of which nothing came for [`PATIENCE`] times the timeout, whatever else does; how many.
+    pub fn expire(&mut self, now: Time) -> usize {
+        let timeout = self.timeout;
         self.give_up(|p, _| p.touched + timeout * patience() <= now)
     }
 
@@ -215,7 +230,8 @@ impl Reassembly {
     }
 
     /// When [`expire`](Self::expire) has something to do.
-    pub fn next_expiry(&self, timeout: Duration) -> Option<Time> {
+    pub fn next_expiry(&self) -> Option<Time> {
+        let timeout = self.timeout;
         let partials = self.partials.values().filter(|_| !mutant!(PartialsForEver));
         partials.map(|p| p.touched + timeout * patience()).min()
     }
@@ -239,13 +255,15 @@ fn patience() -> u32 {
 mod tests {
     use super::*;
 
+    const FIVE: Duration = Duration::from_secs(5);
+
     fn fragment(id: u16, index: u16, count: u16, data: &[u8]) -> Fragment<'_> {
         Fragment { id, index, count, number: 100 + u64::from(index), data }
     }
 
     #[test]
     fn any_order_gives_the_message_and_the_first_number() {
-        let mut r = Reassembly::new(10_000, 10_000);
+        let mut r = Reassembly::new(10_000, 10_000, FIVE);
         let t = Time::default();
         assert_eq!(r.insert(t, fragment(1, 2, 3, b"c")), Stored::Kept);
         assert_eq!(r.insert(t, fragment(1, 0, 3, b"a")), Stored::Kept);
@@ -257,7 +275,7 @@ mod tests {
 
     #[test]
     fn bounds_hold() {
-        let mut r = Reassembly::new(2 * (10 + FRAGMENT_COST), 25);
+        let mut r = Reassembly::new(2 * (10 + FRAGMENT_COST), 25, FIVE);
         let t = Time::default();
         assert_eq!(r.insert(t, fragment(1, 0, 0x2000, &[0; 10])), Stored::Kept);
         assert_eq!(r.insert(t, fragment(1, 1, 0x2000, &[0; 10])), Stored::Kept);
@@ -266,7 +284,7 @@ mod tests {
         assert_eq!(r.insert(t, fragment(1, 3, 0x2000, &[0; 1])), Stored::Wrong, "the message is too long");
         assert_eq!(r.bytes(), 0, "and is given up");
         // Ever older messages, of which each is the oldest when it comes.
-        let mut r = Reassembly::new(1000, 2000);
+        let mut r = Reassembly::new(1000, 2000, FIVE);
         let (mut refused, mut number) = (false, 1 << 20);
         for id in 0..MAX_PARTIALS as u16 {
             number -= 1;
@@ -274,31 +292,40 @@ mod tests {
             refused |= stored == Stored::Refused;
         }
         assert!(refused && r.bytes() <= Reassembly::most_bytes(1000, 2000), "{}", r.bytes());
-        let mut r = Reassembly::new(1 << 20, 25);
+        let mut r = Reassembly::new(1 << 20, 25, FIVE);
         for id in 0..MAX_PARTIALS as u16 {
             assert_eq!(r.insert(t, fragment(id, 0, 2, b"a")), Stored::Kept);
         }
         assert_eq!(r.insert(t, fragment(9999, 0, 2, b"a")), Stored::Refused);
-        assert_eq!(r.next_expiry(Duration::from_secs(5)), Some(t + Duration::from_secs(30)));
-        assert_eq!(r.expire(t + Duration::from_secs(29), Duration::from_secs(5)), 0);
-        assert_eq!(r.expire(t + Duration::from_secs(30), Duration::from_secs(5)), MAX_PARTIALS);
+        assert_eq!(r.next_expiry(), Some(t + Duration::from_secs(30)));
+        assert_eq!(r.expire(t + Duration::from_secs(29)), 0);
+        assert_eq!(r.expire(t + Duration::from_secs(30)), MAX_PARTIALS);
         assert_eq!(r.bytes(), 0);
     }
 
     #[test]
-    fn only_a_sender_that_goes_on_leaves_messages_behind() {
-        let (five, tenth) = (Duration::from_secs(5), Duration::from_millis(100));
-        let mut r = Reassembly::new(1 << 20, 1000);
+    fn only_what_newer_messages_overtake_is_left_behind() {
+        let mut r = Reassembly::new(1 << 20, 1000, FIVE);
         let mut t = Time::from_micros(1);
-        assert_eq!(r.sender_went_on(t, five), 0);
-        r.insert(t, fragment(1, 0, 2, b"a"));
+        assert_eq!(r.insert(t, fragment(1, 0, 2, b"old")), Stored::Kept);
         t = t + Duration::from_secs(20);
-        assert_eq!(r.sender_went_on(t, five), 0, "a pause counts little");
+        let newer = |index| Fragment { number: 300 + u64::from(index), ..fragment(2, index, 100, b"n") };
+        assert_eq!(r.insert(t, newer(0)), Stored::Kept);
+        assert_eq!(r.take_left_behind(), 0, "a pause counts little");
         let mut steps = 0;
-        while r.sender_went_on(t, five) == 0 {
-            t = t + tenth;
+        while r.take_left_behind() == 0 {
+            t = t + Duration::from_millis(100);
             steps += 1;
+            assert_eq!(r.insert(t, newer(steps)), Stored::Kept);
         }
-        assert_eq!((steps, r.bytes()), (48, 0));
+        assert_eq!(steps, 40, "one second for the pause, four of fragments");
+        assert_eq!(r.partials.len(), 1);
+        // The newest one stays, however long nothing comes but itself and older ones.
+        for _ in 0..20 {
+            t = t + Duration::from_millis(900);
+            let older = Fragment { number: 7, ..fragment(3, 0, 2, b"o") };
+            r.insert(t, older);
+        }
+        assert_eq!((r.take_left_behind(), r.partials.len()), (0, 2));
     }
 }

@@ -17,6 +17,7 @@ mod mutants;
 pub mod replay;
 pub mod rtt;
 pub mod seq;
+pub mod sizes;
 pub mod time;
 pub mod wire;
 

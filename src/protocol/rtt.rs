@@ -9,6 +9,9 @@ const MIN_WINDOW: Duration = Duration::from_secs(10);
 /// Retransmission timeout while nothing is measured: three of the package's default keep-alives, at the
 /// latest of which an idle client acknowledges.
 const INITIAL_RTO: Duration = Duration::from_millis(300);
+/// Least retransmission timeout: how late an acknowledgement can be while a peer of little traffic has acknowledged
+/// early by chance.
+const MIN_RTO: Duration = Duration::from_millis(100);
 /// Least allowance for variance.
 const GRANULARITY: Duration = Duration::from_millis(10);
 
@@ -66,8 +69,8 @@ impl Rtt {
     }
 
     /// How long a packet may stay unacknowledged before its messages are sent again.
-    pub fn timeout(&self, least: Duration, most: Duration) -> Duration {
+    pub fn timeout(&self, most: Duration) -> Duration {
         let raw = self.smoothed.map_or(INITIAL_RTO, |s| s + (self.variance * 4).max(GRANULARITY));
-        raw.clamp(least.min(most), most)
+        raw.max(MIN_RTO).min(most)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::metrics::series::{Ring, Second};
+use crate::metrics::series::Series;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::server::events::{DisconnectInfo, PeerId, Status};
@@ -33,10 +33,12 @@ pub struct Peer {
     pub ending: Option<DisconnectInfo>,
     /// The earliest timer that stands in the heap for it.
     pub armed: Option<Time>,
+    /// Whether the event queue holds a `writable` of it.
+    pub writable_waits: bool,
     /// Whether it is on the list of those that may have something to send.
     pub dirty: bool,
     /// Per-second series, where the host asked for them.
-    pub series: Option<Box<Ring<Second>>>,
+    pub series: Option<Box<Series>>,
 }
 
 /// The peers of one server.
@@ -91,6 +93,7 @@ impl Peers {
             visible: true,
             ending: None,
             armed: None,
+            writable_waits: false,
             dirty: false,
             series: None,
         };

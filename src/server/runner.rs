@@ -1,5 +1,6 @@
 //! The loop: waits, reads, calls the host, ticks, writes. One turn at a time, on one thread.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
@@ -16,6 +17,8 @@ use crate::panic_scope;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
+/// Room for one datagram: one byte more than any that is taken, so that a longer one shows.
+const SLOT: usize = MAX_DATAGRAM + 1;
 /// Datagrams read before the host is called with what they brought.
 const RECEIVE_BATCH: usize = 64;
 /// Batches per turn: then ticks and writes come first again.
@@ -26,6 +29,10 @@ const MIN_BATCHES_PER_TURN: usize = 8;
 /// The least that a datagram takes of the socket's buffer, in bytes as they were asked for: with this the
 /// buffer's size says how many may have waited in it.
 const MIN_BUFFERED_BYTES: usize = 256;
+
+/// Callbacks that took this long since the socket was last asked may have kept peers' datagrams waiting
+/// there: it is asked again before anybody is found silent.
+const LONG_CALLBACKS: Duration = Duration::from_millis(20);
 
 /// Datagrams written before another thread that waits to send gets its turn.
 const SEND_BATCH: usize = 32;
@@ -38,12 +45,16 @@ pub struct Runner {
     handler: Box<dyn Handler>,
     ticker: Ticker,
     reconcile: Every,
+    /// A batch of datagrams: `SLOT` bytes each, of which so many are filled, and where from.
     inbound: Box<[u8]>,
+    received: Vec<(usize, SocketAddr)>,
     outbound: Vec<u8>,
     /// Failed reads in a row.
     read_errors: u32,
     /// The host's log has been told that the server broke.
     told: bool,
+    /// When the socket was last asked for datagrams.
+    asked: Time,
     /// Datagrams read since timers ran last or the socket was empty.
     read_before_timers: usize,
 }
@@ -56,11 +67,12 @@ impl Runner {
             handler,
             ticker: Ticker::new(now, config.tick_rate_hz),
             reconcile: Every::new(now, config.reconcile_interval),
-            // One byte more than any datagram that is read: a longer one shows.
-            inbound: vec![0; MAX_DATAGRAM + 1].into(),
+            inbound: vec![0; RECEIVE_BATCH * SLOT].into(),
+            received: Vec::with_capacity(RECEIVE_BATCH),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
             told: false,
+            asked: now,
             read_before_timers: 0,
         }
     }
@@ -72,10 +84,12 @@ impl Runner {
             self.shut_down(server)?;
             return Ok(true);
         }
+        // What passed since the turn before was not ours.
+        self.spent(server, Activity::Idle);
         let mut happened = self.dispatch(server);
         self.wait(server, if happened { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
-        happened |= self.time(server);
+        happened |= self.time(server)?;
         self.flush(server)?;
         happened |= self.dispatch(server);
         let now = self.spent(server, Activity::Messages);
@@ -99,8 +113,13 @@ impl Runner {
         let due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).min(self.reconcile.due());
         let until_due = due.since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
+        let waited = self.wait_for_socket(timeout);
+        self.asked = self.spent(server, Activity::Idle);
+        waited
+    }
+
+    fn wait_for_socket(&mut self, timeout: Duration) -> Result<()> {
         let waited = self.event_loop.wait(Some(timeout));
-        self.spent(server, Activity::Idle);
         waited.map_err(|e| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}")))
     }
 
@@ -111,33 +130,49 @@ impl Runner {
             if !self.event_loop.is_readable() {
                 break;
             }
+            self.asked = server.0.clock.now();
+            let failed = self.receive();
+            let now = self.spent(server, Activity::Network);
             let mut core = server.0.core.lock();
-            let now = server.0.clock.now();
-            for _ in 0..RECEIVE_BATCH {
-                let (len, from) = match self.event_loop.recv_from(&mut self.inbound) {
-                    Ok(Some(received)) => received,
-                    Ok(None) => break,
-                    Err(error) => {
-                        self.read_failed(&mut core, &error)?;
-                        break;
-                    }
-                };
-                self.read_errors = 0;
-                self.read_before_timers += 1;
-                if let Some(datagram) = self.inbound.get_mut(..len) {
-                    core.handle_datagram(now, from, datagram);
+            for ((len, from), slot) in self.received.iter().zip(self.inbound.chunks_exact_mut(SLOT)) {
+                if let Some(datagram) = slot.get_mut(..*len) {
+                    core.handle_datagram(now, *from, datagram);
                 }
+            }
+            if let Some(error) = failed {
+                self.read_failed(&mut core, &error)?;
             }
             drop(core);
             happened |= self.dispatch(server);
+            self.spent(server, Activity::Messages);
             // A tick that is due comes before more datagrams.
             let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.clock.now() >= self.ticker.due();
             if server.stop_wanted() || tick_due {
                 break;
             }
         }
-        self.spent(server, Activity::Messages);
         Ok(happened)
+    }
+
+    /// Fills a batch, as far as there are datagrams. The error that ended it, if one did.
+    fn receive(&mut self) -> Option<std::io::Error> {
+        self.received.clear();
+        let mut failed = None;
+        for slot in self.inbound.chunks_exact_mut(SLOT) {
+            match self.event_loop.recv_from(slot) {
+                Ok(Some(received)) => self.received.push(received),
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if !self.received.is_empty() {
+            self.read_errors = 0;
+            self.read_before_timers += self.received.len();
+        }
+        failed
     }
 
     /// One bad read is no reason to end a server; a socket that gives nothing but errors is.
@@ -153,8 +188,11 @@ impl Runner {
     }
 
     /// Timers, the tick and the slow timer.
-    fn time(&mut self, server: &Server) -> bool {
+    fn time(&mut self, server: &Server) -> Result<bool> {
         let now = server.0.clock.now();
+        if now.since(self.asked) >= LONG_CALLBACKS {
+            self.wait_for_socket(Duration::ZERO)?;
+        }
         // After a stall, what waited in the socket is read before anybody is found silent; but whoever fills
         // it faster than it is read does not stop the timers.
         let buffered = self.event_loop.socket().map_or(0, UdpSocket::receive_bytes) / MIN_BUFFERED_BYTES;
@@ -178,7 +216,7 @@ impl Runner {
             self.dispatch(server);
         }
         self.spent(server, Activity::Messages);
-        happened
+        Ok(happened)
     }
 
     /// Writes whatever may leave.
@@ -259,8 +297,7 @@ impl Runner {
                 break;
             }
             let due = server.0.core.lock().poll_timeout().unwrap_or(end).min(end);
-            let waited = self.event_loop.wait(Some(due.since(now)));
-            waited.map_err(|e| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}")))?;
+            self.wait_for_socket(due.since(now))?;
             self.read(server)?;
             let now = server.0.clock.now();
             server.0.core.lock().handle_timeout(now);

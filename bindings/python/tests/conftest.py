@@ -30,7 +30,7 @@ def serve():
         if context is None:
             context = gamekeeper.ServerContext(game, key)
             # A busy machine may keep a player from its frames for longer than the default 5 s.
-            context.setConnectionTimeout(30)
+            context.setConnectionTimeout(120)
         if configure:
             configure(context)
         server = gamekeeper.ThreadedServer(context, (host or loopback(), 0))

@@ -173,7 +173,7 @@ def test_a_full_queue(echoing):
     # What was queued before is neither lost nor doubled by the refusal.
     player.play_until(lambda: len(player.received) > sent, "all messages")
     assert sorted(player.received) == sorted([b"%d" % number for number in range(sent)] + [b"again"])
-    wait_until(lambda: len(told) == sent, "all callbacks")
+    player.play_until(lambda: len(told) == sent, "all callbacks")
     assert set(told) == {True}
 
 

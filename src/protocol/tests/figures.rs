@@ -86,17 +86,25 @@ fn print(name: &str, f: &Figures) {
 
 #[test]
 fn a_long_message_and_short_ones_to_every_reader() {
-    for (name, pace, delay) in [
-        ("30 Hz reader, 5 ms", Pace::Frames(30.0), 5),
-        ("60 Hz reader, 5 ms", Pace::Frames(60.0), 5),
-        ("60 Hz reader, 50 ms", Pace::Frames(60.0), 50),
-        ("1000 Hz reader, 5 ms", Pace::Frames(1000.0), 5),
-        ("immediate reader, 1 ms", Pace::Immediate, 1),
-        ("immediate reader, 20 ms", Pace::Immediate, 20),
-        ("immediate reader, 100 ms", Pace::Immediate, 100),
+    // With what is asked of them: seconds for the long message (977 datagrams, one a frame), milliseconds for
+    // 99 of 100 short ones.
+    for (name, pace, delay, long, short) in [
+        ("10 Hz reader, 5 ms", Pace::Frames(10.0), 5, 110, 1200),
+        ("15 Hz reader, 5 ms", Pace::Frames(15.0), 5, 80, 500),
+        ("30 Hz reader, 5 ms", Pace::Frames(30.0), 5, 36, 350),
+        ("60 Hz reader, 5 ms", Pace::Frames(60.0), 5, 18, 300),
+        ("60 Hz reader, 50 ms", Pace::Frames(60.0), 50, 20, 300),
+        ("1000 Hz reader, 5 ms", Pace::Frames(1000.0), 5, 3, 50),
+        ("immediate reader, 1 ms", Pace::Immediate, 1, 1, 20),
+        ("immediate reader, 20 ms", Pace::Immediate, 20, 3, 100),
+        ("immediate reader, 100 ms", Pace::Immediate, 100, 10, 250),
     ] {
-        let f = transfer(Side::Server, pace, Link::delay(delay), 1_000_000, 97 * MS, Duration::from_secs(50));
+        let time = Duration::from_secs(50.max(long));
+        let f = transfer(Side::Server, pace, Link::delay(delay), 1_000_000, 97 * MS, time);
         print(name, &f);
+        assert!(f.long.is_some_and(|t| t < Duration::from_secs(long)) && f.p99 < short * MS, "{name}");
+        // Packets acknowledged more than a second late.
+        assert!(f.timeouts <= if short < 500 { 0 } else { 20 }, "{name}: {} timeouts", f.timeouts);
     }
     for (name, delay) in [("from the client, 1 ms", 1), ("from the client, 20 ms", 20)] {
         let link = Link::delay(delay);
@@ -112,6 +120,7 @@ fn guaranteed_messages_under_loss() {
             let time = Duration::from_secs(120);
             let f = transfer(from, Pace::Immediate, Link::lossy(20, loss), 0, pause * MS, time);
             print(&format!("{from:?} sends every {pause} ms, {} % loss", loss * 100.0), &f);
+            assert!(f.half < 60 * MS && f.p99 < if loss < 0.1 { 400 * MS } else { 1000 * MS });
         }
     }
     let f = transfer(Side::Server, Pace::Immediate, Link::lossy(20, 0.05), 1_000_000, 97 * MS, 60_000 * MS);

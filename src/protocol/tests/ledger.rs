@@ -170,6 +170,7 @@ impl Ledger {
             .enumerate()
             .filter(|(_, e)| e.mode == Mode::Guaranteed && e.len >= NUMBERED && e.received.is_none())
             .map(|(id, e)| (id, e.len, e.outcome))
+            .take(12)
             .collect();
         if !missing.is_empty() {
             self.wrong(format!("guaranteed but lost: {missing:?}"));
@@ -190,6 +191,7 @@ impl Ledger {
             .enumerate()
             .filter(|(_, e)| e.tag != 0 && e.outcome.is_none())
             .map(|(id, e)| (id, e.mode, e.len))
+            .take(12)
             .collect();
         if !open.is_empty() {
             self.wrong(format!("without an outcome: {open:?}"));

@@ -10,12 +10,11 @@ use crate::protocol::ack::ACK_EVERY;
 use crate::protocol::congestion::MAX_WINDOW;
 use crate::protocol::connection::{Connection, State};
 use crate::protocol::crypto::{self, Aead, Point, TAG_LEN};
-use crate::protocol::delivery::NUMBER_WINDOW;
 use crate::protocol::handshake::mpgameserver::{parse_challenge_response, parse_server_hello};
 use crate::protocol::seq;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::{
-    self as wire, kind, Direction, FragmentHeader, Header, Messages, Sizes,
+    self as wire, kind, Direction, FragmentHeader, Header, Messages, Sizes, NUMBER_WINDOW,
 };
 
 /// Violations kept: the first ones tell.
@@ -186,7 +185,7 @@ impl Monitor {
             return;
         }
         let s = &self.sides[side as usize];
-        let keep_alive = connection.keep_alive_interval() + Duration::from_micros(1);
+        let keep_alive = connection.longest_silence() + Duration::from_micros(1);
         let mut wrong = Vec::new();
         if s.last_sent.is_some_and(|t| now.since(t) > keep_alive) {
             wrong.push("no keep-alive".to_string());

@@ -4,7 +4,7 @@ use super::simulation::attempt;
 use crate::protocol::mutants::{with, Mutant};
 
 /// Seeds that a defect may survive. All of them are among those that the simulation passes without one.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 150;
 
 #[test]
 fn every_defect_is_caught() {

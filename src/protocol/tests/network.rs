@@ -157,6 +157,12 @@ impl Network {
         }
     }
 
+    /// Now and then a game stands still for a while: it loads, or its window is moved.
+    pub fn stall(&mut self) -> Duration {
+        let ms = if self.rng.random_bool(0.001) { self.rng.random_range(200..3000) } else { 0 };
+        Duration::from_millis(ms)
+    }
+
     /// Bursts of losses end, and nothing bad begins.
     pub fn calm(&mut self) {
         self.burst_until = [Time::default(); 2];

@@ -86,6 +86,8 @@ pub struct Pair {
     sent: [u64; 2],
     /// All that was sent, if a test wants it.
     pub record: Option<Vec<(Side, Vec<u8>)>>,
+    /// Whether an end that reads by frames now and then stands still.
+    pub stalls: bool,
     spins: u32,
     scratch: Vec<u8>,
 }
@@ -116,6 +118,7 @@ impl Pair {
             lose: Vec::new(),
             sent: [0; 2],
             record: None,
+            stalls: false,
             spins: 0,
             scratch: Vec::new(),
         };
@@ -257,12 +260,17 @@ impl Pair {
 
     fn frame(&mut self, side: Side) {
         let now = self.now;
+        let stall = if self.stalls && self.end(side).next_frame <= now {
+            self.network.stall()
+        } else {
+            Duration::ZERO
+        };
         let end = self.end_mut(side);
         let Pace::Frames(hz) = end.pace else { return };
         if end.next_frame > now {
             return;
         }
-        end.next_frame = now + Duration::from_secs_f64(1.0 / hz);
+        end.next_frame = now + Duration::from_secs_f64(1.0 / hz) + stall;
         let datagram = end.socket.pop_front();
         if let Some(datagram) = datagram {
             end.socket_bytes -= datagram.len() + SOCKET_COST;

@@ -64,7 +64,7 @@ impl Scenario {
             Class::Plain => limits.keep_alive = Duration::from_millis(250),
             Class::Mixed => {}
             Class::Tight => {
-                let roomy = rng.random_bool(0.2);
+                let roomy = rng.random_bool(0.4);
                 limits.max_messages = if roomy { 2000 } else { rng.random_range(1..60) };
                 limits.max_bytes = if roomy { 1 << 20 } else { rng.random_range(2000..40_000) };
                 limits.max_message = 130_000;
@@ -74,6 +74,10 @@ impl Scenario {
                 limits.max_message = 40_000;
                 settings.max_reassembly_bytes = rng.random_range(4096..20_000);
             }
+        }
+        if class == Class::Mixed && rng.random_bool(0.4) {
+            // Longer than messages in parts are waited for: a sender can stand still and live on.
+            settings.connection_timeout = Duration::from_secs(12);
         }
         if rng.random_bool(0.3) {
             settings.send_interval = Duration::ZERO;
@@ -116,8 +120,8 @@ impl Scenario {
         let long = match self.class {
             Class::Plain => 0.0,
             Class::Crowded => 0.15,
-            Class::Mixed => 0.003,
-            Class::Tight => 0.01,
+            Class::Mixed => 0.01,
+            Class::Tight => 0.02,
         };
         if rng.random_bool(long) {
             return rng

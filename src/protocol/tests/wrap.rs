@@ -51,8 +51,10 @@ fn both_counters_go_twice_round_in_both_directions() {
         }
     }
     p.network.calm();
-    p.run_until(p.now + Duration::from_secs(5));
-    take(&mut p, &mut books);
+    let limit = p.now + Duration::from_secs(5);
+    while p.step(limit) {
+        take(&mut p, &mut books);
+    }
     for side in Side::BOTH {
         let book = &mut books[side as usize];
         book.check_settled();

@@ -4,9 +4,13 @@
 //! nothing of connections.
 
 use crate::protocol::crypto::{Aead, TAG_LEN};
+pub use crate::protocol::sizes::Sizes;
 
 /// Most fragments of one message.
 pub const MAX_FRAGMENTS: u16 = 0x2000;
+/// Messages that may be resent stay within this many numbers of the newest: the package's receiver tells
+/// copies apart over 256.
+pub const NUMBER_WINDOW: u64 = 256;
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 20;
 /// Bytes of a clear datagram's checksum.
@@ -66,25 +70,8 @@ impl Direction {
     }
 }
 
-/// Sizes that follow from the MTU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Largest datagram.
-    pub datagram: usize,
-    /// Largest payload of a sealed datagram.
-    pub payload: usize,
-    /// Largest body of a message that travels alone.
-    pub message: usize,
-    /// Data of every fragment but the last.
-    pub fragment: usize,
-    /// Data of the last fragment, at most.
-    pub last_fragment: usize,
-    /// Bytes of a hello: a shorter one gets no answer.
-    pub hello: usize,
-}
-
 impl Sizes {
-    /// For IP packets of `mtu` bytes, 576 to 1500.
+    /// Of this wire, for IP packets of `mtu` bytes, 576 to 1500.
     pub fn new(mtu: u16) -> Sizes {
         let datagram = usize::from(mtu) - UDP_OVERHEAD;
         let payload = datagram - HEADER_LEN - TAG_LEN;
@@ -97,16 +84,9 @@ impl Sizes {
             fragment: FRAGMENT_LEN.min(last_fragment),
             last_fragment,
             hello: usize::from(mtu) - 62,
+            most_fragments: MAX_FRAGMENTS,
+            number_window: NUMBER_WINDOW,
         }
-    }
-
-    /// How many fragments a message of `len` bytes takes; 1 where it travels whole.
-    pub fn fragments(&self, len: usize) -> usize {
-        if len <= self.message {
-            return 1;
-        }
-        // Full ones until what is left fits into a last one.
-        1 + (len - self.last_fragment).div_ceil(self.fragment)
     }
 }
 
