@@ -460,7 +460,7 @@ fn a_host_that_polls_late_loses_nobody_who_spoke() {
     assert_eq!(server.peers().len(), 10);
     // And those who do not speak are found out all the same.
     std::thread::sleep(Duration::from_millis(900));
-    while server.peers().len() > 0 {
+    while !server.peers().is_empty() {
         server.poll(Some(Duration::ZERO)).expect("polled");
         assert!(Instant::now() < end);
     }
