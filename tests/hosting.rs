@@ -432,6 +432,85 @@ fn addresses_of_both_families() {
 }
 
 #[test]
+fn a_host_that_polls_late_loses_nobody_who_spoke() {
+    let (handler, seen) = Recorder::new(false);
+    let config = Config { connection_timeout: Duration::from_millis(600), ..Config::default() };
+    let server = Server::open(config.clone(), handler, "127.0.0.1:0").expect("a server");
+    let patient = Config { connection_timeout: Duration::from_secs(3600), ..config };
+    let mut clients: Vec<_> = (0..10)
+        .map(|_| Client::connect(server.local_address(), public(&server), &patient).expect("a client"))
+        .collect();
+    // All on this one thread: however slow the machine, clients speak between any two polls.
+    let end = Instant::now() + PATIENCE;
+    while server.peers().len() < 10 {
+        clients.iter_mut().for_each(|c| c.update().expect("the client's socket works"));
+        server.poll(Some(Duration::ZERO)).expect("polled");
+        assert!(Instant::now() < end);
+    }
+    for _ in 0..3 {
+        let late = Instant::now() + Duration::from_millis(900);
+        while Instant::now() < late {
+            clients.iter_mut().for_each(|c| c.update().expect("the client's socket works"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for _ in 0..20 {
+            server.poll(Some(Duration::ZERO)).expect("polled");
+        }
+    }
+    assert_eq!(server.peers().len(), 10);
+    // And those who do not speak are found out all the same.
+    std::thread::sleep(Duration::from_millis(900));
+    while !server.peers().is_empty() {
+        server.poll(Some(Duration::ZERO)).expect("polled");
+        assert!(Instant::now() < end);
+    }
+    let reasons = seen.try_iter().filter_map(|s| match s {
+        Seen::Disconnect(_, info) => Some(info.reason),
+        _ => None,
+    });
+    assert_eq!(reasons.collect::<Vec<_>>(), [DisconnectReason::Timeout; 10]);
+    server.stop().expect("stopped");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_host_may_wait_on_the_descriptor_and_the_timeout() {
+    let (handler, _seen) = Recorder::new(true);
+    // Nothing but arriving datagrams wakes the host in time for this test to end.
+    let rare = Config {
+        tick_rate_hz: 1.0,
+        keep_alive_interval: Duration::from_secs(1),
+        send_interval: Duration::ZERO,
+        ..Config::default()
+    };
+    let server = Server::open(rare.clone(), handler, "127.0.0.1:0").expect("a server");
+    let (address, key) = (server.local_address(), public(&server));
+    let client = std::thread::spawn(move || {
+        let mut client = Client::connect(address, key, &rare).expect("a client");
+        drive(&mut [&mut client], |_, e| e == Some(ClientEvent::Connected));
+        for i in 0..200u8 {
+            client.send(&[i], Mode::Guaranteed, 0).expect("queued");
+            drive(
+                &mut [&mut client],
+                |_, e| matches!(e, Some(ClientEvent::Message { data, .. }) if data == [i]),
+            );
+        }
+    });
+    let fd = server.descriptor().expect("this system has one");
+    while !client.is_finished() {
+        let timeout = server.next_timeout().expect("there is always a tick").min(Duration::from_secs(1));
+        let mut wait = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // Rounded up, as poll's milliseconds are few.
+        let milliseconds = timeout.as_micros().div_ceil(1000) as libc::c_int;
+        // SAFETY: one pollfd, alive for the call.
+        assert!(unsafe { libc::poll(&raw mut wait, 1, milliseconds) } >= 0);
+        server.poll(Some(Duration::ZERO)).expect("polled");
+    }
+    client.join().expect("all echoes came");
+    server.stop().expect("stopped");
+}
+
+#[test]
 fn a_hosts_own_time_between_two_polls_is_idle() {
     let (handler, _seen) = Recorder::new(false);
     let server = Server::open(Config::default(), handler, "127.0.0.1:0").expect("a server");

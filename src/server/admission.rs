@@ -4,7 +4,7 @@
 //! without a bound: hellos per source and in total, hellos waiting, handshakes unproven, handshakes done
 //! per turn of the loop.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,7 +116,8 @@ pub struct Admission {
     budgets: Budgets,
     waiting: VecDeque<(SocketAddr, Hello)>,
     strangers: HashMap<SocketAddr, Strangers>,
-    count: usize,
+    /// Tokens of the handshakes unproven, one each.
+    tokens: HashSet<u32>,
     max: usize,
     timeout: Duration,
     scratch: Vec<u8>,
@@ -141,7 +142,7 @@ impl Admission {
             },
             waiting: VecDeque::new(),
             strangers: HashMap::new(),
-            count: 0,
+            tokens: HashSet::new(),
             max: config.max_handshakes as usize,
             timeout: config.handshake_timeout,
             scratch: Vec::new(),
@@ -150,7 +151,7 @@ impl Admission {
 
     /// Handshakes unproven, hellos waiting included.
     pub fn len(&self) -> usize {
-        self.count + self.waiting.len()
+        self.tokens.len() + self.waiting.len()
     }
 
     /// Addresses with handshakes unproven.
@@ -217,8 +218,8 @@ impl Admission {
                 });
             match accepted {
                 Some(handshake) => {
+                    self.tokens.insert(handshake.token);
                     self.strangers.entry(address).or_default().handshakes.push(handshake);
-                    self.count += 1;
                     due.push(address);
                 }
                 None => refused += 1,
@@ -233,8 +234,7 @@ impl Admission {
             let mut random = [0; 4];
             self.provider.random(&mut random).ok()?;
             let token = token_from(random);
-            let pending = self.strangers.values().flat_map(|s| &s.handshakes).any(|h| h.token == token);
-            (free(token) && !pending).then_some(token)
+            (free(token) && !self.tokens.contains(&token)).then_some(token)
         })
     }
 
@@ -243,7 +243,7 @@ impl Admission {
         let known = &mut self.strangers.get_mut(&address)?.handshakes;
         let index = known.iter().position(|h| h.proven_by(datagram, &mut self.scratch))?;
         let proven = known.swap_remove(index);
-        self.count -= 1;
+        self.tokens.remove(&proven.token);
         if known.is_empty() {
             self.strangers.remove(&address);
         }
@@ -254,9 +254,15 @@ impl Admission {
     pub fn expire(&mut self, now: Time, address: SocketAddr) -> usize {
         let Some(Strangers { handshakes: known, .. }) = self.strangers.get_mut(&address) else { return 0 };
         let before = known.len();
-        known.retain(|h| h.expires > now);
+        let tokens = &mut self.tokens;
+        known.retain(|h| {
+            let stays = h.expires > now;
+            if !stays {
+                tokens.remove(&h.token);
+            }
+            stays
+        });
         let gone = before - known.len();
-        self.count -= gone;
         if known.is_empty() {
             self.strangers.remove(&address);
         }
@@ -267,7 +273,7 @@ impl Admission {
     pub fn forget(&mut self, blocked: impl Fn(IpAddr) -> bool) {
         self.waiting.retain(|(address, _)| !blocked(address.ip()));
         self.strangers.retain(|address, _| !blocked(address.ip()));
-        self.count = self.strangers.values().map(|s| s.handshakes.len()).sum();
+        self.tokens = self.strangers.values().flat_map(|s| &s.handshakes).map(|h| h.token).collect();
     }
 
     /// When the handshakes of `address` have something to do, if a timer must be set for it: one that
