@@ -1,5 +1,7 @@
 //! Per-second series of the last five minutes.
 
+use std::time::Duration;
+
 use crate::protocol::time::Time;
 
 /// Seconds kept.
@@ -10,7 +12,7 @@ pub const SERIES_SECONDS: usize = 300;
 pub struct Second {
     /// Datagrams sent.
     pub packets_sent: u32,
-    /// Datagrams received, those thrown away included.
+    /// Datagrams received: by a server those thrown away included, by a peer those taken.
     pub packets_received: u32,
     /// Bytes of the same.
     pub bytes_sent: u32,
@@ -94,6 +96,62 @@ impl<T: Copy + Default> Ring<T> {
     }
 }
 
+/// What a server or one of its peers did, second by second.
+#[derive(Clone, Debug)]
+pub struct Series {
+    seconds: Ring<Second>,
+    /// The second that the two below are of.
+    measured: u64,
+    latency_sum_us: u64,
+    latencies: u64,
+}
+
+impl Series {
+    /// An empty one.
+    pub fn new(now: Time) -> Self {
+        Series { seconds: Ring::new(now), measured: 0, latency_sum_us: 0, latencies: 0 }
+    }
+
+    /// A datagram was sent.
+    pub fn sent(&mut self, now: Time, bytes: usize) {
+        let second = self.seconds.at(now);
+        second.packets_sent = second.packets_sent.saturating_add(1);
+        second.bytes_sent = saturating_sum(second.bytes_sent, bytes);
+    }
+
+    /// A datagram was received.
+    pub fn received(&mut self, now: Time, bytes: usize) {
+        let second = self.seconds.at(now);
+        second.packets_received = second.packets_received.saturating_add(1);
+        second.bytes_received = saturating_sum(second.bytes_received, bytes);
+    }
+
+    /// A datagram was received while the latency was this; zero is not a measurement.
+    pub fn latency(&mut self, now: Time, latency: Duration) {
+        if latency.is_zero() {
+            return;
+        }
+        let running = second(now).max(self.seconds.latest);
+        if running != self.measured {
+            (self.measured, self.latency_sum_us, self.latencies) = (running, 0, 0);
+        }
+        let latency_us = latency.as_micros().min(u128::from(u32::MAX)) as u64;
+        self.latency_sum_us = self.latency_sum_us.saturating_add(latency_us);
+        self.latencies += 1;
+        // A mean of 32-bit numbers.
+        self.seconds.at(now).latency_us = (self.latency_sum_us / self.latencies) as u32;
+    }
+
+    /// As [`Ring::snapshot`].
+    pub fn snapshot(&self, now: Time) -> Vec<Second> {
+        self.seconds.snapshot(now)
+    }
+}
+
+fn saturating_sum(sum: u32, more: usize) -> u32 {
+    sum.saturating_add(u32::try_from(more).unwrap_or(u32::MAX))
+}
+
 fn second(time: Time) -> u64 {
     time.as_micros() / 1_000_000
 }
@@ -154,6 +212,30 @@ mod tests {
         assert_eq!(ring.snapshot(at_ms(2_000))[SERIES_SECONDS - 1], 3);
         assert_eq!(ring.last_whole(at_ms(0)), 0);
         assert_eq!(ring.last_whole(at_ms(11_000)), 3);
+    }
+
+    #[test]
+    fn the_latency_is_the_mean_of_what_was_measured() {
+        let mut series = Series::new(at_ms(0));
+        // Most datagrams measure nothing: thrown away, or too early.
+        for _ in 0..1_000 {
+            series.received(at_ms(100), 10);
+            series.latency(at_ms(100), Duration::ZERO);
+        }
+        for i in 0..100_000 {
+            series.latency(at_ms(200), Duration::from_micros(if i < 50_000 { 1_000 } else { 1_900 }));
+        }
+        series.latency(at_ms(1_100), Duration::from_secs(10_000));
+        series.latency(at_ms(2_100), Duration::from_micros(7));
+        series.received(at_ms(3_000), 1 << 33);
+        let seen = series.snapshot(at_ms(3_000));
+        let last: Vec<u32> = seen[SERIES_SECONDS - 4..].iter().map(|s| s.latency_us).collect();
+        assert_eq!(last, [1_450, u32::MAX, 7, 0]);
+        assert_eq!(
+            (seen[SERIES_SECONDS - 4].packets_received, seen[SERIES_SECONDS - 4].bytes_received),
+            (1_000, 10_000)
+        );
+        assert_eq!(seen[SERIES_SECONDS - 1].bytes_received, u32::MAX);
     }
 
     #[test]

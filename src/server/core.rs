@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::series::{Ring, Second};
+use crate::metrics::series::{Second, Series};
 use crate::metrics::server::{DropReason, ServerStats};
 use crate::protocol::connection::{
     CloseReason, Connection, Event as ConnectionEvent, Room, SendError, Settings, State,
@@ -87,7 +87,7 @@ pub struct Core {
     /// Somebody asked for the host's attention.
     pub woken: bool,
     stats: ServerStats,
-    series: Ring<Second>,
+    series: Series,
 }
 
 impl Core {
@@ -126,7 +126,7 @@ impl Core {
             closing: false,
             woken: false,
             stats: ServerStats::default(),
-            series: Ring::new(now),
+            series: Series::new(now),
         }
     }
 
@@ -136,9 +136,7 @@ impl Core {
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
         self.stats.packets_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
-        let second = self.series.at(now);
-        second.packets_received = second.packets_received.saturating_add(1);
-        second.bytes_received = second.bytes_received.saturating_add(datagram.len() as u32);
+        self.series.received(now, datagram.len());
         if let Err(reason) = self.take_datagram(now, from, datagram) {
             self.drop_datagram(reason);
         }
@@ -171,14 +169,12 @@ impl Core {
         let mut room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
         peer.connection.handle_datagram(now, datagram, &mut room)?;
-        let latency = peer.connection.latency().as_micros().min(u128::from(u32::MAX)) as u32;
+        let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
-            let second = series.at(now);
-            second.packets_received = second.packets_received.saturating_add(1);
-            second.bytes_received = second.bytes_received.saturating_add(datagram.len() as u32);
-            mean_latency(second, latency);
+            series.received(now, datagram.len());
+            series.latency(now, latency);
         }
-        mean_latency(self.series.at(now), latency);
+        self.series.latency(now, latency);
         self.touched(now, slot);
         Ok(())
     }
@@ -373,9 +369,7 @@ impl Core {
             if peer.connection.poll_transmit(now, out) {
                 let address = peer.address;
                 if let Some(series) = &mut peer.series {
-                    let second = series.at(now);
-                    second.packets_sent = second.packets_sent.saturating_add(1);
-                    second.bytes_sent = second.bytes_sent.saturating_add(out.len() as u32);
+                    series.sent(now, out.len());
                 }
                 self.count_sent(now, out.len());
                 return Some(address);
@@ -391,9 +385,7 @@ impl Core {
     fn count_sent(&mut self, now: Time, bytes: usize) {
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += bytes as u64;
-        let second = self.series.at(now);
-        second.packets_sent = second.packets_sent.saturating_add(1);
-        second.bytes_sent = second.bytes_sent.saturating_add(bytes as u32);
+        self.series.sent(now, bytes);
     }
 
     /// The operating system refused a datagram; it is lost like any other.
@@ -725,7 +717,7 @@ impl Core {
     pub fn set_peer_series(&mut self, now: Time, id: PeerId, on: bool) -> Result<()> {
         let peer = self.live(id)?;
         if on != peer.series.is_some() {
-            peer.series = on.then(|| Box::new(Ring::new(now)));
+            peer.series = on.then(|| Box::new(Series::new(now)));
         }
         Ok(())
     }
@@ -779,13 +771,6 @@ impl From<Delivery> for Outcome {
             Delivery::Cancelled => Outcome::Cancelled,
         }
     }
-}
-
-/// Folds a measurement into the second's mean, weighted by the datagrams that measured it.
-fn mean_latency(second: &mut Second, latency_us: u32) {
-    let n = i64::from(second.packets_received.max(1));
-    let mean = i64::from(second.latency_us);
-    second.latency_us = (mean + (i64::from(latency_us) - mean) / n) as u32;
 }
 
 /// The longest that goodbyes of a stopping server take.

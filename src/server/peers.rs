@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::metrics::series::{Ring, Second};
+use crate::metrics::series::Series;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::server::events::{DisconnectInfo, PeerId, Status};
@@ -36,7 +36,7 @@ pub struct Peer {
     /// Whether it is on the list of those that may have something to send.
     pub dirty: bool,
     /// Per-second series, where the host asked for them.
-    pub series: Option<Box<Ring<Second>>>,
+    pub series: Option<Box<Series>>,
 }
 
 /// The peers of one server.
