@@ -431,3 +431,19 @@ fn addresses_of_both_families() {
         assert_eq!(start(bad).err().map(|e| e.kind()), Some(ErrorKind::Address), "{bad}");
     }
 }
+
+#[test]
+fn a_hosts_own_time_between_two_polls_is_idle() {
+    let (handler, _seen) = Recorder::new(false);
+    let server = Server::open(Config::default(), handler, "127.0.0.1:0").expect("a server");
+    let pause = Duration::from_millis(200);
+    for _ in 0..2 {
+        server.poll(Some(Duration::ZERO)).expect("polled");
+        std::thread::sleep(pause);
+    }
+    server.poll(Some(Duration::ZERO)).expect("polled");
+    let idle: f64 = server.profile_series().iter().map(|(profile, _)| profile.idle).sum();
+    assert!(idle >= (2 * pause).as_secs_f64(), "{idle}");
+    server.stop().expect("stopped");
+}
+

@@ -122,7 +122,7 @@ pub struct gk_server_stats_t {
     pub update_s: f64,
     /// Seconds of it spent reading from and writing to the network.
     pub network_s: f64,
-    /// Seconds of it spent waiting.
+    /// Seconds of it spent waiting; of a polled server also what its host does between two polls.
     pub idle_s: f64,
 }
 
@@ -160,7 +160,7 @@ pub struct gk_profile_second {
     pub update_s: f64,
     /// Reading from and writing to the network.
     pub network_s: f64,
-    /// Waiting.
+    /// Waiting; of a polled server also what its host does between two polls.
     pub idle_s: f64,
     /// Ticks in it.
     pub ticks: u32,

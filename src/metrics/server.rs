@@ -40,7 +40,7 @@ pub struct TimeProfile {
     pub update: f64,
     /// Reading from and writing to the network.
     pub network: f64,
-    /// Waiting.
+    /// Waiting; of a polled server also what its host does between two polls.
     pub idle: f64,
 }
 

@@ -1,5 +1,6 @@
 //! The loop: waits, reads, calls the host, ticks, writes. One turn at a time, on one thread.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
@@ -16,6 +17,8 @@ use crate::panic_scope;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
+/// Room for one datagram: one byte more than any that is taken, so that a longer one shows.
+const SLOT: usize = MAX_DATAGRAM + 1;
 /// Datagrams read before the host is called with what they brought.
 const RECEIVE_BATCH: usize = 64;
 /// Batches per turn: then ticks and writes come first again.
@@ -38,7 +41,9 @@ pub struct Runner {
     handler: Box<dyn Handler>,
     ticker: Ticker,
     reconcile: Every,
+    /// A batch of datagrams: `SLOT` bytes each, of which so many are filled, and where from.
     inbound: Box<[u8]>,
+    received: Vec<(usize, SocketAddr)>,
     outbound: Vec<u8>,
     /// Failed reads in a row.
     read_errors: u32,
@@ -56,8 +61,8 @@ impl Runner {
             handler,
             ticker: Ticker::new(now, config.tick_rate_hz),
             reconcile: Every::new(now, config.reconcile_interval),
-            // One byte more than any datagram that is read: a longer one shows.
-            inbound: vec![0; MAX_DATAGRAM + 1].into(),
+            inbound: vec![0; RECEIVE_BATCH * SLOT].into(),
+            received: Vec::with_capacity(RECEIVE_BATCH),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
             told: false,
@@ -72,6 +77,8 @@ impl Runner {
             self.shut_down(server)?;
             return Ok(true);
         }
+        // What passed since the turn before was not ours.
+        self.spent(server, Activity::Idle);
         let mut happened = self.dispatch(server);
         self.wait(server, if happened { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
@@ -111,33 +118,48 @@ impl Runner {
             if !self.event_loop.is_readable() {
                 break;
             }
+            let failed = self.receive();
+            let now = self.spent(server, Activity::Network);
             let mut core = server.0.core.lock();
-            let now = server.0.clock.now();
-            for _ in 0..RECEIVE_BATCH {
-                let (len, from) = match self.event_loop.recv_from(&mut self.inbound) {
-                    Ok(Some(received)) => received,
-                    Ok(None) => break,
-                    Err(error) => {
-                        self.read_failed(&mut core, &error)?;
-                        break;
-                    }
-                };
-                self.read_errors = 0;
-                self.read_before_timers += 1;
-                if let Some(datagram) = self.inbound.get_mut(..len) {
-                    core.handle_datagram(now, from, datagram);
+            for ((len, from), slot) in self.received.iter().zip(self.inbound.chunks_exact_mut(SLOT)) {
+                if let Some(datagram) = slot.get_mut(..*len) {
+                    core.handle_datagram(now, *from, datagram);
                 }
+            }
+            if let Some(error) = failed {
+                self.read_failed(&mut core, &error)?;
             }
             drop(core);
             happened |= self.dispatch(server);
+            self.spent(server, Activity::Messages);
             // A tick that is due comes before more datagrams.
             let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.clock.now() >= self.ticker.due();
             if server.stop_wanted() || tick_due {
                 break;
             }
         }
-        self.spent(server, Activity::Messages);
         Ok(happened)
+    }
+
+    /// Fills a batch, as far as there are datagrams. The error that ended it, if one did.
+    fn receive(&mut self) -> Option<std::io::Error> {
+        self.received.clear();
+        let mut failed = None;
+        for slot in self.inbound.chunks_exact_mut(SLOT) {
+            match self.event_loop.recv_from(slot) {
+                Ok(Some(received)) => self.received.push(received),
+                Ok(None) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if !self.received.is_empty() {
+            self.read_errors = 0;
+            self.read_before_timers += self.received.len();
+        }
+        failed
     }
 
     /// One bad read is no reason to end a server; a socket that gives nothing but errors is.

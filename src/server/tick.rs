@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::series::Ring;
+use crate::metrics::series::{Ring, SERIES_SECONDS};
 use crate::metrics::server::TimeProfile;
 use crate::protocol::time::Time;
 
@@ -79,6 +79,8 @@ impl Every {
     }
 }
 
+const SECOND_US: u64 = 1_000_000;
+
 /// What the server's thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -88,7 +90,7 @@ pub enum Activity {
     Update,
     /// Reads from or writes to the network.
     Network,
-    /// Waits.
+    /// Waits, or does the host's own work between two polls.
     Idle,
 }
 
@@ -104,17 +106,23 @@ impl Profiler {
         Profiler { since: now, seconds: Ring::new(now) }
     }
 
-    /// All since the last call was `activity`.
+    /// All since the last call was `activity`: each second that it went on in gets its part.
     pub fn spent(&mut self, now: Time, activity: Activity) {
-        let seconds = now.since(self.since).as_secs_f64();
+        // What lies further back than the ring reaches shows nowhere.
+        let mut from = self.since.max(now - Duration::from_secs(SERIES_SECONDS as u64));
+        while from < now {
+            let next_second = Time::from_micros((from.as_micros() / SECOND_US + 1) * SECOND_US);
+            let to = next_second.min(now);
+            let profile = &mut self.seconds.at(from).0;
+            *match activity {
+                Activity::Messages => &mut profile.messages,
+                Activity::Update => &mut profile.update,
+                Activity::Network => &mut profile.network,
+                Activity::Idle => &mut profile.idle,
+            } += to.since(from).as_secs_f64();
+            from = to;
+        }
         self.since = self.since.max(now);
-        let profile = &mut self.seconds.at(now).0;
-        *match activity {
-            Activity::Messages => &mut profile.messages,
-            Activity::Update => &mut profile.update,
-            Activity::Network => &mut profile.network,
-            Activity::Idle => &mut profile.idle,
-        } += seconds;
     }
 
     /// A tick happened.
@@ -153,6 +161,35 @@ mod tests {
         }
         assert_eq!(ticks, 3600 * 60);
         assert!((sum - 3600.0).abs() < 0.002, "{sum}");
+    }
+
+    #[test]
+    fn what_lasts_for_seconds_is_spread_over_them() {
+        let at = |ms: u64| Time::from_micros(1_000_000_000 + ms * 1000);
+        let mut profiler = Profiler::new(at(500));
+        profiler.spent(at(700), Activity::Network);
+        profiler.spent(at(3_250), Activity::Update);
+        profiler.spent(at(3_250), Activity::Messages);
+        profiler.spent(at(4_000), Activity::Idle);
+        let seen = profiler.snapshot(at(4_100));
+        let sums: Vec<f64> = seen
+            .iter()
+            .map(|(p, _)| p.messages + p.update + p.network + p.idle)
+            .skip(seen.len() - 5)
+            .collect();
+        for (sum, expected) in sums.iter().zip([0.5, 1.0, 1.0, 1.0, 0.0]) {
+            assert!((sum - expected).abs() < 1e-9, "{sums:?}");
+        }
+        let (profile, _) = profiler.last_whole(at(4_100));
+        assert!((profile.update - 0.25).abs() < 1e-9 && (profile.idle - 0.75).abs() < 1e-9);
+        // A thread that was away for a year is not a year's work.
+        profiler.spent(at(365 * 86_400_000), Activity::Idle);
+        assert!(profiler
+            .snapshot(at(365 * 86_400_000))
+            .iter()
+            .rev()
+            .skip(1)
+            .all(|(p, _)| (p.idle - 1.0).abs() < 1e-9));
     }
 
     #[test]
