@@ -447,3 +447,38 @@ fn a_hosts_own_time_between_two_polls_is_idle() {
     server.stop().expect("stopped");
 }
 
+#[test]
+fn a_long_message_callback_finds_nobody_silent() {
+    let config = Config { connection_timeout: Duration::from_secs(2), ..Config::default() };
+    let (tell, told) = mpsc::channel();
+    let handler = Script(move |_: &Server, event: Seen| match event {
+        Seen::Message(..) => {
+            // Longer than the connection timeout: what the client sends meanwhile waits in the socket.
+            std::thread::sleep(Duration::from_secs(3));
+            let _nobody = tell.send("message");
+        }
+        Seen::Disconnect(_, info) => {
+            let _nobody = tell.send(if info.reason == DisconnectReason::Remote { "left" } else { "dropped" });
+        }
+        _ => {}
+    });
+    let server = Server::start(config, Box::new(handler), "127.0.0.1:0").expect("a server");
+    let mut client = connect(&server);
+    client.send(b"slow", Mode::Once, 0).expect("queued");
+    let mut seen = Vec::new();
+    let mut after = 0;
+    drive(&mut [&mut client], |_, _| {
+        seen.extend(told.try_iter());
+        // Some more turns: then the timers have run.
+        after += usize::from(!seen.is_empty());
+        after > 100
+    });
+    assert_eq!(seen, ["message"]);
+    client.close(false);
+    drive(&mut [&mut client], |_, _| {
+        seen.extend(told.try_iter());
+        seen.len() > 1
+    });
+    assert_eq!(seen, ["message", "left"]);
+    server.stop().expect("stopped");
+}

@@ -30,6 +30,10 @@ const MIN_BATCHES_PER_TURN: usize = 8;
 /// buffer's size says how many may have waited in it.
 const MIN_BUFFERED_BYTES: usize = 256;
 
+/// Callbacks that took this long since the socket was last asked may have kept peers' datagrams waiting
+/// there: it is asked again before anybody is found silent.
+const LONG_CALLBACKS: Duration = Duration::from_millis(20);
+
 /// Datagrams written before another thread that waits to send gets its turn.
 const SEND_BATCH: usize = 32;
 /// Failed reads in a row after which the socket counts as broken and the server ends.
@@ -49,6 +53,8 @@ pub struct Runner {
     read_errors: u32,
     /// The host's log has been told that the server broke.
     told: bool,
+    /// When the socket was last asked for datagrams.
+    asked: Time,
     /// Datagrams read since timers ran last or the socket was empty.
     read_before_timers: usize,
 }
@@ -66,6 +72,7 @@ impl Runner {
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             read_errors: 0,
             told: false,
+            asked: now,
             read_before_timers: 0,
         }
     }
@@ -82,7 +89,7 @@ impl Runner {
         let mut happened = self.dispatch(server);
         self.wait(server, if happened { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
-        happened |= self.time(server);
+        happened |= self.time(server)?;
         self.flush(server)?;
         happened |= self.dispatch(server);
         let now = self.spent(server, Activity::Messages);
@@ -106,8 +113,13 @@ impl Runner {
         let due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).min(self.reconcile.due());
         let until_due = due.since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
+        let waited = self.wait_for_socket(timeout);
+        self.asked = self.spent(server, Activity::Idle);
+        waited
+    }
+
+    fn wait_for_socket(&mut self, timeout: Duration) -> Result<()> {
         let waited = self.event_loop.wait(Some(timeout));
-        self.spent(server, Activity::Idle);
         waited.map_err(|e| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}")))
     }
 
@@ -118,6 +130,7 @@ impl Runner {
             if !self.event_loop.is_readable() {
                 break;
             }
+            self.asked = server.0.clock.now();
             let failed = self.receive();
             let now = self.spent(server, Activity::Network);
             let mut core = server.0.core.lock();
@@ -175,8 +188,11 @@ impl Runner {
     }
 
     /// Timers, the tick and the slow timer.
-    fn time(&mut self, server: &Server) -> bool {
+    fn time(&mut self, server: &Server) -> Result<bool> {
         let now = server.0.clock.now();
+        if now.since(self.asked) >= LONG_CALLBACKS {
+            self.wait_for_socket(Duration::ZERO)?;
+        }
         // After a stall, what waited in the socket is read before anybody is found silent; but whoever fills
         // it faster than it is read does not stop the timers.
         let buffered = self.event_loop.socket().map_or(0, UdpSocket::receive_bytes) / MIN_BUFFERED_BYTES;
@@ -200,7 +216,7 @@ impl Runner {
             self.dispatch(server);
         }
         self.spent(server, Activity::Messages);
-        happened
+        Ok(happened)
     }
 
     /// Writes whatever may leave.
@@ -281,8 +297,7 @@ impl Runner {
                 break;
             }
             let due = server.0.core.lock().poll_timeout().unwrap_or(end).min(end);
-            let waited = self.event_loop.wait(Some(due.since(now)));
-            waited.map_err(|e| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}")))?;
+            self.wait_for_socket(due.since(now))?;
             self.read(server)?;
             let now = server.0.clock.now();
             server.0.core.lock().handle_timeout(now);
