@@ -578,7 +578,10 @@ impl Core {
             }
             SendError::Queue(QueueError::Full) => Error::new(
                 ErrorKind::WouldBlock,
-                format!("the queue of {slot_id:?} is full: {} messages", limits.max_messages),
+                format!(
+                    "the queue of {slot_id:?} is full: its bounds are {} messages and {} bytes",
+                    limits.max_messages, limits.max_bytes
+                ),
             ),
             SendError::Queue(QueueError::TooLarge) => Error::new(
                 ErrorKind::TooLarge,

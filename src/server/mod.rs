@@ -63,6 +63,8 @@ pub(crate) struct Inner {
     descriptor: i32,
     public_key: [u8; 91],
     pulls: bool,
+    /// Longest message that is taken.
+    max_message: usize,
     /// Peers whose disconnect was in the batch of events taken last.
     leaving: Mutex<Vec<PeerId>>,
     /// When the loop has something to do, as it knew when it last went to sleep.
@@ -127,6 +129,7 @@ impl Server {
         let public_key = root.public_key().to_der();
         let mut core =
             Core::new(now, &config, handler.takes(), root, Arc::new(RingProvider::new()), access_log);
+        let max_message = core.settings().limits.max_message;
         core.emit(Event::Starting);
         if generated {
             let text = "no root key is set: one was made for this run, which clients cannot pin";
@@ -146,6 +149,7 @@ impl Server {
             descriptor,
             public_key,
             pulls: config.max_queued_events > 0,
+            max_message,
             leaving: Mutex::new(Vec::new()),
             next_turn: Mutex::new(Some(now)),
             ticks: Mutex::new((0, 0)),
@@ -403,12 +407,23 @@ impl Server {
         }
     }
 
+    /// The copy of a message that is queued: made before the core is locked, and not of what is refused.
+    fn copied(&self, data: &[u8]) -> Result<Arc<[u8]>> {
+        let (len, most) = (data.len(), self.0.max_message);
+        if len > most {
+            let text = format!("{len} bytes are more than max_message_size allows, {most}");
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        Ok(data.into())
+    }
+
     /// Queues a copy of `data` for `peer`. Errors: Stale (gone, ending, or never here), WouldBlock (its
     /// queue is full; a `writable` event follows), TooLarge, State (stopped), Panic.
     pub fn send(&self, peer: PeerId, data: &[u8], options: SendOptions) -> Result<()> {
         self.check_running()?;
+        let payload = self.copied(data)?;
         let now = self.0.clock.now();
-        self.0.core.lock().send(now, peer, data.into(), options)?;
+        self.0.core.lock().send(now, peer, payload, options)?;
         self.nudge();
         Ok(())
     }
@@ -421,8 +436,9 @@ impl Server {
         if options.on_sent.is_some() || options.tag.is_some() {
             return Err(Error::new(ErrorKind::Argument, "a broadcast has no outcome to report"));
         }
+        let payload = self.copied(data)?;
         let now = self.0.clock.now();
-        let sent = self.0.core.lock().broadcast(now, except, data.into(), options.retry)?;
+        let sent = self.0.core.lock().broadcast(now, except, payload, options.retry)?;
         self.nudge();
         Ok(sent)
     }

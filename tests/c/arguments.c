@@ -1,6 +1,11 @@
 /* Every function with what must be refused: NULL, lengths, texts, ranges, peers that are none, states. */
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE
 #include "test.h"
+
+#include <sys/mman.h>
+
+#define UNREADABLE_BYTES ((size_t)1 << 30)
 
 #define BAD_UTF8 "ab\xff"
 
@@ -468,6 +473,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     const gk_peer none[] = {GK_PEER_NONE, GK_FOREVER, peer + 1, peer ^ ((gk_peer)1 << 40), foreign};
     uint8_t data[16] = {0};
     uint8_t *large = calloc(1, 2001);
+    uint8_t *unreadable;
     char text[64];
     uint32_t word = 0;
     uint64_t number = 0;
@@ -503,6 +509,12 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_TOO_LARGE, gk_server_send(server, peer, large, 2001, NULL));
     EXPECT(GK_ERR_TOO_LARGE, gk_server_send_guaranteed(server, peer, large, 2001, never_sent, NULL));
     EXPECT(GK_ERR_TOO_LARGE, gk_server_broadcast(server, GK_PEER_NONE, large, 2001, NULL, NULL));
+    /* What is too long is refused before it is copied: whoever reads this dies. */
+    unreadable = mmap(NULL, UNREADABLE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(unreadable != MAP_FAILED);
+    EXPECT(GK_ERR_TOO_LARGE, gk_server_send(server, peer, unreadable, UNREADABLE_BYTES, NULL));
+    EXPECT(GK_ERR_TOO_LARGE, gk_server_broadcast(server, GK_PEER_NONE, unreadable, UNREADABLE_BYTES, NULL, NULL));
+    CHECK(munmap(unreadable, UNREADABLE_BYTES) == 0);
     OK(gk_server_send(server, peer, large, 2000, NULL));
     EXPECT(GK_ERR_NULL, gk_server_send_guaranteed(server, peer, NULL, 1, never_sent, NULL));
     OK(gk_server_send_guaranteed(server, peer, data, 1, NULL, NULL));
