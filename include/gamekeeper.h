@@ -818,7 +818,7 @@ typedef struct {
      */
     double network_s;
     /**
-     * Seconds of it spent waiting.
+     * Seconds of it spent waiting; of a polled server also what its host does between two polls.
      */
     double idle_s;
 } gk_server_stats_t;
@@ -866,7 +866,7 @@ typedef struct {
      */
     double network_s;
     /**
-     * Waiting.
+     * Waiting; of a polled server also what its host does between two polls.
      */
     double idle_s;
     /**
@@ -1795,7 +1795,7 @@ gk_result gk_context_set_max_reassembly_bytes(gk_context *context, size_t bytes)
 /**
  * Sets how many events are kept for a host that pulls them with `gk_server_next_events`. Events without a
  * callback go there. When it is full, messages are refused unacknowledged and counted, so that their
- * senders repeat them.
+ * senders repeat them; nobody can connect; and a send with `notify` answers `GK_ERR_WOULD_BLOCK`.
  *
  * - `count`: default 0 (no queue: events without a callback go nowhere), range 0 to 10,000,000
  *
@@ -2110,8 +2110,8 @@ gk_result gk_disconnect_info_init(gk_disconnect_info *info, size_t struct_size);
  * - `options`: NULL sends it once, without asking what became of it
  *
  * Errors, after which nothing is queued and `on_sent` is not called: `GK_ERR_STALE`,
- * `GK_ERR_WOULD_BLOCK` (the peer's queue is full; `writable` will tell), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE`
- * (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+ * `GK_ERR_WOULD_BLOCK` (the peer's queue is full: `writable` will tell; or with `notify` the event queue is:
+ * take events first), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
  * `GK_ERR_PANIC`.
  *
  * Thread: any.

@@ -407,7 +407,7 @@ pub unsafe extern "C" fn gk_context_set_max_reassembly_bytes(
 
 /// Sets how many events are kept for a host that pulls them with `gk_server_next_events`. Events without a
 /// callback go there. When it is full, messages are refused unacknowledged and counted, so that their
-/// senders repeat them.
+/// senders repeat them; nobody can connect; and a send with `notify` answers `GK_ERR_WOULD_BLOCK`.
 ///
 /// - `count`: default 0 (no queue: events without a callback go nowhere), range 0 to 10,000,000
 ///

@@ -155,8 +155,8 @@ pub(crate) fn peer_id(peer: gk_peer) -> Result<PeerId, Failure> {
 /// - `options`: NULL sends it once, without asking what became of it
 ///
 /// Errors, after which nothing is queued and `on_sent` is not called: `GK_ERR_STALE`,
-/// `GK_ERR_WOULD_BLOCK` (the peer's queue is full; `writable` will tell), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE`
-/// (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+/// `GK_ERR_WOULD_BLOCK` (the peer's queue is full: `writable` will tell; or with `notify` the event queue is:
+/// take events first), `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped, or `notify` without an event queue), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
 /// `GK_ERR_PANIC`.
 ///
 /// Thread: any.

@@ -63,7 +63,8 @@ pub struct Config {
     /// its sender repeats it. Default 16 MiB, range 2048 to 1 GiB.
     pub max_reassembly_bytes: usize,
     /// Events kept for a host that pulls them; 0 (the default): events go to callbacks only.
-    /// Above it messages are refused unacknowledged and counted. Range 0 to 10,000,000.
+    /// Above it messages are refused unacknowledged and counted, hellos are refused, and a send that asks for
+    /// an event of its own answers `WouldBlock`. Range 0 to 10,000,000.
     pub max_queued_events: u32,
     /// Bytes of message payload kept for a host that pulls events; the consequence is the same.
     /// Default 64 MiB, range 64 KiB to 4 GiB.

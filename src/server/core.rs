@@ -408,6 +408,11 @@ impl Core {
         match &event {
             Event::Message(_, message) => self.pulled_bytes -= message.data.len(),
             Event::Log(..) => self.log_lines -= 1,
+            Event::Writable(id) => {
+                if let Some(peer) = self.peers.get_mut(*id) {
+                    peer.writable_waits = false;
+                }
+            }
             _ => {}
         }
         Some(event)
@@ -508,8 +513,16 @@ impl Core {
     }
 
     fn enqueue(&mut self, event: Event) {
-        if let Event::Message(_, message) = &event {
-            self.pulled_bytes += message.data.len();
+        match &event {
+            Event::Message(_, message) => self.pulled_bytes += message.data.len(),
+            // That there is room is said once until the host has heard it.
+            Event::Writable(id) => {
+                let waits = self.peers.get_mut(*id).map(|p| std::mem::replace(&mut p.writable_waits, true));
+                if waits == Some(true) {
+                    return;
+                }
+            }
+            _ => {}
         }
         // Ticks that nobody pulled are one, and so is housekeeping, also where the two alternate.
         let timers = |e: &&mut Event| matches!(e, Event::Update { .. } | Event::Reconcile);
@@ -562,10 +575,13 @@ impl Core {
     pub fn send(&mut self, now: Time, id: PeerId, payload: Arc<[u8]>, options: SendOptions) -> Result<()> {
         let completion = match (options.on_sent, options.tag) {
             (Some(callback), _) => Some(Completion::Callback(callback)),
-            (None, Some(tag)) if self.wants.queue > 0 => Some(Completion::Tag(tag)),
-            (None, Some(_)) => {
+            (None, Some(_)) if self.wants.queue == 0 => {
                 return Err(Error::new(ErrorKind::State, "a tag needs an event queue (max_queued_events)"));
             }
+            (None, Some(_)) if self.pulled.len() >= self.wants.queue => {
+                return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
+            }
+            (None, Some(tag)) => Some(Completion::Tag(tag)),
             (None, None) => None,
         };
         let tag = if completion.is_some() { self.next_tag } else { 0 };

@@ -418,7 +418,7 @@ impl Server {
     }
 
     /// Queues a copy of `data` for `peer`. Errors: Stale (gone, ending, or never here), WouldBlock (its
-    /// queue is full; a `writable` event follows), TooLarge, State (stopped), Panic.
+    /// queue is full: a `writable` event follows; or the event queue is, and `options` has a tag), TooLarge, State (stopped), Panic.
     pub fn send(&self, peer: PeerId, data: &[u8], options: SendOptions) -> Result<()> {
         self.check_running()?;
         let payload = self.copied(data)?;

@@ -33,6 +33,8 @@ pub struct Peer {
     pub ending: Option<DisconnectInfo>,
     /// The earliest timer that stands in the heap for it.
     pub armed: Option<Time>,
+    /// Whether the event queue holds a `writable` of it.
+    pub writable_waits: bool,
     /// Whether it is on the list of those that may have something to send.
     pub dirty: bool,
     /// Per-second series, where the host asked for them.
@@ -91,6 +93,7 @@ impl Peers {
             visible: true,
             ending: None,
             armed: None,
+            writable_waits: false,
             dirty: false,
             series: None,
         };

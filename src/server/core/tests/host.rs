@@ -319,3 +319,31 @@ fn a_broadcast_reaches_all_but_one_and_those_with_room() {
     w.run(ms(3000));
     assert!(w.seen.iter().any(|e| matches!(e, Event::Writable(p) if *p == all[3].1)));
 }
+
+#[test]
+fn a_host_that_sends_and_never_pulls_fills_the_queue_no_further() {
+    let config = Config { max_queued_events: 50, max_queued_messages: 4, ..Config::default() };
+    let mut w = World::new(config);
+    let (_, peer) = w.join();
+    w.pull(usize::MAX);
+    let (mut refused, mut blocked) = (0, 0);
+    for n in 0..2_000 {
+        // Each round fills the peer's queue, so that it has room to report.
+        while send(&mut w, peer, b"x", RetryMode::None, None).is_none() {}
+        blocked += 1;
+        w.run(ms(20));
+        refused +=
+            usize::from(send(&mut w, peer, b"x", RetryMode::None, Some(n)) == Some(ErrorKind::WouldBlock));
+    }
+    // Those under way when it became full still report, and so do two timers.
+    assert!(w.core.pulled.len() <= 50 + 4 + 2, "{}", w.core.pulled.len());
+    assert!(refused > 1_000 && blocked == 2_000, "{refused} {blocked}");
+    let writable = |w: &World| w.seen.iter().filter(|e| matches!(e, Event::Writable(_))).count();
+    w.pull(usize::MAX);
+    assert_eq!(writable(&w), 1, "said once until it was heard");
+    while send(&mut w, peer, b"x", RetryMode::None, Some(7)).is_none() {}
+    w.run(ms(100));
+    w.pull(usize::MAX);
+    assert_eq!(writable(&w), 2);
+    assert!(w.seen.iter().any(|e| matches!(e, Event::Sent(_, 7, Outcome::Delivered))));
+}
