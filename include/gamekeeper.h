@@ -1348,7 +1348,7 @@ gk_result gk_context_on_log(gk_context *context, gk_log_fn function, void *user_
  *
  * - `out`: the key
  *
- * Errors: `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_KEY` (the system gives no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: the caller's, to be ended with `gk_key_free`.
@@ -1482,7 +1482,8 @@ gk_result gk_key_public_der(const gk_key *key, uint8_t *buf, size_t cap, size_t 
  * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed. Signatures of the
  *   same bytes differ, also in length: ask for 72.
  *
- * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_KEY` (the system gives no randomness), `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: copied.
@@ -1833,8 +1834,8 @@ gk_result gk_context_set_socket_receive_bytes(gk_context *context,
                                               size_t bytes);
 
 /**
- * Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; a burst beyond
- * what it grants is sent later.
+ * Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; datagrams
+ * of a burst beyond what it grants are lost and counted.
  *
  * - `bytes`: default 4,194,304 (4 MiB), range 4096 to 1,073,741,824 (1 GiB)
  *
@@ -1843,8 +1844,7 @@ gk_result gk_context_set_socket_receive_bytes(gk_context *context,
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_socket_send_bytes(gk_context *context,
-                                           size_t bytes);
+gk_result gk_context_set_socket_send_bytes(gk_context *context, size_t bytes);
 
 /**
  * Sets the addresses whose datagrams are dropped before they are read. It replaces the list before;
@@ -1894,8 +1894,8 @@ gk_result gk_server_start(const gk_context *context, const char *address, gk_ser
 
 /**
  * Binds an address for a server that the host runs with `gk_server_poll`, from its own main loop. All
- * callbacks come from inside that call, and from inside `gk_server_stop`, `gk_server_wait` and
- * `gk_server_free` where these have to finish the server. Nothing happens between polls, and clients time
+ * callbacks come from inside that call, and from inside `gk_server_stop` and `gk_server_free` where these
+ * have to finish the server. Nothing happens between polls, and clients time
  * out after a few seconds without one: poll at least as often as ticks are due.
  *
  * - the parameters are those of `gk_server_start`

@@ -453,8 +453,8 @@ pub unsafe extern "C" fn gk_context_set_socket_receive_bytes(
     with_context(context, |context| context.set(|config| &mut config.socket_receive_bytes, bytes))
 }
 
-/// Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; a burst beyond
-/// what it grants is sent later.
+/// Sets what is asked of the kernel for the send buffer of the socket. The kernel may grant less; datagrams
+/// of a burst beyond what it grants are lost and counted.
 ///
 /// - `bytes`: default 4,194,304 (4 MiB), range 4096 to 1,073,741,824 (1 GiB)
 ///

@@ -55,7 +55,7 @@ unsafe fn with_key(key: *const gk_key, body: impl FnOnce(&RootKey) -> Result<(),
 ///
 /// - `out`: the key
 ///
-/// Errors: `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_KEY` (the system gives no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any.
 /// Ownership: the caller's, to be ended with `gk_key_free`.
@@ -233,7 +233,8 @@ pub unsafe extern "C" fn gk_key_public_der(
 /// - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed. Signatures of the
 ///   same bytes differ, also in length: ask for 72.
 ///
-/// Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_IO` (no randomness), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_KEY` (the system gives no randomness), `GK_ERR_NULL`,
+/// `GK_ERR_PANIC`.
 ///
 /// Thread: any.
 /// Ownership: copied.

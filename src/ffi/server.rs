@@ -143,8 +143,8 @@ pub unsafe extern "C" fn gk_server_start(
 }
 
 /// Binds an address for a server that the host runs with `gk_server_poll`, from its own main loop. All
-/// callbacks come from inside that call, and from inside `gk_server_stop`, `gk_server_wait` and
-/// `gk_server_free` where these have to finish the server. Nothing happens between polls, and clients time
+/// callbacks come from inside that call, and from inside `gk_server_stop` and `gk_server_free` where these
+/// have to finish the server. Nothing happens between polls, and clients time
 /// out after a few seconds without one: poll at least as often as ticks are due.
 ///
 /// - the parameters are those of `gk_server_start`

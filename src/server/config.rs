@@ -72,7 +72,7 @@ pub struct Config {
     /// Bytes asked of the kernel for the socket's receive buffer. Default 4 MiB, range 4096 to 1 GiB.
     /// The kernel may grant less; a burst beyond what it grants is lost.
     pub socket_receive_bytes: usize,
-    /// The same for sending.
+    /// The same for sending: datagrams of a burst beyond what the kernel grants are lost and counted.
     pub socket_send_bytes: usize,
     /// Addresses whose datagrams are dropped unread.
     pub block_list: BlockList,
