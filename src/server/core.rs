@@ -189,6 +189,9 @@ impl Core {
             wire::WireError::Malformed => DropReason::Malformed,
             wire::WireError::Forged => DropReason::Forged,
         })?;
+        if header.kind != wire::kind::CLIENT_HELLO || header.count != 1 {
+            return Err(DropReason::Clear);
+        }
         let hello = Hello::parse(&header, payload, datagram.len(), &self.sizes).ok_or(DropReason::Hello)?;
         if self.closing || self.full() {
             self.refuse(now, from, "the server is full");

@@ -369,3 +369,25 @@ fn the_block_list_comes_before_all_reading() {
     w.core.set_block_list(w.now, BlockList::default());
     w.join();
 }
+
+#[test]
+fn what_is_clear_and_no_hello_is_counted_as_that() {
+    let mut w = World::new(Config::default());
+    let end = w.client();
+    let (from, hello) = (address(1000), w.take_datagrams(end).remove(0));
+    let forged = |at: usize, value: u8| {
+        let mut datagram = hello.clone();
+        datagram[at] = value;
+        let body = datagram.len() - 4;
+        let crc = crc32fast::hash(&datagram[..body]);
+        datagram[body..].copy_from_slice(&crc.to_be_bytes());
+        datagram
+    };
+    // A server's answer, and a datagram of several messages, of which a hello would be the first.
+    for datagram in [forged(12, 2), forged(15, 2)] {
+        w.inject(from, &datagram);
+    }
+    assert_eq!((w.drops(DropReason::Clear), w.core.stats().handshakes), (2, 0));
+    w.inject(from, &forged(15, 1));
+    assert_eq!((w.drops(DropReason::Clear), w.core.stats().handshakes), (2, 1));
+}
