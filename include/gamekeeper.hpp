@@ -635,11 +635,17 @@ private:
     template <class Starter>
     static expected<server> make(Starter starter, context &from, const std::string &address) {
         auto owner = std::make_unique<detail::handlers>(from.handlers_);
-        gk::result attached = from.attach_all(owner.get());
-        if (!attached) return attached;
+        gk::result started = from.attach_all(owner.get());
         gk_server *made = nullptr;
-        gk_result code = starter(from.native(), address.c_str(), &made);
-        if (code != GK_OK) return gk::result(code);
+        if (started) started = gk::result(starter(from.native(), address.c_str(), &made));
+        // The server has its copy. A start by native() must not find what may be gone by then.
+        detail::handlers none;
+        gk::result detached = from.attach_all(&none);
+        if (!started) return started;
+        if (!detached) {
+            gk_server_free(made);
+            return detached;
+        }
         return server(made, std::move(owner));
     }
 

@@ -152,6 +152,11 @@ static void a_life() {
         CHECK(server.wait(1us).code() == GK_ERR_TIMEOUT);
     }
     CHECK(started == 1 && connected == 1 && left == 1 && ended == 1 && sent == 1);
+    // The server and its handlers are gone; the C context does not point to them.
+    gk_server *bare = nullptr;
+    CHECK(gk_server_start(context.native(), "127.0.0.1:0", &bare) == GK_OK);
+    gk_server_free(bare);
+    CHECK(started == 1 && ended == 1);
 }
 
 static void polled_and_pulled() {
