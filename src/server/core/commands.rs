@@ -1,0 +1,230 @@
+//! What the host asks of the core: commands and getters. None of it calls the host.
+
+use std::sync::Arc;
+
+use super::{Completion, Core};
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::series::{Second, Series};
+use crate::metrics::server::ServerStats;
+use crate::protocol::connection::{SendError, Settings, State};
+use crate::protocol::delivery::{Mode, QueueError};
+use crate::protocol::time::Time;
+use crate::server::access_log::AccessLog;
+use crate::server::block_list::BlockList;
+use crate::server::events::*;
+use crate::server::peers::Peer;
+
+impl Core {
+    // --- commands -------------------------------------------------------------------------------------
+
+    fn live(&mut self, id: PeerId) -> Result<&mut Peer> {
+        let peer = self.peers.get_mut(id);
+        peer.ok_or_else(|| Error::new(ErrorKind::Stale, format!("{id:?} is no peer of this server now")))
+    }
+
+    /// See [`crate::Server::send`].
+    pub fn send(&mut self, now: Time, id: PeerId, payload: Arc<[u8]>, options: SendOptions) -> Result<()> {
+        let completion = match (options.on_sent, options.tag) {
+            (Some(callback), _) => Some(Completion::Callback(callback)),
+            (None, Some(_)) if self.wants.queue == 0 => {
+                return Err(Error::new(ErrorKind::State, "a tag needs an event queue (max_queued_events)"));
+            }
+            (None, Some(_)) if self.pulled.len() >= self.wants.queue => {
+                return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
+            }
+            (None, Some(tag)) => Some(Completion::Tag(tag)),
+            (None, None) => None,
+        };
+        let tag = if completion.is_some() { self.next_tag } else { 0 };
+        let (len, limits) = (payload.len(), self.settings.limits.clone());
+        let peer = self.live(id)?;
+        let slot_id = peer.id;
+        peer.connection.send(payload, mode(options.retry), tag).map_err(|error| match error {
+            SendError::NotConnected => {
+                Error::new(ErrorKind::Stale, format!("{slot_id:?} is disconnecting or gone"))
+            }
+            SendError::Queue(QueueError::Full) => Error::new(
+                ErrorKind::WouldBlock,
+                format!(
+                    "the queue of {slot_id:?} is full: its bounds are {} messages and {} bytes",
+                    limits.max_messages, limits.max_bytes
+                ),
+            ),
+            SendError::Queue(QueueError::TooLarge) => Error::new(
+                ErrorKind::TooLarge,
+                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
+            ),
+        })?;
+        if let Some(completion) = completion {
+            self.completions.insert(tag, completion);
+            self.next_tag += 1;
+        }
+        if let Some(slot) = self.peers.slot_of(id) {
+            self.touched(now, slot);
+        }
+        Ok(())
+    }
+
+    /// See [`crate::Server::broadcast`].
+    pub fn broadcast(
+        &mut self,
+        now: Time,
+        except: Option<PeerId>,
+        payload: Arc<[u8]>,
+        retry: RetryMode,
+    ) -> Result<usize> {
+        if payload.len() > self.settings.limits.max_message {
+            return Err(Error::new(ErrorKind::TooLarge, "the message is longer than max_message_size"));
+        }
+        let mut count = 0;
+        let slots: Vec<usize> = self.peers.slots().collect();
+        for slot in slots {
+            let Some(peer) = self.peers.at(slot) else { continue };
+            if Some(peer.id) == except || peer.connection.state() != State::Connected {
+                continue;
+            }
+            if peer.connection.send(payload.clone(), mode(retry), 0).is_ok() {
+                count += 1;
+                self.touched(now, slot);
+            }
+        }
+        Ok(count)
+    }
+
+    /// See [`crate::Server::disconnect`].
+    pub fn disconnect(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        info: DisconnectInfo,
+        after_delivery: bool,
+    ) -> Result<()> {
+        let peer = self.live(id)?;
+        if !matches!(peer.status, Status::Connected | Status::Disconnecting) {
+            return Err(Error::new(ErrorKind::Stale, format!("{id:?} has disconnected already")));
+        }
+        peer.ending = Some(info);
+        peer.connection.close(now, after_delivery);
+        peer.status = Status::Disconnecting;
+        if let Some(slot) = self.peers.slot_of(id) {
+            self.touched(now, slot);
+        }
+        Ok(())
+    }
+
+    /// Refuses newcomers and ends everybody.
+    pub fn close(&mut self, now: Time) {
+        self.closing = true;
+        self.admission.forget(|_| true);
+        let slots: Vec<usize> = self.peers.slots().collect();
+        for slot in slots {
+            if self
+                .peers
+                .at(slot)
+                .is_some_and(|p| matches!(p.status, Status::Connected | Status::Disconnecting))
+            {
+                self.end(now, slot, DisconnectReason::Shutdown, "the server stopped");
+            }
+        }
+    }
+
+    /// Now and then: the access log may have something to tell.
+    pub fn housekeeping(&mut self, now: Time) {
+        if let Some(Err(error)) = self.access_log.as_mut().map(|log| log.tick(now)) {
+            self.log(LogLevel::Error, format!("access log: {error}"));
+        }
+    }
+
+    /// See [`crate::Server::set_block_list`].
+    pub fn set_block_list(&mut self, now: Time, list: BlockList) {
+        self.block_list = list;
+        let blocked: Vec<usize> = self
+            .peers
+            .slots()
+            .filter(|slot| self.peers.address_of(*slot).is_some_and(|a| self.block_list.contains(a.ip())))
+            .collect();
+        for slot in blocked {
+            self.end(now, slot, DisconnectReason::Blocked, "the address was blocked");
+        }
+        let list = &self.block_list;
+        self.admission.forget(|address| list.contains(address));
+    }
+
+    // --- getters --------------------------------------------------------------------------------------
+
+    /// All connected peers.
+    pub fn peers(&self) -> Vec<PeerId> {
+        let connected =
+            |p: &&Peer| matches!(p.status, Status::Connected | Status::Disconnecting) && p.visible;
+        self.peers.iter().filter(connected).map(|p| p.id).collect()
+    }
+
+    /// Whether somebody is still being told that it has ended.
+    pub fn has_farewells(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
+    /// See [`crate::Server::peer_info`].
+    pub fn peer_info(&mut self, id: PeerId) -> Result<PeerInfo> {
+        let peer = self.live(id)?;
+        Ok(PeerInfo {
+            address: peer.address,
+            token: peer.connection.token(),
+            status: peer.status,
+            latency: peer.connection.latency(),
+            queued_bytes: peer.connection.queued_bytes(),
+            queued_messages: peer.connection.queued_messages() as u32,
+            stats: peer.connection.stats(),
+        })
+    }
+
+    /// See [`crate::Server::user_data`].
+    pub fn user_data(&mut self, id: PeerId) -> Result<&mut usize> {
+        self.live(id).map(|p| &mut p.user_data)
+    }
+
+    /// See [`crate::Server::set_peer_series`].
+    pub fn set_peer_series(&mut self, now: Time, id: PeerId, on: bool) -> Result<()> {
+        let peer = self.live(id)?;
+        if on != peer.series.is_some() {
+            peer.series = on.then(|| Box::new(Series::new(now)));
+        }
+        Ok(())
+    }
+
+    /// See [`crate::Server::peer_series`].
+    pub fn peer_series(&mut self, now: Time, id: PeerId) -> Result<Vec<Second>> {
+        let series = self.live(id)?.series.as_ref();
+        let none = || Error::new(ErrorKind::State, format!("no series are kept for {id:?}: set_peer_series"));
+        Ok(series.ok_or_else(none)?.snapshot(now))
+    }
+
+    /// See [`crate::Server::stats`]; the loop adds its own.
+    pub fn stats(&self) -> ServerStats {
+        let suppressed = self.access_log.as_ref().map_or(0, AccessLog::suppressed);
+        ServerStats {
+            peers: self.peers.connected() as u32,
+            handshakes: self.admission.len() as u32,
+            log_lines_suppressed: self.stats.log_lines_suppressed + suppressed,
+            ..self.stats.clone()
+        }
+    }
+
+    /// See [`crate::Server::series`].
+    pub fn series(&self, now: Time) -> Vec<Second> {
+        self.series.snapshot(now)
+    }
+
+    /// The bounds that connections were given.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+fn mode(retry: RetryMode) -> Mode {
+    match retry {
+        RetryMode::OnTimeout => Mode::Guaranteed,
+        RetryMode::None => Mode::Once,
+        RetryMode::BestEffort => Mode::BestEffort,
+    }
+}
