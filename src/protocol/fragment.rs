@@ -99,8 +99,8 @@ impl Reassembly {
 
     /// What [`bytes`](Self::bytes) never exceeds: the bound, and the oldest message with what its fragments cost.
     pub fn most_bytes(max_bytes: usize, max_message: usize) -> usize {
-        // Fragments of senders that keep to the format hold 1024 bytes; of those with a small MTU 487 and more.
-        max_bytes + max_message + (max_message / 487 + 1) * FRAGMENT_COST + LATECOMERS
+        // Fragments of senders that keep to the format hold 1024 bytes; of those with the least MTU 503.
+        max_bytes + max_message + (max_message / 503 + 1) * FRAGMENT_COST + LATECOMERS
     }
 
     /// Bytes held, counted with [`FRAGMENT_COST`].

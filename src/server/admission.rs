@@ -24,7 +24,8 @@ pub const HANDSHAKES_PER_ADDRESS: usize = 4;
 pub const MAX_TIMEOUTS: u32 = 3;
 /// Hellos that a source, or all together, may send at once above their rate.
 pub const HELLO_BURST: f64 = 4096.0;
-/// Sources whose budgets are remembered; above it the least recently refilled ones are forgotten.
+/// Sources whose budgets are remembered; above it those that have refilled are forgotten, and where that is
+/// not enough all: the total still holds.
 pub const MAX_SOURCES: usize = 65_536;
 
 /// A token bucket.

@@ -53,7 +53,7 @@ pub struct Config {
     /// and a signature, about 0.2 ms. Default 1000, range 1 to 1,000,000.
     pub hellos_total_hz: f64,
     /// Longest message in bytes, each way. Default 8 MiB (what the wire can carry in its 8192 fragments; with
-    /// an MTU below 1096 they are smaller, and so is the longest message), range 1 to that.
+    /// an MTU below 1097 they are smaller, and so is the longest message), range 1 to that.
     pub max_message_size: usize,
     /// Messages queued and not yet acknowledged per peer, at most; a full queue answers `WouldBlock`.
     /// Default 4096, range 1 to 1,000,000.

@@ -178,14 +178,23 @@ pub enum Event {
 /// enabled, and nowhere otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Takes {
+    /// The first event.
     pub starting: bool,
+    /// A peer joined.
     pub connect: bool,
+    /// A peer left.
     pub disconnect: bool,
+    /// A message.
     pub message: bool,
+    /// A tick.
     pub update: bool,
+    /// Room again.
     pub writable: bool,
+    /// The slow timer.
     pub reconcile: bool,
+    /// The last event.
     pub shutdown: bool,
+    /// A line for the log.
     pub log: bool,
 }
 

@@ -219,7 +219,12 @@ impl Server {
     }
 
     fn inside(&self) -> bool {
-        INSIDE.with_borrow(|inside| inside.contains(&(Arc::as_ptr(&self.0) as usize)))
+        // A thread whose locals are gone (a host's exit handler, say) is in no callback any more.
+        INSIDE.try_with(|inside| inside.borrow().contains(&self.address())).unwrap_or(false)
+    }
+
+    fn address(&self) -> usize {
+        Arc::as_ptr(&self.0) as usize
     }
 
     fn check_outside(&self, what: &str) -> Result<()> {
@@ -235,10 +240,10 @@ impl Server {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                INSIDE.with_borrow_mut(Vec::pop);
+                let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
             }
         }
-        INSIDE.with_borrow_mut(|inside| inside.push(Arc::as_ptr(&self.0) as usize));
+        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.address()));
         let _leave = Leave;
         body()
     }

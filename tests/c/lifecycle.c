@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <poll.h>
+#include <unistd.h>
 
 #define MESSAGES 100
 
@@ -617,6 +618,42 @@ static void blocked(void) {
     check_end(&log);
 }
 
+static gk_server *at_exit_server;
+static int at_exit_shutdowns;
+
+static void on_shutdown_at_exit(void *user_data, gk_server *server) {
+    struct timespec pause = {0, 300 * 1000 * 1000};
+    (void)user_data, (void)server;
+    /* Whoever does not wait for this is seen not to. */
+    nanosleep(&pause, NULL);
+    pthread_mutex_lock(&test_lock);
+    at_exit_shutdowns++;
+    pthread_mutex_unlock(&test_lock);
+}
+
+/* The thread's locals are gone when exit handlers run; so it is with static objects of C++. */
+static void free_at_exit(void) {
+    int shutdowns;
+    gk_server_free(at_exit_server);
+    pthread_mutex_lock(&test_lock);
+    shutdowns = at_exit_shutdowns;
+    pthread_mutex_unlock(&test_lock);
+    if (shutdowns != 1) {
+        fputs("a server freed at exit did not stop\n", stderr);
+        _exit(1);
+    }
+}
+
+static void freed_at_exit(void) {
+    gk_context *context = NULL;
+    OK(gk_context_new(&context));
+    OK(gk_context_on_shutdown(context, on_shutdown_at_exit, NULL));
+    OK(gk_server_start(context, "127.0.0.1:0", &at_exit_server));
+    gk_context_free(context);
+    EXPECT(GK_ERR_TIMEOUT, gk_server_wait(at_exit_server, 0));
+    CHECK(atexit(free_at_exit) == 0);
+}
+
 int main(void) {
     own_thread();
     polled();
@@ -632,6 +669,7 @@ int main(void) {
     pulled();
     full_queue();
     blocked();
+    freed_at_exit();
     puts("ok");
     return 0;
 }

@@ -15,7 +15,7 @@ use crate::protocol::wire::mpgameserver::{self as wire, kind, Direction, Header,
 pub const VERSION: i64 = 1;
 /// Bytes of the key derivation's salt.
 pub const SALT_LEN: usize = 16;
-/// Times at which the server's answer is sent, counted from the hello: once, and three times more until
+/// Times at which the server's answer is sent, counted from the moment the hello is answered: once, and three times more until
 /// the client is heard. All of them together stay within the bytes of the hello.
 pub const HELLO_ANSWERS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(550), Duration::from_millis(1200)];
