@@ -560,3 +560,21 @@ fn a_long_message_callback_finds_nobody_silent() {
     assert_eq!(seen, ["message", "left"]);
     server.stop().expect("stopped");
 }
+
+#[test]
+fn what_a_refused_send_drops_may_call_the_server() {
+    struct Asks(Server, PeerId);
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            assert_eq!(self.0.peer_info(self.1).err().map(|e| e.kind()), Some(ErrorKind::Stale));
+        }
+    }
+    let (handler, _seen) = Recorder::new(false);
+    let server = Server::start(Config::default(), handler, "127.0.0.1:0").expect("a server");
+    let nobody = PeerId::from_bits(77);
+    let asks = Asks(server.clone(), nobody);
+    let on_sent: SentCallback = Box::new(move |_, _, _| drop(asks));
+    let options = SendOptions { on_sent: Some(on_sent), ..SendOptions::default() };
+    assert_eq!(server.send(nobody, b"x", options).err().map(|e| e.kind()), Some(ErrorKind::Stale));
+    server.stop().expect("stopped");
+}

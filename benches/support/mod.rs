@@ -137,7 +137,7 @@ impl Hall {
     pub fn send(&mut self, data: &[u8], retry: RetryMode) {
         for bot in &self.bots {
             let options = SendOptions { retry, ..SendOptions::default() };
-            self.core.send(self.now, bot.peer, data.into(), options).expect("queued");
+            self.core.send(self.now, bot.peer, data.into(), &mut { options }).expect("queued");
         }
     }
 

@@ -192,7 +192,9 @@ impl Core {
             return Err(DropReason::Clear);
         }
         let hello = Hello::parse(&header, payload, datagram.len(), &self.sizes).ok_or(DropReason::Hello)?;
-        if self.closing || self.full() {
+        // A client that comes back from a live address takes its own place.
+        let returns = self.peers.is_live_at(&from);
+        if self.closing || (self.full() && !returns) {
             self.refuse(now, from, "the server is full");
             return Err(DropReason::Full);
         }

@@ -423,12 +423,13 @@ impl Server {
     }
 
     /// Queues a copy of `data` for `peer`. Errors: Stale (gone, ending, or never here), WouldBlock (its
-    /// queue is full: a `writable` event follows; or the event queue is, and `options` has a tag), TooLarge, State (stopped), Panic.
-    pub fn send(&self, peer: PeerId, data: &[u8], options: SendOptions) -> Result<()> {
+    /// queue is full: a `writable` event follows; or the event queue is, and `options` has a tag), TooLarge,
+    /// State (stopped), Panic.
+    pub fn send(&self, peer: PeerId, data: &[u8], mut options: SendOptions) -> Result<()> {
         self.check_running()?;
         let payload = self.copied(data)?;
         let now = self.0.clock.now();
-        self.0.core.lock().send(now, peer, payload, options)?;
+        self.0.core.lock().send(now, peer, payload, &mut options)?;
         self.nudge();
         Ok(())
     }

@@ -113,6 +113,12 @@ impl Peers {
         self.by_address.get(address).copied()
     }
 
+    /// Whether a peer that counts sits at an address: one that has not ended.
+    pub fn is_live_at(&self, address: &SocketAddr) -> bool {
+        let peer = self.slot_at(address).and_then(|slot| self.slots.get(slot)?.as_deref());
+        peer.is_some_and(|p| matches!(p.status, Status::Connected | Status::Disconnecting))
+    }
+
     /// The slot of an id that the host gave.
     pub fn slot_of(&self, id: PeerId) -> Option<usize> {
         let slot = (id.0 & ((1 << SLOT_BITS) - 1)) as usize;

@@ -23,19 +23,23 @@ impl Core {
     }
 
     /// See [`crate::Server::send`].
-    pub fn send(&mut self, now: Time, id: PeerId, payload: Arc<[u8]>, options: SendOptions) -> Result<()> {
-        let completion = match (options.on_sent, options.tag) {
-            (Some(callback), _) => Some(Completion::Callback(callback)),
-            (None, Some(_)) if self.wants.queue == 0 => {
-                return Err(Error::new(ErrorKind::State, "a tag needs an event queue (max_queued_events)"));
-            }
-            (None, Some(_)) if self.pulled.len() >= self.wants.queue => {
-                return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
-            }
-            (None, Some(tag)) => Some(Completion::Tag(tag)),
-            (None, None) => None,
-        };
-        let tag = if completion.is_some() { self.next_tag } else { 0 };
+    /// The callback stays with the caller when this fails, to be dropped without the lock: its drop may be
+    /// code of the host's that calls in here.
+    pub fn send(
+        &mut self,
+        now: Time,
+        id: PeerId,
+        payload: Arc<[u8]>,
+        options: &mut SendOptions,
+    ) -> Result<()> {
+        let pulls = options.on_sent.is_none() && options.tag.is_some();
+        if pulls && self.wants.queue == 0 {
+            return Err(Error::new(ErrorKind::State, "a tag needs an event queue (max_queued_events)"));
+        }
+        if pulls && self.pulled.len() >= self.wants.queue {
+            return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
+        }
+        let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let (len, limits) = (payload.len(), self.settings.limits.clone());
         let peer = self.live(id)?;
         let slot_id = peer.id;
@@ -55,7 +59,8 @@ impl Core {
                 format!("{len} bytes are more than max_message_size, {}", limits.max_message),
             ),
         })?;
-        if let Some(completion) = completion {
+        let callback = options.on_sent.take().map(Completion::Callback);
+        if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
             self.next_tag += 1;
         }

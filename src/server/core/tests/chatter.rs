@@ -28,7 +28,7 @@ fn timers_do_not_pile_up_however_peers_talk() {
                 w.send(*end, &i.to_be_bytes(), Mode::Once);
                 if i % 3 == 0 {
                     let retry = if i % 2 == 0 { RetryMode::OnTimeout } else { RetryMode::None };
-                    w.core.send(w.now, *peer, [0; 40][..].into(), options(retry)).expect("queued");
+                    w.core.send(w.now, *peer, [0; 40][..].into(), &mut options(retry)).expect("queued");
                 }
             }
             w.run(ms(2));
@@ -51,7 +51,7 @@ fn a_peer_that_never_acknowledges_costs_bounded_memory() {
         for _ in 0..4 {
             let on_sent: Option<SentCallback> = Some(Box::new(|_, _, _| ()));
             let options = SendOptions { retry, tag: None, on_sent };
-            refused += usize::from(w.core.send(w.now, peer, [9; 700][..].into(), options).is_err());
+            refused += usize::from(w.core.send(w.now, peer, [9; 700][..].into(), &mut { options }).is_err());
         }
         w.run(ms(17));
         let info = w.core.peer_info(peer).expect("it talks, so it stays");
@@ -103,7 +103,7 @@ fn a_peer_that_is_told_to_go_gets_what_was_queued_first() {
     let mut w = World::new(Config::default());
     let (end, peer) = w.join();
     for _ in 0..20 {
-        w.core.send(w.now, peer, [8; 20_000][..].into(), options(RetryMode::OnTimeout)).expect("queued");
+        w.core.send(w.now, peer, [8; 20_000][..].into(), &mut options(RetryMode::OnTimeout)).expect("queued");
     }
     let info = DisconnectInfo { reason: DisconnectReason::Host(1234), text: "bye".into() };
     w.core.disconnect(w.now, peer, info, true).expect("live");

@@ -19,7 +19,7 @@ fn kick(w: &mut World, peer: PeerId, after_delivery: bool) -> Option<ErrorKind> 
 
 fn send(w: &mut World, peer: PeerId, data: &[u8], retry: RetryMode, tag: Option<u64>) -> Option<ErrorKind> {
     let options = SendOptions { retry, tag, on_sent: None };
-    w.core.send(w.now, peer, data.into(), options).err().map(|e| e.kind())
+    w.core.send(w.now, peer, data.into(), &mut { options }).err().map(|e| e.kind())
 }
 
 fn info_error(w: &mut World, peer: PeerId) -> Option<ErrorKind> {
@@ -141,7 +141,7 @@ fn callbacks_are_told_at_the_end_too() {
     for _ in 0..10 {
         let options =
             SendOptions { retry: RetryMode::OnTimeout, tag: None, on_sent: Some(Box::new(|_, _, _| ())) };
-        w.core.send(w.now, peer, [1; 4000][..].into(), options).expect("queued");
+        w.core.send(w.now, peer, [1; 4000][..].into(), &mut { options }).expect("queued");
     }
     w.run(ms(100));
     assert!(w.completed.is_empty());
@@ -151,7 +151,7 @@ fn callbacks_are_told_at_the_end_too() {
     assert!(w.core.completions.is_empty());
     let tagged = SendOptions { tag: Some(1), ..SendOptions::default() };
     let (_, other) = w.join();
-    let error = w.core.send(w.now, other, [1][..].into(), tagged).err().map(|e| e.kind());
+    let error = w.core.send(w.now, other, [1][..].into(), &mut { tagged }).err().map(|e| e.kind());
     assert_eq!(error, Some(ErrorKind::State), "there is no queue for it");
 }
 

@@ -68,6 +68,16 @@ fn above_the_maximum_newcomers_are_told_or_not_heard_at_all() {
 }
 
 #[test]
+fn a_full_server_takes_back_a_client_from_its_own_address() {
+    let mut w = World::new(Config { max_peers: 1, ..Config::default() });
+    let (old, old_peer) = w.join();
+    let new = w.client_from(w.ends[old].address);
+    let new_peer = w.joined(new);
+    assert_eq!(w.disconnects(), [(old_peer, DisconnectReason::Replaced)]);
+    assert_eq!(w.core.peers(), [new_peer]);
+}
+
+#[test]
 fn hellos_are_budgeted_per_source() {
     let config = Config {
         hellos_per_source_hz: 1.0,
