@@ -19,7 +19,7 @@ fn example(name: &str) -> Command {
     let profile: PathBuf = own.ancestors().nth(2).expect("it stands in a profile's folder").into();
     BUILT.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--examples", "--manifest-path"]);
+        cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--manifest-path"]);
         cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         cargo.arg("--target-dir").arg(profile.parent().expect("it stands in the target's folder"));
         if profile.ends_with("release") {
@@ -27,7 +27,9 @@ fn example(name: &str) -> Command {
         }
         assert!(cargo.status().expect("cargo runs").success());
     });
-    let path = profile.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    // The demo is a package of its own, and so a program.
+    let folder = if name == "demo" { profile } else { profile.join("examples") };
+    let path = folder.join(name).with_extension(std::env::consts::EXE_EXTENSION);
     assert!(path.exists(), "{}", path.display());
     Command::new(path)
 }

@@ -1,7 +1,7 @@
 //! A server and its clients in one process, talking over loopback in all modes, with a line a second.
 //!
-//!     cargo run --example demo
-//!     cargo run --example demo -- 0.0.0.0:1474 --clients 100 --seconds 30
+//!     cargo run --package demo
+//!     cargo run --package demo -- 0.0.0.0:1474 --clients 100 --seconds 30
 //!
 //! It ends by itself, or sooner with Ctrl-C, and says what arrived. Its exit code is 0 only if every
 //! message that was promised to arrive did.
