@@ -45,6 +45,13 @@ pub enum Mode {
     Ordered = 4,
 }
 
+impl Mode {
+    /// Whether it is sent again until acknowledged.
+    pub fn is_resent(self) -> bool {
+        matches!(self, Mode::BestEffort | Mode::Guaranteed | Mode::Ordered)
+    }
+}
+
 /// Which of the messages that wait goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

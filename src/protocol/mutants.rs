@@ -78,6 +78,8 @@ mod inner {
         AckTooLate,
         /// Silence does not end a connection.
         TimeoutNever,
+        /// A key is never changed.
+        PhaseNever,
     }
 
     impl Mutant {
