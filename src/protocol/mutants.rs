@@ -80,6 +80,8 @@ mod inner {
         TimeoutNever,
         /// A key is never changed.
         PhaseNever,
+        /// An unsent sequenced message stays beside a newer one.
+        SequencedKept,
     }
 
     impl Mutant {

@@ -102,6 +102,7 @@ pub fn sizes(datagram: usize) -> Sizes {
         hello: BASE_DATAGRAM,
         most_fragments: MAX_FRAGMENTS,
         number_window: NUMBER_WINDOW,
+        numbers_all: false,
     }
 }
 
