@@ -575,7 +575,7 @@ MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCClz8iqGBZ2ESCZkBpb
         let generated = RootKey::generate().unwrap();
         for key in [RootKey::from_pem(PRIVATE).unwrap(), generated] {
             let theirs = p256::SecretKey::from_pkcs8_der(key.private_der()).unwrap();
-            assert_eq!(key.scalar.as_slice(), theirs.to_bytes().as_slice());
+            assert_eq!(key.scalar.as_slice(), &theirs.to_bytes()[..]);
         }
     }
 
