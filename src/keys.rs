@@ -12,11 +12,13 @@ use ring::signature::{
     EcdsaKeyPair, KeyPair, UnparsedPublicKey, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING,
 };
 
-use zeroize::Zeroizing;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::crypto::Provider;
 use crate::protocol::handshake::native::{Identity, NativeKey};
+
+mod native;
+
+pub use native::{native_key_text, parse_native_key};
 
 /// Longest key file that is read, in bytes; a longer one is refused. A key takes less than 300.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
@@ -60,7 +62,7 @@ pub struct RootKey {
     der: Vec<u8>,
     public: PublicKey,
     /// The private number, from which the native protocol's keys are derived.
-    scalar: Zeroizing<[u8; 32]>,
+    scalar: native::PrivateNumber,
     native: NativeKey,
 }
 
@@ -96,8 +98,8 @@ impl RootKey {
             .as_ref()
             .try_into()
             .map_err(|_| key_error("the public part of the key is not an uncompressed P-256 point"))?;
-        let scalar =
-            private_number(der).ok_or_else(|| key_error("the private number is not where PKCS#8 has it"))?;
+        let scalar = native::private_number(der)
+            .ok_or_else(|| key_error("the private number is not where PKCS#8 has it"))?;
         let native = Identity::public_of(&scalar)
             .map_err(|_| key_error("the native protocol's key could not be derived"))?;
         Ok(RootKey { pair, der: der.to_vec(), public: PublicKey(point), scalar, native })
@@ -241,60 +243,6 @@ impl PublicKey {
     }
 }
 
-/// A native public key as text: 64 lower-case hexadecimal digits.
-pub fn native_key_text(key: &NativeKey) -> String {
-    key.iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|d| char::from_digit(d.into(), 16))
-        .collect()
-}
-
-/// Reads a native public key's text, in digits of either case; white space around them is passed over. Errors: Key,
-/// when it is anything else.
-pub fn parse_native_key(text: &str) -> Result<NativeKey> {
-    let digits = text.trim().as_bytes();
-    let mut key = [0; 32];
-    if digits.len() != 2 * key.len() {
-        return Err(key_error(format!("a native key has 64 hexadecimal digits, not {}", digits.len())));
-    }
-    let value = |digit: u8| char::from(digit).to_digit(16);
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        let number = pair.iter().try_fold(0, |number, digit| Some(number * 16 + value(*digit)?));
-        *byte = number
-            .and_then(|number| u8::try_from(number).ok())
-            .ok_or_else(|| key_error("a native key is written in hexadecimal digits alone"))?;
-    }
-    Ok(key)
-}
-
-/// The private number inside a PKCS#8 document of P-256 that ring has taken. `None`: not where it belongs.
-fn private_number(der: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
-    const INTEGER: u8 = 0x02;
-    const OCTET_STRING: u8 = 0x04;
-    const SEQUENCE: u8 = 0x30;
-    let mut info = der_value(&mut &*der, SEQUENCE)?;
-    der_value(&mut info, INTEGER)?;
-    der_value(&mut info, SEQUENCE)?;
-    let mut inner = der_value(&mut info, OCTET_STRING)?;
-    let mut key = der_value(&mut inner, SEQUENCE)?;
-    der_value(&mut key, INTEGER)?;
-    der_value(&mut key, OCTET_STRING)?.try_into().ok().map(Zeroizing::new)
-}
-
-/// The contents of the DER element of kind `tag` that `rest` begins with, which is taken off it. Lengths of up to
-/// two bytes are read.
-fn der_value<'a>(rest: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    let (length, after) = match rest.strip_prefix(&[tag])? {
-        [0x82, high, low, after @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), after),
-        [0x81, length, after @ ..] => (usize::from(*length), after),
-        [length @ ..=0x7f, after @ ..] => (usize::from(*length), after),
-        _ => return None,
-    };
-    let (value, after) = after.split_at_checked(length)?;
-    *rest = after;
-    Some(value)
-}
-
 fn key_error(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Key, message)
 }
@@ -393,8 +341,6 @@ MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEgpmIXOVqIkgX/x32+NqnFk0uvfgc
 nB9Ap6D+7GZxyUItWTIgk1zeJ2cO6CuP49qqRpuEweMM6jS6FzNcMBZAiA==
 -----END PUBLIC KEY-----
 ";
-    /// The native key of the same root key.
-    const NATIVE: &str = "376ef53aa1247bd1a75ae244246c22f9242def63762aa64c9df4d0e694b6f72b";
     /// ECDSA with SHA-256 of `gamekeeper` by the same key.
     const SIGNATURE: &str = "3045022042ca1ab8ce460720774adf32f9631cfa5c119fb0718188aec39854387ef34463\
                              02210083d1a2a45f3fc793c91551c85e02854c5e68fc0ecebddbf460ef5c9ffd30c7ef";
@@ -567,67 +513,6 @@ MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCClz8iqGBZ2ESCZkBpb
         let mut infinity = [0; 65];
         infinity[0] = 4;
         key_message(PublicKey::from_point(&infinity));
-    }
-
-    #[test]
-    fn the_private_number_is_the_one_that_another_implementation_reads() {
-        use p256::pkcs8::DecodePrivateKey;
-        let generated = RootKey::generate().unwrap();
-        for key in [RootKey::from_pem(PRIVATE).unwrap(), generated] {
-            let theirs = p256::SecretKey::from_pkcs8_der(key.private_der()).unwrap();
-            assert_eq!(key.scalar.as_slice(), &theirs.to_bytes()[..]);
-        }
-    }
-
-    #[test]
-    fn the_private_number_is_found_behind_long_lengths_and_nowhere_else() {
-        let key = RootKey::from_pem(PRIVATE).unwrap();
-        let der = key.private_der();
-        assert_eq!(private_number(der).as_deref(), Some(&*key.scalar));
-        // The outermost length in three bytes instead of two.
-        let long = [&[0x30, 0x82, 0, der[2]], &der[3..]].concat();
-        assert_eq!(private_number(&long).as_deref(), Some(&*key.scalar));
-        for length in 0..der.len() {
-            assert_eq!(private_number(&der[..length]), None, "{length}");
-        }
-        for malformed in [&[0x30, 0x83, 0, 0, 0][..], &[0x30, 0x80, 0, 0], &[0x30, 0xff], &[0x30]] {
-            assert_eq!(private_number(malformed), None, "{malformed:?}");
-        }
-        // A change of any byte is refused or changes the number; none is read past the end.
-        for i in 0..der.len() {
-            for change in [1, 0x7f, 0x80, 0xff] {
-                let mut changed = der.to_vec();
-                changed[i] ^= change;
-                let _number = private_number(&changed);
-            }
-        }
-    }
-
-    #[test]
-    fn the_native_key_comes_from_the_private_number() {
-        let key = RootKey::from_pem(PRIVATE).unwrap();
-        let identity = key.native_identity(&crate::crypto::RingProvider::new()).unwrap();
-        assert_eq!(identity.public(), key.native_public());
-        // Derived by Python's `cryptography`, version 48.
-        assert_eq!(native_key_text(&key.native_public()), NATIVE);
-        assert_ne!(RootKey::generate().unwrap().native_public(), key.native_public());
-    }
-
-    #[test]
-    fn native_keys_as_text() {
-        let key = parse_native_key(NATIVE).unwrap();
-        assert_eq!(native_key_text(&key), NATIVE);
-        assert_eq!(parse_native_key(&format!(" {}\n", NATIVE.to_uppercase())).unwrap(), key);
-        for (text, part) in [
-            ("", "not 0"),
-            (&NATIVE[1..], "not 63"),
-            (&format!("{NATIVE}0"), "not 65"),
-            (&NATIVE.replace(&NATIVE[..1], "g"), "hexadecimal"),
-            (&format!("+{}", &NATIVE[1..]), "hexadecimal"),
-            (&"ü".repeat(32), "hexadecimal"),
-        ] {
-            assert!(key_message(parse_native_key(text)).contains(part), "{text}");
-        }
     }
 
     #[test]

@@ -14,9 +14,9 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
-pub use client::{ClientHandshake, Established};
+pub use client::{ClientHandshake, Established, HELLO_REPEAT, MAX_HELLO_REPEAT, MAX_PROMPT_HELLOS};
 pub use noise::{public_key, Pattern};
-pub use server::{write_versions, Hello, HelloError, Identity, ServerHandshake};
+pub use server::{write_versions, Hello, HelloError, Identity, ServerHandshake, COOKIE_LIFETIME_S};
 pub use welcome::Welcome;
 
 /// The version of the protocol that hellos carry.

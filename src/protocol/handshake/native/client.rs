@@ -133,9 +133,12 @@ impl ClientHandshake {
             }
             packet::WELCOME => {
                 let rest = self.answer_to_this(rest)?;
+                // Before anything costly.
+                if rest.len() < initiator.pattern().welcome_message_overhead() + Welcome::LEN {
+                    return Err(DropReason::Malformed);
+                }
                 let Read { payload, secrets, server } =
                     initiator.read(rest).map_err(|_| DropReason::Forged)?;
-                // Sealed rightly and too short: a server that does not keep to its version.
                 let welcome = Welcome::parse(&payload).ok_or(DropReason::Malformed)?;
                 let pinned = initiator.pattern() == super::Pattern::Nk;
                 self.initiator = None;
