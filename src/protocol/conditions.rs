@@ -26,6 +26,15 @@ pub const DEFAULT_QUEUE_BYTES: usize = 64 << 10;
 
 const MICROS_PER_SECOND: u128 = 1_000_000;
 
+/// Which way datagrams go, as the end that simulates sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Those that it receives.
+    Receive,
+    /// Those that it sends.
+    Send,
+}
+
 /// What a link does to datagrams. The default does nothing. Chances are per datagram, 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conditions {
