@@ -28,15 +28,57 @@ const BULK_TURN: u64 = 4;
 /// What a message costs in a packet beside its body, to tell whether a packet's worth waits.
 const MESSAGE_COST: usize = 5;
 
-/// How a message is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a message is delivered. The numbers are those of the native wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Mode {
-    /// Sent once.
-    Once,
-    /// Resent until acknowledged or until the message timeout.
-    BestEffort,
-    /// Resent until acknowledged.
-    Guaranteed,
+    /// Sent once: arrives at most once, in any order.
+    #[default]
+    Once = 0,
+    /// Sent once, in a channel where newer messages drop older ones.
+    Sequenced = 1,
+    /// Resent until acknowledged or until its deadline: arrives at most once.
+    BestEffort = 2,
+    /// Resent until acknowledged: arrives exactly once while the connection lives, in any order.
+    Guaranteed = 3,
+    /// As guaranteed, and held back until all older messages of its channel are there.
+    Ordered = 4,
+}
+
+/// Which of the messages that wait goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Priority {
+    /// Before all others.
+    Urgent = 0,
+    /// The default.
+    #[default]
+    Normal = 1,
+    /// After those.
+    Low = 2,
+    /// When nothing else waits: transfers.
+    Bulk = 3,
+}
+
+/// All that a message's sender can ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// How it is delivered.
+    pub mode: Mode,
+    /// The channel of sequenced and ordered messages: each has an order of its own.
+    pub channel: u8,
+    /// When it goes.
+    pub priority: Priority,
+    /// After this it is given up if it is neither guaranteed nor ordered; `None`: the message timeout.
+    pub deadline: Option<Duration>,
+    /// How many packets beside the first carry a copy of a short message that is resent, before anybody knows of a loss.
+    pub redundancy: u8,
+}
+
+impl From<Mode> for Delivery {
+    fn from(mode: Mode) -> Delivery {
+        Delivery { mode, ..Delivery::default() }
+    }
 }
 
 /// What became of a message.
@@ -273,7 +315,14 @@ impl Sender {
     // --- commands -------------------------------------------------------------------------------------
 
     /// Queues a message. `tag` other than 0 asks for an outcome, exactly one.
-    pub fn queue(&mut self, payload: Arc<[u8]>, mode: Mode, kind: u8, tag: u64) -> Result<(), QueueError> {
+    pub fn queue(
+        &mut self,
+        _now: Time,
+        payload: Arc<[u8]>,
+        delivery: Delivery,
+        kind: u8,
+        tag: u64,
+    ) -> Result<(), QueueError> {
         let len = payload.len();
         let most = usize::from(self.limits.sizes.most_fragments);
         if len > self.limits.max_message || self.limits.sizes.fragments(len) > most {
@@ -291,7 +340,7 @@ impl Sender {
         self.next_message += 1;
         let message = Message {
             payload,
-            mode,
+            mode: delivery.mode,
             kind,
             tag,
             fragment_id: 0,

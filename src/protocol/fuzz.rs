@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Connection, Room, Settings, State};
+use super::connection::mpgameserver::Connection;
+use super::connection::{Farewell, Room, Settings, State};
 use super::crypto::{Aead, TAG_LEN};
 use super::delivery::{Limits, Mode};
 use super::fragment::Reassembly;
@@ -63,10 +64,10 @@ pub fn connection(script: &[u8]) {
             2 => {
                 let payload = vec![*what; usize::from(*what) * 20].into();
                 let mode = [Mode::Once, Mode::BestEffort, Mode::Guaranteed][usize::from(what >> 3) % 3];
-                let _full = connection.send(payload, mode, u64::from(*what));
+                let _full = connection.send(now, payload, mode, u64::from(*what));
             }
-            3 if *what == 251 => connection.close(now, false),
-            3 if *what == 243 => connection.close(now, true),
+            3 if *what == 251 => connection.close(now, false, Farewell::default()),
+            3 if *what == 243 => connection.close(now, true, Farewell::default()),
             _ => {
                 let Some((len, after)) = rest.split_first_chunk::<2>() else { break };
                 let len = usize::from(u16::from_be_bytes(*len)).min(2048).min(after.len());
