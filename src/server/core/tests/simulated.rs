@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{address, ms, World};
 use crate::protocol::conditions::{Conditions, Direction, LinkStats, MAX_DELAY, MAX_HELD_DATAGRAMS};
-use crate::protocol::connection::CloseReason;
+use crate::protocol::connection::{CloseReason, Farewell};
 use crate::protocol::delivery::Mode;
 use crate::server::config::Config;
 use crate::server::events::*;
@@ -191,7 +191,7 @@ fn peers_that_leave_take_their_networks_with_them() {
         }
         w.run(ms(100));
         if round % 2 == 0 {
-            w.ends[end].connection.close(w.now, false);
+            w.ends[end].connection.close(w.now, false, Farewell::default());
         } else {
             (w.ends[end].mute, w.ends[end].deaf) = (true, true);
         }
