@@ -15,6 +15,7 @@ pub mod fragment;
 pub mod fuzz;
 pub mod handshake;
 mod mutants;
+pub mod phase;
 pub mod replay;
 pub mod rtt;
 pub mod seq;

@@ -13,7 +13,7 @@ use crate::metrics::server::DropReason;
 use crate::protocol::ack::{Acks, CLIENT_ACK_DELAY, SERVER_ACK_DELAY};
 use crate::protocol::crypto::{Aead, CryptoError, Point, Provider, TAG_LEN};
 use crate::protocol::dedup::Dedup;
-use crate::protocol::delivery::{Delivery, Mode, Planned, Sender};
+use crate::protocol::delivery::{Delivery, Mode, Planned, Recovery, Sender};
 use crate::protocol::fragment::{Fragment, Reassembly, Stored};
 use crate::protocol::handshake::mpgameserver::{challenge_response, ClientHandshake, Established};
 use crate::protocol::mutant;
@@ -112,7 +112,7 @@ impl Connection {
             handshake: None,
             key: None,
             token: 0,
-            sender: Sender::new(settings.limits.clone(), 2),
+            sender: Sender::new(settings.limits.clone(), Recovery::steady(), 2),
             replay: ReplayWindow::default(),
             hello_received: 0,
             acks: Acks::default(),
@@ -146,7 +146,7 @@ impl Connection {
         self.key = Some(e.key);
         self.token = e.token;
         self.packets_sent = e.packets_sent;
-        self.sender = Sender::new(self.settings.limits.clone(), e.messages_sent + 1);
+        self.sender = Sender::new(self.settings.limits.clone(), Recovery::steady(), e.messages_sent + 1);
         // What a clear datagram claims is acknowledged, but must not reach into the replay window.
         self.hello_received = e.newest_received;
         self.acks.received(e.newest_received);
@@ -375,7 +375,7 @@ impl Connection {
         };
         let bits = header.ack_bits >> u32::from(mutant!(AckBitsShifted));
         // The bits reach 32 packets back.
-        self.sender.on_ack(now, newest.saturating_sub(32)..=newest, |n| match newest - n {
+        self.sender.on_ack(now, Duration::ZERO, newest.saturating_sub(32)..=newest, |n| match newest - n {
             0 => true,
             d @ 1..=32 => bits & (0x8000_0000 >> (d - 1)) != 0,
             _ => false,
