@@ -124,7 +124,7 @@ pub struct LinkStats {
     pub pushed: u64,
     /// Datagrams lost, singly and in bursts.
     pub dropped: u64,
-    /// Datagrams that found no room: in the queue before the bottleneck, or in the link at all.
+    /// Datagrams and copies that found no room: in the queue before the bottleneck, or in the link at all.
     pub overflowed: u64,
     /// Datagrams that were doubled.
     pub duplicated: u64,
