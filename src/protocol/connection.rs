@@ -71,6 +71,8 @@ pub struct Room {
 impl Room {
     /// Enough for whatever one datagram can bring.
     pub const ENDLESS: Room = Room { messages: usize::MAX, bytes: usize::MAX };
+    /// None: all messages are refused.
+    pub const NONE: Room = Room { messages: 0, bytes: 0 };
 }
 
 /// Where a connection stands.
@@ -158,6 +160,8 @@ pub struct Connection {
     started: Time,
     last_received: Time,
     last_sent: Time,
+    /// Messages leave no earlier.
+    held_until: Time,
     /// Until when lingering lasts, or draining.
     deadline: Time,
     goodbye: Goodbye,
@@ -224,6 +228,7 @@ impl Connection {
             started: now,
             last_received: now,
             last_sent: Time::default(),
+            held_until: Time::default(),
             deadline: now,
             goodbye: Goodbye::default(),
             stats: PeerStats::default(),
@@ -332,6 +337,11 @@ impl Connection {
             State::Connecting | State::Connected | State::Lingering => self.end(now, CloseReason::Local),
             State::Draining | State::Closed => {}
         }
+    }
+
+    /// Messages leave no earlier than at `until`. Acknowledgements, keep-alives and goodbyes do.
+    pub fn hold(&mut self, until: Time) {
+        self.held_until = until;
     }
 
     /// The end: outcomes first, then the event, then goodbyes.
@@ -627,11 +637,8 @@ impl Connection {
     /// When waiting data leaves: at once if it fills a packet, else a send interval after the last one.
     fn data_due(&self, now: Time) -> Time {
         let paced = self.last_sent + self.settings.send_interval;
-        if paced <= now || self.sender.full_packet_waits() {
-            now
-        } else {
-            paced
-        }
+        let due = if paced <= now || self.sender.full_packet_waits() { now } else { paced };
+        due.max(self.held_until)
     }
 
     /// Appends the next datagram to `out`; false if there is none now.

@@ -15,10 +15,9 @@ use crate::server::events::*;
 /// The books: what must hold between any two calls.
 fn check(w: &World) {
     let core = &w.core;
-    let counts =
-        |p: &&crate::server::peers::Peer| matches!(p.status, Status::Connected | Status::Disconnecting);
+    let counts = |p: &&crate::server::peers::Peer| p.status.is_seated();
     let connected: Vec<_> = core.peers.iter().filter(counts).collect();
-    assert_eq!(connected.len(), core.peers.connected());
+    assert_eq!(connected.len(), core.peers.seated());
     let tokens: HashSet<u32> = connected.iter().map(|p| p.connection.token()).collect();
     assert_eq!(tokens.len(), connected.len(), "tokens are unique among the connected");
     let mut seated = 0;
@@ -35,7 +34,7 @@ fn check(w: &World) {
         }
     }
     assert_eq!(seated, connected.len());
-    assert!(core.peers.connected() <= w.config.max_peers as usize);
+    assert!(core.peers.seated() <= w.config.max_peers as usize);
     assert!(core.timers.len() <= 3 * (core.peers.len() + core.admission.addresses()) + 64 + 1);
 }
 
@@ -77,7 +76,7 @@ fn play(seed: u64, config: Config) {
                 }
             }
             (30, Some(peer)) => {
-                let info = DisconnectInfo { reason: DisconnectReason::Kicked, text: String::new() };
+                let info = DisconnectInfo::new(DisconnectReason::Kicked, "");
                 let now = w.now;
                 // A second one finds it gone, or lingering.
                 let _gone = w.core.disconnect(now, peer, info, random.random());
