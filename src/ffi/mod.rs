@@ -24,6 +24,7 @@ mod macros;
 mod arguments;
 pub mod callbacks;
 pub mod context;
+pub mod discover;
 pub mod events;
 mod handler;
 pub mod key;

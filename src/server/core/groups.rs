@@ -138,3 +138,29 @@ impl Core {
         Ok(reach)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_has_so_many_groups() {
+        let mut groups = Groups::default();
+        for n in 0..MAX_GROUPS as u32 {
+            let peer = PeerId::from_bits(u64::from(n) / MAX_GROUPS_PER_PEER as u64 + 1);
+            groups.add(peer, n + 1).unwrap();
+        }
+        let (first, new) = (PeerId::from_bits(1), PeerId::from_bits(1 << 40));
+        let refused = groups.add(new, u32::MAX).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+        groups.add(new, 1).unwrap();
+        assert!(groups.remove(first, 2) && !groups.remove(first, 2));
+        groups.add(new, u32::MAX).unwrap();
+        for peer in 1..=MAX_GROUPS as u64 {
+            groups.forget(PeerId::from_bits(peer));
+        }
+        assert_eq!(groups.all().len(), 2);
+        groups.forget(new);
+        assert!(groups.all().is_empty() && groups.members.is_empty() && groups.of.is_empty());
+    }
+}

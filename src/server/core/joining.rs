@@ -95,7 +95,7 @@ impl Core {
     }
 
     /// Whether a right password was given; or why the client may not come in.
-    fn check_password_of(
+    pub(super) fn check_password_of(
         &mut self,
         now: Time,
         address: SocketAddr,

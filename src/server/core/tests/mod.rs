@@ -1,7 +1,11 @@
 //! The core on a virtual clock, without sockets: clients are connections in the client role.
 
 mod chatter;
+mod groups;
 mod host;
+mod joining;
 mod monkey;
+mod rates;
+mod raw;
 mod strangers;
 mod world;
