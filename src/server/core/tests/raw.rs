@@ -18,8 +18,11 @@ fn answer(w: &mut World, to: u32, data: &[u8]) -> Option<ErrorKind> {
 }
 
 fn seen(w: &World) -> Vec<&[u8]> {
-    let raw = |e| if let &Event::Raw(_, ref data) = e { Some(&data[..]) } else { None };
-    w.seen.iter().filter_map(raw).collect()
+    let raw = w.seen.iter().filter_map(|e| match e {
+        Event::Raw(_, data) => Some(&data[..]),
+        _ => None,
+    });
+    raw.collect()
 }
 
 /// The datagrams that leave now.
