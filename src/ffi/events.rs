@@ -6,7 +6,7 @@ use crate::ffi::arguments::c_text;
 use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
-use crate::server::events::{DisconnectReason, Event, Message, PeerId};
+use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 
 /// A remote client of a server: a number that is never reused while the process lives, in any of its
 /// servers. A stale one, another server's or an invented one is answered with `GK_ERR_STALE`, and never
@@ -318,6 +318,13 @@ pub(crate) fn data_pointer(data: &[u8]) -> *const u8 {
     }
 }
 
+pub(crate) fn wire(wire: Wire) -> gk_wire {
+    match wire {
+        Wire::Mpgameserver => GK_WIRE_MPGAMESERVER,
+        Wire::Native => GK_WIRE_NATIVE,
+    }
+}
+
 pub(crate) fn disconnect_code(reason: DisconnectReason) -> gk_disconnect_code {
     match reason {
         DisconnectReason::Remote => GK_DISCONNECT_REMOTE,
@@ -421,7 +428,7 @@ impl BatchBuilder {
                 text: self.text(&request.address.to_string()),
                 token: request.token,
                 door: GK_DOOR_UDP,
-                wire: request.wire as i32,
+                wire: wire(request.wire),
                 password: u32::from(request.password),
                 ..self.bytes(request.data, of_peer(GK_EVENT_AUTHORISE, peer))
             },

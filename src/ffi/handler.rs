@@ -6,7 +6,7 @@ use crate::ffi::arguments::c_text;
 use crate::ffi::callbacks::Callbacks;
 use crate::ffi::events::{
     data_pointer, disconnect_code, gk_connect_info, gk_disconnect_info, gk_join_request, gk_update, message,
-    GK_DOOR_UDP,
+    wire, GK_DOOR_UDP,
 };
 use crate::ffi::server::pointer_of;
 use crate::panic_scope::outside;
@@ -122,7 +122,7 @@ impl Handler for FfiHandler {
             data: data_pointer(&request.data),
             len: request.data.len(),
             door: GK_DOOR_UDP,
-            wire: request.wire as i32,
+            wire: wire(request.wire),
             password: u32::from(request.password),
             reserved: 0,
         };

@@ -14,6 +14,7 @@ pub mod fragment;
 pub mod fuzz;
 pub mod handshake;
 mod mutants;
+pub mod phase;
 pub mod replay;
 pub mod rtt;
 pub mod seq;

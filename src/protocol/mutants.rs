@@ -78,6 +78,10 @@ mod inner {
         AckTooLate,
         /// Silence does not end a connection.
         TimeoutNever,
+        /// A key is never changed.
+        PhaseNever,
+        /// An unsent sequenced message stays beside a newer one.
+        SequencedKept,
     }
 
     impl Mutant {

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::metrics::series::Series;
 use crate::metrics::server::{DropReason, ServerStats};
-use crate::protocol::connection::{CloseReason, Connection, Event as ConnectionEvent, Room, Settings, State};
+use crate::protocol::connection::{
+    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, Room, Settings, State,
+};
 use crate::protocol::crypto::{Provider, SigningKey};
 use crate::protocol::delivery::Outcome as Delivery;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
@@ -200,7 +202,7 @@ impl Core {
         if peer.status == Status::Joining {
             room = Room::NONE;
         }
-        peer.connection.handle_datagram(now, datagram, &mut room)?;
+        peer.connection.handle_datagram(now, from, datagram, &mut room)?;
         let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
             series.received(now, datagram.len());
@@ -268,8 +270,8 @@ impl Core {
         if let Some(old) = self.peers.slot_at(&address) {
             self.replace(now, old);
         }
-        let connection = Connection::accepted(now, self.settings.clone(), proven.establish());
-        let slot = self.seat(now, address, Wire::MpGameServer, connection);
+        let connection = Connection::accepted(now, self.settings.clone(), proven.establish(), address);
+        let slot = self.seat(now, address, connection);
         self.join(now, slot, Join::default());
         self.touched(now, slot);
     }
@@ -283,8 +285,9 @@ impl Core {
     /// Ends a peer now, with this reason in its disconnect event.
     fn end(&mut self, now: Time, slot: usize, reason: DisconnectReason, text: &str) {
         let Some(peer) = self.peers.at(slot) else { return };
-        peer.ending = Some(DisconnectInfo::new(reason, text));
-        peer.connection.close(now, false);
+        let info = DisconnectInfo::new(reason, text);
+        peer.connection.close(now, false, info.farewell());
+        peer.ending = Some(info);
         self.touched(now, slot);
     }
 
@@ -423,10 +426,7 @@ impl Core {
     fn transmit(&mut self, now: Time, slot: usize, its_turn: bool, out: &mut Vec<u8>) -> Option<SocketAddr> {
         let peer = self.peers.at(slot)?;
         peer.connection.hold(self.rates.hold(peer.send_rate.as_ref(), its_turn));
-        if !peer.connection.poll_transmit(now, out) {
-            return None;
-        }
-        let address = peer.address;
+        let address = peer.connection.poll_transmit(now, out)?;
         if let Some(series) = &mut peer.series {
             series.sent(now, out.len());
         }
@@ -508,12 +508,15 @@ impl Core {
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
-                ConnectionEvent::Message { sequence, data } => {
+                ConnectionEvent::Message { sequence, data, .. } => {
                     self.emit(Event::Message(id, Message { sequence, data }));
                 }
                 ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
                 ConnectionEvent::Writable => self.emit(Event::Writable(id)),
-                ConnectionEvent::Closed(reason) => self.closed(now, slot, reason),
+                ConnectionEvent::Closed(closing) => self.closed(now, slot, closing),
+                ConnectionEvent::Join { password, data } => {
+                    self.join(now, slot, Join { password: password.as_deref(), data: &data });
+                }
             }
         }
     }
@@ -528,12 +531,15 @@ impl Core {
         }
     }
 
-    fn closed(&mut self, now: Time, slot: usize, reason: CloseReason) {
+    fn closed(&mut self, now: Time, slot: usize, closing: Closing) {
+        let reason = closing.reason;
         let Some(peer) = self.peers.at(slot) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
         let info = match (reason, peer.ending.take()) {
-            (CloseReason::Remote, _) => info(DisconnectReason::Remote, "the client left"),
+            (CloseReason::Remote, _) => left(closing.farewell),
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
+            (CloseReason::Protocol, _) => info(DisconnectReason::Protocol, "the client broke the protocol"),
+            (CloseReason::Restarted, _) => info(DisconnectReason::Restarted, "the client was started anew"),
             (CloseReason::Local, Some(ending)) => ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };
@@ -639,6 +645,13 @@ impl Core {
             self.log(LogLevel::Error, format!("access log: {error}"));
         }
     }
+}
+
+/// A goodbye as the host hears it: with the client's own number and words, if it had any.
+fn left(farewell: Farewell) -> DisconnectInfo {
+    let said = !farewell.text.is_empty();
+    let text = if said { farewell.text } else { "the client left".into() };
+    DisconnectInfo::new(DisconnectReason::Remote, text).with_code(farewell.code)
 }
 
 fn info(reason: DisconnectReason, text: &str) -> DisconnectInfo {

@@ -4,7 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::metrics::peer::PeerStats;
+use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::server::Server;
+
+pub use crate::protocol::connection::Wire;
 
 /// A remote client of a server: an integer that is never reused while the process lives, in no server
 /// of the process. A stale one is answered with [`crate::ErrorKind::Stale`], never with another player.
@@ -52,17 +55,6 @@ impl Status {
     pub(crate) fn is_seated(self) -> bool {
         matches!(self, Status::Joining | Status::Connected | Status::Disconnecting)
     }
-}
-
-/// The format of a peer's datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Wire {
-    /// That of the Python package mpgameserver. Its clients bring nothing to their join, and are not told why
-    /// they are refused.
-    MpGameServer = 1,
-    /// The library's own.
-    Native = 2,
 }
 
 /// A client that proved itself and wants to come in.
@@ -190,6 +182,23 @@ impl DisconnectInfo {
             DisconnectReason::Host(code) if self.code == 0 => u32::try_from(code).unwrap_or_default(),
             _ => self.code,
         }
+    }
+
+    /// What is said to the other side.
+    pub(crate) fn farewell(&self) -> Farewell {
+        let kind = match self.reason {
+            DisconnectReason::Remote | DisconnectReason::Local => FarewellKind::Left,
+            DisconnectReason::Kicked | DisconnectReason::Host(_) | DisconnectReason::Restarted => {
+                FarewellKind::Kicked
+            }
+            DisconnectReason::Timeout => FarewellKind::Timeout,
+            DisconnectReason::Shutdown => FarewellKind::Shutdown,
+            DisconnectReason::Replaced => FarewellKind::Replaced,
+            DisconnectReason::Blocked => FarewellKind::Blocked,
+            DisconnectReason::Refused => FarewellKind::Refused,
+            DisconnectReason::Protocol => FarewellKind::Protocol,
+        };
+        Farewell { kind, code: self.wire_code(), text: self.text.clone() }
     }
 
     /// The same with its number.

@@ -8,7 +8,7 @@ use crate::metrics::series::Series;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::server::core::rate::SendRate;
-use crate::server::events::{DisconnectInfo, PeerId, Status, Wire};
+use crate::server::events::{DisconnectInfo, PeerId, Status};
 
 /// Bits of an id that hold the slot; the rest is a serial number of the whole process.
 const SLOT_BITS: u32 = 24;
@@ -40,8 +40,8 @@ pub struct Peer {
     pub dirty: bool,
     /// Per-second series, where the host asked for them.
     pub series: Option<Box<Series>>,
-    /// What it speaks.
-    pub wire: Wire,
+    /// Whether what it brings to its join is known.
+    pub join_known: bool,
     /// Until when a decision about it must be made, while it is joining.
     pub join_deadline: Option<Time>,
     /// What it may be sent, where the configuration limits that.
@@ -89,7 +89,7 @@ impl Peers {
     }
 
     /// A new peer, which is joining until [`accepted`](Self::accepted). Whoever sat at the address before must have been [`unseat`](Self::unseat)ed.
-    pub fn insert(&mut self, address: SocketAddr, wire: Wire, connection: Connection) -> usize {
+    pub fn insert(&mut self, address: SocketAddr, connection: Connection) -> usize {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -113,7 +113,7 @@ impl Peers {
             writable_waits: false,
             dirty: false,
             series: None,
-            wire,
+            join_known: false,
             join_deadline: None,
             send_rate: None,
             waits_for_turn: false,

@@ -1,4 +1,5 @@
 //! Byte layouts.
 
 pub mod mpgameserver;
+pub mod native;
 pub mod query;

@@ -47,7 +47,10 @@ impl Core {
         if peer.status == Status::Joining {
             return Err(Error::new(ErrorKind::State, format!("{slot_id:?} was not let in yet")));
         }
-        peer.connection.send(payload, mode(options.retry), tag).map_err(|error| match error {
+        peer.connection.send(now, payload, mode(options.retry).into(), tag).map_err(|error| match error {
+            SendError::Unsupported => {
+                Error::new(ErrorKind::Argument, format!("{slot_id:?} is on a wire that has no such mode"))
+            }
             SendError::NotConnected => {
                 Error::new(ErrorKind::Stale, format!("{slot_id:?} is disconnecting or gone"))
             }
@@ -100,8 +103,8 @@ impl Core {
         if !peer.status.is_seated() {
             return Err(Error::new(ErrorKind::Stale, format!("{id:?} has disconnected already")));
         }
+        peer.connection.close(now, after_delivery, info.farewell());
         peer.ending = Some(info);
-        peer.connection.close(now, after_delivery);
         peer.status = Status::Disconnecting;
         if let Some(slot) = self.peers.slot_of(id) {
             self.touched(now, slot);

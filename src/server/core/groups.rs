@@ -125,14 +125,16 @@ impl Core {
             if Some(peer.id) == except || !takes {
                 continue;
             }
-            match peer.connection.send(payload.clone(), mode(retry), 0) {
+            match peer.connection.send(now, payload.clone(), mode(retry).into(), 0) {
                 Ok(()) => {
                     reach.sent += 1;
                     self.touched(now, slot);
                 }
                 Err(SendError::Queue(QueueError::Full)) => reach.refused += 1,
-                // What is too large for one is too large for all, and was refused above.
-                Err(SendError::Queue(QueueError::TooLarge) | SendError::NotConnected) => {}
+                // What is too large for one is too large for all, and was refused above; every wire has these modes.
+                Err(
+                    SendError::Queue(QueueError::TooLarge) | SendError::NotConnected | SendError::Unsupported,
+                ) => {}
             }
         }
         Ok(reach)

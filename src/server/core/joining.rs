@@ -36,16 +36,10 @@ type Refusal = (u32, &'static str);
 impl Core {
     /// Gives a client that proved itself a slot, in which it is joining. The seat is lost when
     /// `authorise_timeout` passes before [`accept_peer`](Self::accept_peer).
-    pub(super) fn seat(
-        &mut self,
-        now: Time,
-        address: SocketAddr,
-        wire: Wire,
-        connection: Connection,
-    ) -> usize {
+    pub(super) fn seat(&mut self, now: Time, address: SocketAddr, connection: Connection) -> usize {
         let full = self.closing || self.full();
         let busy = self.peers.joining() >= self.max_joining;
-        let slot = self.peers.insert(address, wire, connection);
+        let slot = self.peers.insert(address, connection);
         let deadline = now + self.authorise_timeout;
         if let Some(peer) = self.peers.at(slot) {
             peer.join_deadline = Some(deadline);
@@ -65,11 +59,16 @@ impl Core {
     pub(super) fn join(&mut self, now: Time, slot: usize, join: Join<'_>) {
         let asks = self.asks_about_joins();
         let Some(peer) = self.peers.at(slot).filter(|p| p.status == Status::Joining) else { return };
-        let (id, address, wire, token) = (peer.id, peer.address, peer.wire, peer.connection.token());
+        // Whoever repeats itself is asked about once.
+        if std::mem::replace(&mut peer.join_known, true) {
+            return;
+        }
+        let (id, address, wire, token) =
+            (peer.id, peer.address, peer.connection.wire(), peer.connection.token());
         let password = match self.check_password_of(now, address, join.password) {
             Ok(given) => given,
             // This wire has no way to give one: where the host decides about everybody, it decides here too.
-            Err(_) if wire == Wire::MpGameServer && asks => false,
+            Err(_) if wire == Wire::Mpgameserver && asks => false,
             Err((code, text)) => return self.turn_away(now, slot, code, text),
         };
         if asks {
@@ -121,6 +120,7 @@ impl Core {
     fn let_in(&mut self, now: Time, slot: usize) {
         let Some(peer) = self.peers.at(slot).filter(|p| p.status == Status::Joining) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
+        peer.connection.accept(now);
         self.peers.accepted(slot);
         self.stats.connects += 1;
         self.access(now, AccessEvent::Connect, address, Some(token), "");
@@ -131,8 +131,9 @@ impl Core {
     /// A joining client is told to go.
     pub(super) fn turn_away(&mut self, now: Time, slot: usize, code: u32, text: &str) {
         let Some(peer) = self.peers.at(slot).filter(|p| p.status == Status::Joining) else { return };
-        peer.ending = Some(DisconnectInfo::new(DisconnectReason::Refused, text).with_code(code));
-        peer.connection.close(now, false);
+        let info = DisconnectInfo::new(DisconnectReason::Refused, text).with_code(code);
+        peer.connection.close(now, false, info.farewell());
+        peer.ending = Some(info);
         self.touched(now, slot);
     }
 

@@ -1,6 +1,7 @@
 //! Groups: who gets what, and when a membership ends.
 
 use super::world::{ms, World};
+use crate::protocol::connection::Farewell;
 use crate::server::config::Config;
 use crate::server::core::groups::{EVERYBODY, MAX_GROUPS_PER_PEER};
 use crate::server::events::*;
@@ -44,7 +45,7 @@ fn a_membership_ends_with_its_peer() {
         assert_eq!((add(&mut w, peer, group), add(&mut w, other, group)), (None, None));
     }
     let now = w.now;
-    w.ends[end].connection.close(now, false);
+    w.ends[end].connection.close(now, false, Farewell::default());
     w.run(ms(100));
     assert_eq!(w.core.groups.all().len(), 3, "the disconnect is not even handled");
     assert_eq!(send(&mut w, 2, None, b"x"), (1, 0));

@@ -1,7 +1,7 @@
 //! Between the proof and the connect event: decisions, passwords, and those who do not wait for them.
 
 use super::world::{address, ms, World};
-use crate::protocol::connection::CloseReason;
+use crate::protocol::connection::{CloseReason, Farewell};
 use crate::protocol::delivery::Mode;
 use crate::server::block_list::BlockList;
 use crate::server::config::Config;
@@ -96,7 +96,7 @@ fn whoever_leaves_before_the_decision_was_never_there() {
     let (leaves, first) = w.knock();
     let (silent, second) = w.knock();
     let now = w.now;
-    w.ends[leaves].connection.close(now, false);
+    w.ends[leaves].connection.close(now, false, Farewell::default());
     (w.ends[silent].mute, w.ends[silent].deaf) = (true, true);
     w.run(ms(8000));
     for peer in [first, second] {
@@ -186,7 +186,7 @@ fn a_password_keeps_out_whose_wire_has_none_unless_the_host_decides() {
     let (end, peer) = w.knock();
     let request = w.seen.iter().find_map(|e| if let Event::Authorise(_, r) = e { Some(r) } else { None });
     let request = request.expect("the host was asked");
-    assert_eq!((request.wire, request.password, request.data.len()), (Wire::MpGameServer, false, 0));
+    assert_eq!((request.wire, request.password, request.data.len()), (Wire::Mpgameserver, false, 0));
     assert_eq!((request.address, request.token), (w.ends[end].address, w.ends[end].connection.token()));
     assert_eq!(accept(&mut w, peer), None);
     assert_eq!(w.joined(end), peer);

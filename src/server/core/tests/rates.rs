@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::world::{ms, World};
-use crate::protocol::connection::CloseReason;
+use crate::protocol::connection::{CloseReason, Farewell};
 use crate::protocol::delivery::Mode;
 use crate::server::config::Config;
 use crate::server::events::*;
@@ -96,7 +96,7 @@ fn the_line_forgets_who_has_gone() {
         assert!(waiting >= 4, "{waiting}");
         assert_eq!(w.core.rates.in_line(), waiting);
         let now = w.now;
-        all.iter().for_each(|(end, _)| w.ends[*end].connection.close(now, false));
+        all.iter().for_each(|(end, _)| w.ends[*end].connection.close(now, false, Farewell::default()));
         w.run(ms(100));
         assert_eq!(w.core.rates.in_line(), 0);
         w.run(ms(7000));
