@@ -43,7 +43,7 @@ pub struct Found {
 
 /// Asks for servers and waits for `timeout`, on this thread: on each of `ports` at all machines of the local
 /// network (broadcast, IPv4) and at this machine, and at each of `addresses` (IPv4). Ends early when nobody but
-/// `addresses` was asked and all have answered. A server answers if it has `discovery_info`. The order is
+/// `addresses` was asked and as many have answered. A server answers if it has `discovery_info`. The order is
 /// that of the answers.
 ///
 /// Errors: Argument (more than 64 ports or 256 addresses, none at all, port 0, an IPv6 address, a time beyond

@@ -471,8 +471,8 @@ impl Core {
     /// The next event for a host that pulls.
     pub fn poll_pulled(&mut self) -> Option<Event> {
         let event = self.pulled.pop_front()?;
+        self.pulled_bytes -= bytes_from_outside(&event);
         match &event {
-            Event::Message(_, message) => self.pulled_bytes -= message.data.len(),
             Event::Log(..) => self.log_lines -= 1,
             Event::Writable(id) => {
                 if let Some(peer) = self.peers.get_mut(*id) {
@@ -595,16 +595,13 @@ impl Core {
     }
 
     fn enqueue(&mut self, event: Event) {
-        match &event {
-            Event::Message(_, message) => self.pulled_bytes += message.data.len(),
+        self.pulled_bytes += bytes_from_outside(&event);
+        if let Event::Writable(id) = &event {
             // That there is room is said once until the host has heard it.
-            Event::Writable(id) => {
-                let waits = self.peers.get_mut(*id).map(|p| std::mem::replace(&mut p.writable_waits, true));
-                if waits == Some(true) {
-                    return;
-                }
+            let waits = self.peers.get_mut(*id).map(|p| std::mem::replace(&mut p.writable_waits, true));
+            if waits == Some(true) {
+                return;
             }
-            _ => {}
         }
         // Ticks that nobody pulled are one, and so is housekeeping, also where the two alternate.
         let timers = |e: &&mut Event| matches!(e, Event::Update { .. } | Event::Reconcile);
@@ -644,6 +641,16 @@ impl Core {
         if let Err(error) = log.line(now, what, address, token, reason) {
             self.log(LogLevel::Error, format!("access log: {error}"));
         }
+    }
+}
+
+/// What of an event's memory is as much as the other side likes.
+fn bytes_from_outside(event: &Event) -> usize {
+    match event {
+        Event::Message(_, message) => message.data.len(),
+        Event::Authorise(_, request) => request.data.len(),
+        Event::Raw(_, data) => data.len(),
+        _ => 0,
     }
 }
 

@@ -128,7 +128,9 @@ impl Core {
             let sent = answer.len() <= datagram.len() && self.raw.answer(from, answer);
             return Some(if sent { Ok(()) } else { Err(DropReason::RawBudget) });
         }
-        if self.room().messages == 0 {
+        let waiting = self.pulled.len() + self.dispatches.len();
+        let full = waiting >= self.wants.queue || self.pulled_bytes >= self.wants.queue_bytes;
+        if full && !self.wants.takes.raw {
             return Some(Err(DropReason::RawBudget));
         }
         self.raw.ask(now, from, datagram.len());

@@ -108,6 +108,25 @@ fn a_host_that_pulls_gets_them_too_while_there_is_room() {
 }
 
 #[test]
+fn the_queue_has_its_bounds_also_where_messages_go_to_a_callback() {
+    for config in [
+        Config { max_queued_events: 20, ..Config::default() },
+        Config { max_queued_events: 1000, max_queued_event_bytes: 64 << 10, ..Config::default() },
+    ] {
+        let takes = Takes { message: true, ..Takes::default() };
+        let mut w = World::taking(takes, Config { raw_datagrams: true, ..config });
+        for n in 0..500 {
+            w.inject(address(n), &[b'x'; 1400]);
+        }
+        w.turn();
+        let kept = w.core.pulled.len();
+        assert!((20..=47).contains(&kept) && w.drops(DropReason::RawBudget) as usize == 500 - kept, "{kept}");
+        w.pull(usize::MAX);
+        assert_eq!(w.core.pulled_bytes, 0);
+    }
+}
+
+#[test]
 fn who_looks_for_servers_is_answered_within_the_length_of_the_query() {
     let info = b"name=Test players=3".to_vec();
     let mut w = World::asking(Config { discovery_info: Some(info.clone()), ..Config::default() });
