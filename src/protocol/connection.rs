@@ -10,6 +10,7 @@
 //! Two wires, one delivery engine: a [`Connection`] is either of them, and its owner need not know which.
 
 pub mod mpgameserver;
+pub mod native;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,9 @@ use std::time::Duration;
 use super::crypto::{CryptoError, Point, Provider};
 use super::delivery::{Delivery, Limits, Outcome, QueueError};
 use super::handshake::mpgameserver::Established;
+use super::handshake::native as native_handshake;
 use super::time::Time;
+use super::wire::native as native_wire;
 use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 
@@ -37,6 +40,21 @@ pub struct Settings {
     pub reassembly_timeout: Duration,
     /// Bytes in reassembly.
     pub max_reassembly_bytes: usize,
+    /// Native wire: how many packets beside the first carry a copy of every short message that is resent.
+    pub redundancy: u8,
+}
+
+impl Settings {
+    /// Largest datagram of the native wire that is tried on the way to `remote`: what the configured IP packet leaves.
+    pub fn largest_datagram(&self, remote: SocketAddr) -> usize {
+        // An IPv6 header is 20 bytes longer than the IPv4 header that the sizes are made for.
+        let longer = if remote.is_ipv6() { 20 } else { 0 };
+        self.limits
+            .sizes
+            .datagram
+            .saturating_sub(longer)
+            .clamp(native_wire::BASE_DATAGRAM, native_wire::MAX_DATAGRAM)
+    }
 }
 
 /// How much more the receiver of events can take. Messages beyond it are refused: not acknowledged, so
@@ -126,6 +144,15 @@ pub struct Farewell {
 /// Bytes of a goodbye's text; a longer one is cut.
 pub const MAX_FAREWELL_TEXT: usize = 256;
 
+impl FarewellKind {
+    /// As a CLOSE has it; unknown numbers read as [`Left`](FarewellKind::Left).
+    pub fn from_wire(kind: u8) -> FarewellKind {
+        use FarewellKind::*;
+        let all = [Left, Refused, Kicked, Shutdown, Protocol, Timeout, Replaced, Blocked];
+        all.into_iter().find(|k| *k as u8 == kind).unwrap_or_default()
+    }
+}
+
 impl Farewell {
     /// One of a kind, without code and text.
     pub fn of(kind: FarewellKind) -> Farewell {
@@ -201,6 +228,8 @@ pub enum Wire {
 pub enum Connection {
     /// On mpgameserver's wire, to a fixed address.
     Mpgameserver(Box<mpgameserver::Connection>, SocketAddr),
+    /// On the native wire, to an address that may change.
+    Native(Box<native::Connection>),
 }
 
 /// Calls a method that both wires have.
@@ -208,6 +237,7 @@ macro_rules! either {
     ($self:expr, $c:ident => $call:expr) => {
         match $self {
             Connection::Mpgameserver($c, _) => $call,
+            Connection::Native($c) => $call,
         }
     };
 }
@@ -219,6 +249,46 @@ impl Connection {
             Box::new(mpgameserver::Connection::accepted(now, settings, established)),
             from,
         )
+    }
+
+    /// The server's end on the native wire, when a packet has opened under the handshake's secrets.
+    pub fn native_accepted(
+        now: Time,
+        settings: Arc<Settings>,
+        handshake: &native_handshake::ServerHandshake,
+        welcome: native_handshake::Welcome,
+    ) -> Result<Self, CryptoError> {
+        native::Connection::accepted(now, settings, handshake, welcome)
+            .map(|c| Connection::Native(Box::new(c)))
+    }
+
+    /// A client's end on the native wire; see [`native::Connection::connect`].
+    pub fn native_connect(
+        now: Time,
+        settings: Arc<Settings>,
+        pinned: Option<native_handshake::NativeKey>,
+        join: native::Join,
+        provider: &dyn Provider,
+        server: SocketAddr,
+    ) -> Result<Self, CryptoError> {
+        let connection = native::Connection::connect(now, settings, pinned, join, provider, server)?;
+        Ok(Connection::Native(Box::new(connection)))
+    }
+
+    /// The native wire's own, where it is one.
+    pub fn as_native(&self) -> Option<&native::Connection> {
+        match self {
+            Connection::Mpgameserver(..) => None,
+            Connection::Native(c) => Some(c),
+        }
+    }
+
+    /// The same, to change it.
+    pub fn as_native_mut(&mut self) -> Option<&mut native::Connection> {
+        match self {
+            Connection::Mpgameserver(..) => None,
+            Connection::Native(c) => Some(c),
+        }
     }
 
     /// A client's end on mpgameserver's wire, with the server's root key or none.
@@ -239,6 +309,7 @@ impl Connection {
     pub fn wire(&self) -> Wire {
         match self {
             Connection::Mpgameserver(..) => Wire::Mpgameserver,
+            Connection::Native(_) => Wire::Native,
         }
     }
 
@@ -256,6 +327,7 @@ impl Connection {
     pub fn remote(&self) -> SocketAddr {
         match self {
             Connection::Mpgameserver(_, remote) => *remote,
+            Connection::Native(c) => c.remote(),
         }
     }
 
@@ -298,7 +370,18 @@ impl Connection {
     }
 
     /// Lets a client in that asked by [`Event::Join`]. On mpgameserver's wire it has never been outside.
-    pub fn accept(&mut self, _now: Time) {}
+    pub fn accept(&mut self, now: Time) {
+        if let Connection::Native(c) = self {
+            c.accept(now);
+        }
+    }
+
+    /// How many packets beside the first carry a copy of every short message that is resent. Native wire.
+    pub fn set_redundancy(&mut self, copies: u8) {
+        if let Connection::Native(c) = self {
+            c.set_redundancy(copies);
+        }
+    }
 
     /// Messages leave no earlier than at `until`. Acknowledgements, keep-alives and goodbyes do.
     pub fn hold(&mut self, until: Time) {
@@ -325,6 +408,7 @@ impl Connection {
         match self {
             Connection::Mpgameserver(c, remote) if *remote == from => c.handle_datagram(now, datagram, room),
             Connection::Mpgameserver(..) => Err(DropReason::Unknown),
+            Connection::Native(c) => c.handle_datagram(now, from, datagram, room),
         }
     }
 
@@ -350,6 +434,7 @@ impl Connection {
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         match self {
             Connection::Mpgameserver(c, remote) => c.poll_transmit(now, out).then_some(*remote),
+            Connection::Native(c) => c.poll_transmit(now, out),
         }
     }
 }

@@ -171,6 +171,16 @@ impl Traffic {
         self.expand(b"next").map(Traffic)
     }
 
+    /// The secret that path challenges are made from.
+    pub fn challenges(&self) -> Result<Traffic, CryptoError> {
+        self.expand(b"path").map(Traffic)
+    }
+
+    /// The challenge of this step.
+    pub fn challenge(&self) -> Result<[u8; 8], CryptoError> {
+        self.expand(b"challenge")
+    }
+
     /// HKDF-Expand of SHA-256.
     fn expand<const N: usize>(&self, label: &[u8]) -> Result<[u8; N], CryptoError> {
         struct Len(usize);

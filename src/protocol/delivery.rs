@@ -564,7 +564,7 @@ impl Sender {
 
     /// When copies of short messages leave if no packet does before.
     pub fn echo_due(&self) -> Option<Time> {
-        self.echo_due
+        self.echo_due.filter(|_| !self.is_held_back() && self.sent.len() < MAX_SENT_PACKETS)
     }
 
     fn is_held_back(&self) -> bool {

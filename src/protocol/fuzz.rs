@@ -195,5 +195,6 @@ fn settings() -> Arc<Settings> {
         send_interval: Duration::from_micros(16_667),
         reassembly_timeout: Duration::from_secs(5),
         max_reassembly_bytes: MAX_REASSEMBLY,
+        redundancy: 0,
     })
 }

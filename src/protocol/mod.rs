@@ -4,6 +4,7 @@
 //! test of this floor runs on a virtual clock and replays from a seed.
 
 pub mod ack;
+pub mod ack_ranges;
 pub mod congestion;
 pub mod connection;
 pub mod crypto;

@@ -451,9 +451,10 @@ impl Connection {
             self.reassembly.touch_all(now);
             return false;
         }
-        let fragment = Fragment { id: header.id, index: header.index - 1, count: header.count, number, data };
+        let fragment =
+            Fragment { id: header.id, index: header.index - 1, count: header.count, number, packet: 0, data };
         match self.reassembly.insert(now, fragment) {
-            Stored::Complete(message, first) => {
+            Stored::Complete(message, first, _) => {
                 self.deliver(seq::to_wire(first), message, room);
                 true
             }

@@ -48,6 +48,7 @@ pub fn settings() -> Settings {
         send_interval: Duration::from_micros(16_667),
         reassembly_timeout: Duration::from_secs(5),
         max_reassembly_bytes: 16 << 20,
+        redundancy: 0,
     }
 }
 

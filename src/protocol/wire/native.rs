@@ -488,9 +488,15 @@ pub fn put_message(out: &mut Vec<u8>, m: &MessageFrame<'_>, last: bool) {
 }
 
 /// Appends an acknowledgement of `ranges`, newest first and none empty, at most one and [`MAX_ACK_RANGES`]; as many as
-/// `room` bytes hold, and at least the first.
-pub fn put_ack(out: &mut Vec<u8>, delay_us: u64, ranges: impl Iterator<Item = (u64, u64)>, room: usize) {
+/// `room` bytes hold, and at least the first. Returns how many.
+pub fn put_ack(
+    out: &mut Vec<u8>,
+    delay_us: u64,
+    ranges: impl Iterator<Item = (u64, u64)>,
+    room: usize,
+) -> usize {
     let start = out.len();
+    let mut count = 0;
     let mut previous: Option<u64> = None;
     for (low, high) in ranges.take(MAX_ACK_RANGES + 1) {
         let before = out.len();
@@ -506,7 +512,7 @@ pub fn put_ack(out: &mut Vec<u8>, delay_us: u64, ranges: impl Iterator<Item = (u
                 put_varint(out, high - low);
                 if out.len() - start > room {
                     out.truncate(before);
-                    return;
+                    return count;
                 }
                 if let Some(kind) = out.get_mut(start) {
                     *kind += 1;
@@ -514,7 +520,9 @@ pub fn put_ack(out: &mut Vec<u8>, delay_us: u64, ranges: impl Iterator<Item = (u
             }
         }
         previous = Some(low);
+        count += 1;
     }
+    count
 }
 
 /// Appends a goodbye.

@@ -6,7 +6,7 @@ use super::{take, RESET_TOKEN_LEN};
 const WANTS_PASSWORD: u8 = 1;
 
 /// The sealed contents of a WELCOME.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Welcome {
     /// Stands in each data packet to the server.
     pub connection_id: u32,
