@@ -8,7 +8,7 @@
 //! allowance over rate, however many they are.
 //!
 //! The base can only be seen while the queue is empty. If it was not for [`BASE_INTERVAL`], the flow sends at
-//! half its rate for one round trip and takes the least round trip that follows for the new base. Flows that
+//! a third of its rate for a round trip and takes the least round trip that follows for the new base. Flows that
 //! share a bottleneck see each other's dips and so come to dip together. Beside a flow that fills the queue whatever
 //! others do (Reno, CUBIC) no dip empties it; the queue becomes part of the base, and the flow holds its share.
 //!
@@ -30,7 +30,7 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Startup's pace over the rate measured: the least that doubles the rate in each round, 4 ln 2.
 const STARTUP_GAIN: f64 = 2.77;
 /// Startup's window over the product: its end is seen a round late, with a queue of this less one.
-const STARTUP_WINDOW: f64 = 2.5;
+const STARTUP_WINDOW: f64 = 1.8;
 /// A round in which the rate grew by less has found no more room.
 const STARTUP_GROWTH: f64 = 1.25;
 /// So many rounds without growth end the startup; one does if there is a queue.
@@ -42,13 +42,15 @@ const DRAINED: f64 = 0.9;
 /// Rounds after which the drain ends in any case.
 const DRAIN_ROUNDS: u32 = 3;
 /// The pace of a dip.
-const DIP_GAIN: f64 = 0.5;
+const DIP_GAIN: f64 = 0.3;
 /// The base is looked for when it was not seen for so long.
 const BASE_INTERVAL: Duration = Duration::from_secs(5);
+/// The same while a queue is there that dips do not empty: the base is then taken as it is.
+const CROWDED_INTERVAL: Duration = Duration::from_millis(700);
 /// Rounds of which the fastest sample is the bandwidth.
 const BANDWIDTH_ROUNDS: usize = 3;
 /// The allowance in datagrams is this times the root of the product in datagrams.
-const ALLOWANCE: f64 = 1.0;
+const ALLOWANCE: f64 = 1.4;
 /// Most by which the window may exceed the product while the queue stays empty.
 const MAX_BOOST: f64 = 0.15;
 /// Rounds with (nearly) no queue after which the allowance doubles in each.
@@ -89,7 +91,7 @@ enum Mode {
     Drain,
     /// Keeps the product and the allowance under way.
     Cruise,
-    /// Sends at half the rate, to see the base.
+    /// Sends at less than half the rate, to see the base.
     Dip,
     /// Waits for the dip's round trips, at the rate that was.
     Refill,
@@ -104,6 +106,10 @@ struct Round {
     lost: u64,
     /// Least round trip in seconds; infinite before the first.
     rtt: f64,
+    /// Whether a rate was measured that the application did not limit.
+    sampled: bool,
+    /// Most bytes that were under way when some of them were lost.
+    flight: u64,
     /// Rate at which the last full round looked for growth, and rounds without any.
     full_rate: f64,
     full_rounds: u32,
@@ -120,6 +126,8 @@ impl Round {
             delivered: 0,
             lost: 0,
             rtt: f64::INFINITY,
+            sampled: false,
+            flight: 0,
             full_rate: 0.0,
             full_rounds: 0,
             empty: 0,
@@ -149,6 +157,12 @@ pub struct Controller {
     base_seen: Time,
     /// Least round trip since the base was seen, or since the dip began.
     recent: f64,
+    /// The last dip did not empty the queue: somebody else fills it. The base is the queue's then.
+    crowded: bool,
+    /// When the last dip ended, the least round trip that it found, and the base from before it was crowded.
+    dipped: Time,
+    dip_base: f64,
+    empty_base: f64,
     /// What is lost of what is sent, smoothed.
     loss: f64,
     /// How much the allowance is multiplied.
@@ -177,6 +191,10 @@ impl Controller {
             base: None,
             base_seen: now,
             recent: f64::INFINITY,
+            crowded: false,
+            dipped: now,
+            dip_base: f64::INFINITY,
+            empty_base: 0.0,
             loss: 0.0,
             boost: 1.0,
             bound: f64::INFINITY,
@@ -236,10 +254,12 @@ impl Controller {
             self.on_round(now);
         }
         if let Some(sample) = sample {
-            let [newest, ..] = &mut self.rates;
-            if !sample.app_limited || sample.rate > *newest {
+            // What the application limits can only show that the path is faster than was known.
+            if !sample.app_limited || sample.rate > self.rate() {
+                let [newest, ..] = &mut self.rates;
                 *newest = newest.max(sample.rate);
             }
+            self.round.sampled |= !sample.app_limited;
         }
         self.advance(now, acked.in_flight);
         self.set_window(acked);
@@ -249,8 +269,8 @@ impl Controller {
     /// `bytes` are lost, with `in_flight` bytes still under way. `persistent`: nothing that was sent over
     /// several round trips arrived, so that what was known of the path may hold no more.
     pub fn on_loss(&mut self, now: Time, bytes: u64, in_flight: u64, persistent: bool) {
-        let _ = in_flight;
         self.round.lost += bytes;
+        self.round.flight = self.round.flight.max(in_flight + bytes);
         if persistent {
             self.rates = [0.0; BANDWIDTH_ROUNDS];
             self.round = Round::new(self.deliveries.delivered());
@@ -306,6 +326,7 @@ impl Controller {
     fn on_rtt(&mut self, now: Time, rtt: f64) {
         self.round.rtt = self.round.rtt.min(rtt);
         self.recent = self.recent.min(rtt);
+        self.crowded &= rtt > self.empty_base + JITTER;
         if self.base.is_none_or(|base| rtt <= base) {
             self.base = Some(rtt);
             self.base_seen = now;
@@ -326,7 +347,7 @@ impl Controller {
         if self.mode == Mode::Startup {
             self.look_for_growth(now, queue > base / 8.0 + JITTER, heavy, limited);
         } else if heavy {
-            self.bound = (self.window * LOSS_FACTOR).max(self.least());
+            self.bound = (self.window.min(self.round.flight as f64) * LOSS_FACTOR).max(self.least());
         } else if self.bound.is_finite() {
             self.bound += self.allowance();
             if self.bound > 2.0 * self.product() + self.least() {
@@ -336,7 +357,7 @@ impl Controller {
         if self.mode == Mode::Cruise && !limited {
             self.look_for_room(queue);
         }
-        if !limited && !matches!(self.mode, Mode::Dip | Mode::Refill) {
+        if self.round.sampled && !matches!(self.mode, Mode::Dip | Mode::Refill) {
             self.rates.rotate_right(1);
             if let Some(newest) = self.rates.first_mut() {
                 *newest = 0.0;
@@ -345,6 +366,8 @@ impl Controller {
         self.round.end = self.deliveries.delivered();
         self.round.delivered = 0;
         self.round.lost = 0;
+        self.round.sampled = false;
+        self.round.flight = 0;
         self.round.rtt = f64::INFINITY;
         self.round.in_mode += 1;
     }
@@ -385,34 +408,55 @@ impl Controller {
         let base = self.base.unwrap_or(0.0);
         let lasted = now.since(self.mode_since).as_secs_f64();
         match self.mode {
-            Mode::Startup => {}
+            Mode::Startup => {
+                if self.deliveries.app_limited() && now.since(self.base_seen) >= BASE_INTERVAL {
+                    self.renew_base(now);
+                }
+            }
             Mode::Drain => {
                 if in_flight as f64 <= DRAINED * self.product() || self.round.in_mode >= DRAIN_ROUNDS {
                     self.enter(now, Mode::Cruise);
                 }
             }
             Mode::Cruise => {
-                if now.since(self.base_seen) >= BASE_INTERVAL {
+                let seen = if self.crowded { self.dipped } else { self.base_seen };
+                if now.since(seen) >= BASE_INTERVAL {
                     if self.deliveries.app_limited() {
                         self.renew_base(now);
                     } else {
                         self.recent = f64::INFINITY;
                         self.enter(now, Mode::Dip);
                     }
+                } else if self.crowded && now.since(self.base_seen) >= CROWDED_INTERVAL {
+                    self.renew_base(now);
                 }
             }
             Mode::Dip => {
-                if lasted >= base {
+                // So long the queue takes to drain at this pace, and one round trip besides for the queues of others.
+                if lasted >= base + 1.5 * self.expected_queue().min(base) {
                     self.enter(now, Mode::Refill);
                 }
             }
             Mode::Refill => {
                 if lasted >= base && self.round.in_mode >= 1 {
-                    self.renew_base(now);
+                    self.on_dipped(now, base);
                     self.enter(now, Mode::Cruise);
                 }
             }
         }
+    }
+
+    /// A dip is over: did it empty the queue?
+    fn on_dipped(&mut self, now: Time, base: f64) {
+        let before = if self.crowded { self.dip_base } else { base };
+        let crowded = self.recent > before + self.expected_queue() / 2.0 + JITTER;
+        if crowded && !self.crowded {
+            self.empty_base = base;
+        }
+        self.crowded = crowded;
+        self.dip_base = self.recent;
+        self.dipped = now;
+        self.renew_base(now);
     }
 
     /// The base is the least round trip seen since it was due.
