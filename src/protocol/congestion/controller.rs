@@ -8,9 +8,12 @@
 //! allowance over rate, however many they are.
 //!
 //! The base can only be seen while the queue is empty. If it was not for [`BASE_INTERVAL`], the flow sends at
-//! a third of its rate for a round trip and takes the least round trip that follows for the new base. Flows that
-//! share a bottleneck see each other's dips and so come to dip together. Beside a flow that fills the queue whatever
-//! others do (Reno, CUBIC) no dip empties it; the queue becomes part of the base, and the flow holds its share.
+//! a third of its rate for about a round trip and takes the least round trip that follows for the new base: a
+//! dip, which empties the queue for all who share it. Beside a flow that fills the queue whatever others do (Reno,
+//! CUBIC) it does not; then the queue becomes part of the base, and the flow holds its share.
+//!
+//! A peer that reads once in a frame acknowledges a frame's worth at once, however short the way. What
+//! comes together like this ([`Aggregation`]) must be under way besides.
 //!
 //! A round is the time in which what was sent at its start is acknowledged. Loss alone slows nothing down
 //! until it is [`HEAVY_LOSS`] of a round.
@@ -45,12 +48,17 @@ const DRAIN_ROUNDS: u32 = 3;
 const DIP_GAIN: f64 = 0.3;
 /// The base is looked for when it was not seen for so long.
 const BASE_INTERVAL: Duration = Duration::from_secs(5);
-/// The same while a queue is there that dips do not empty: the base is then taken as it is.
-const CROWDED_INTERVAL: Duration = Duration::from_millis(700);
 /// Rounds of which the fastest sample is the bandwidth.
 const BANDWIDTH_ROUNDS: usize = 3;
 /// The allowance in datagrams is this times the root of the product in datagrams.
-const ALLOWANCE: f64 = 1.4;
+const ALLOWANCE: f64 = 1.2;
+/// Acknowledgements of so many datagrams come together anyway.
+const ACK_DATAGRAMS: f64 = 4.0;
+/// Longest time for which acknowledgements are expected to stay away and then come together, as those of a
+/// peer that reads once in a frame do.
+const MAX_AGGREGATION: f64 = 0.05;
+/// Rounds after which the larger of two windows of aggregation is forgotten.
+const AGGREGATION_ROUNDS: u32 = 5;
 /// Most by which the window may exceed the product while the queue stays empty.
 const MAX_BOOST: f64 = 0.15;
 /// Rounds with (nearly) no queue after which the allowance doubles in each.
@@ -140,6 +148,45 @@ impl Round {
     }
 }
 
+/// How many more bytes are acknowledged at once than the rate explains: they must be under way besides.
+#[derive(Clone, Debug, Default)]
+struct Aggregation {
+    /// Since when acknowledgements come faster than the rate, and how many bytes of them.
+    since: Time,
+    acked: f64,
+    /// The most of the rounds counted here, and of those before.
+    most: [f64; 2],
+    rounds: u32,
+}
+
+impl Aggregation {
+    fn on_ack(&mut self, now: Time, bytes: f64, rate: f64, datagram: f64) {
+        let mut expected = rate * now.since(self.since).as_secs_f64();
+        if self.acked <= expected {
+            self.since = now;
+            self.acked = 0.0;
+            expected = 0.0;
+        }
+        self.acked += bytes;
+        let more = (self.acked - expected - ACK_DATAGRAMS * datagram).min(rate * MAX_AGGREGATION);
+        let [latest, _] = &mut self.most;
+        *latest = latest.max(more);
+    }
+
+    fn on_round(&mut self) {
+        self.rounds += 1;
+        if self.rounds >= AGGREGATION_ROUNDS {
+            self.rounds = 0;
+            let [latest, before] = &mut self.most;
+            *before = std::mem::take(latest);
+        }
+    }
+
+    fn bytes(&self) -> f64 {
+        self.most.iter().copied().fold(0.0, f64::max)
+    }
+}
+
 /// Window and pace of one connection's way to its peer. Bytes are those of whole datagrams.
 #[derive(Clone, Debug)]
 pub struct Controller {
@@ -157,14 +204,9 @@ pub struct Controller {
     base_seen: Time,
     /// Least round trip since the base was seen, or since the dip began.
     recent: f64,
-    /// The last dip did not empty the queue: somebody else fills it. The base is the queue's then.
-    crowded: bool,
-    /// When the last dip ended, the least round trip that it found, and the base from before it was crowded.
-    dipped: Time,
-    dip_base: f64,
-    empty_base: f64,
     /// What is lost of what is sent, smoothed.
     loss: f64,
+    aggregation: Aggregation,
     /// How much the allowance is multiplied.
     boost: f64,
     /// Bytes that heavy loss leaves of the window.
@@ -191,11 +233,8 @@ impl Controller {
             base: None,
             base_seen: now,
             recent: f64::INFINITY,
-            crowded: false,
-            dipped: now,
-            dip_base: f64::INFINITY,
-            empty_base: 0.0,
             loss: 0.0,
+            aggregation: Aggregation::default(),
             boost: 1.0,
             bound: f64::INFINITY,
             path_since: now,
@@ -261,6 +300,9 @@ impl Controller {
             }
             self.round.sampled |= !sample.app_limited;
         }
+        if self.mode == Mode::Cruise {
+            self.aggregation.on_ack(now, acked.bytes as f64, self.rate(), self.datagram);
+        }
         self.advance(now, acked.in_flight);
         self.set_window(acked);
         self.set_pace(now);
@@ -307,7 +349,7 @@ impl Controller {
 
     /// Bytes that shall wait in the bottleneck's queue.
     fn allowance(&self) -> f64 {
-        ALLOWANCE * (self.product() * self.datagram).sqrt()
+        ALLOWANCE * ((self.product() + self.aggregation.bytes()) * self.datagram).sqrt()
     }
 
     /// Seconds that the queue lasts if all flows there are like this one.
@@ -326,7 +368,6 @@ impl Controller {
     fn on_rtt(&mut self, now: Time, rtt: f64) {
         self.round.rtt = self.round.rtt.min(rtt);
         self.recent = self.recent.min(rtt);
-        self.crowded &= rtt > self.empty_base + JITTER;
         if self.base.is_none_or(|base| rtt <= base) {
             self.base = Some(rtt);
             self.base_seen = now;
@@ -362,6 +403,9 @@ impl Controller {
             if let Some(newest) = self.rates.first_mut() {
                 *newest = 0.0;
             }
+        }
+        if self.round.sampled {
+            self.aggregation.on_round();
         }
         self.round.end = self.deliveries.delivered();
         self.round.delivered = 0;
@@ -419,16 +463,13 @@ impl Controller {
                 }
             }
             Mode::Cruise => {
-                let seen = if self.crowded { self.dipped } else { self.base_seen };
-                if now.since(seen) >= BASE_INTERVAL {
+                if now.since(self.base_seen) >= BASE_INTERVAL {
                     if self.deliveries.app_limited() {
                         self.renew_base(now);
                     } else {
                         self.recent = f64::INFINITY;
                         self.enter(now, Mode::Dip);
                     }
-                } else if self.crowded && now.since(self.base_seen) >= CROWDED_INTERVAL {
-                    self.renew_base(now);
                 }
             }
             Mode::Dip => {
@@ -439,24 +480,11 @@ impl Controller {
             }
             Mode::Refill => {
                 if lasted >= base && self.round.in_mode >= 1 {
-                    self.on_dipped(now, base);
+                    self.renew_base(now);
                     self.enter(now, Mode::Cruise);
                 }
             }
         }
-    }
-
-    /// A dip is over: did it empty the queue?
-    fn on_dipped(&mut self, now: Time, base: f64) {
-        let before = if self.crowded { self.dip_base } else { base };
-        let crowded = self.recent > before + self.expected_queue() / 2.0 + JITTER;
-        if crowded && !self.crowded {
-            self.empty_base = base;
-        }
-        self.crowded = crowded;
-        self.dip_base = self.recent;
-        self.dipped = now;
-        self.renew_base(now);
     }
 
     /// The base is the least round trip seen since it was due.
@@ -481,7 +509,7 @@ impl Controller {
             }
             Mode::Drain => {}
             Mode::Cruise | Mode::Dip | Mode::Refill => {
-                self.window = product + self.allowance() * self.boost;
+                self.window = product + self.aggregation.bytes() + self.allowance() * self.boost;
             }
         }
         self.window = self.window.min(self.bound).max(self.least());

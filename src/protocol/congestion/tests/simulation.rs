@@ -13,6 +13,8 @@ const MESSAGE: u64 = 100;
 /// Packets after which, and time at which, the receiver acknowledges.
 const ACK_EVERY: usize = 2;
 const ACK_DELAY: u64 = 25_000;
+/// The sender's guess of the round trip before the first, µs.
+const INITIAL_RTT: u64 = 300_000;
 /// Width of [`Flow::arrived`]'s columns.
 pub const COLUMN: u64 = 100_000;
 
@@ -471,7 +473,8 @@ impl Flow {
 
     /// All that is under way is lost when nothing was heard for long; gives the time of the next look.
     fn on_timeout(&mut self, now: u64) -> u64 {
-        let limit = (self.srtt * 2 + ACK_DELAY + 50_000) << self.timeouts.min(4);
+        let srtt = if self.srtt > 0 { self.srtt } else { INITIAL_RTT };
+        let limit = (srtt * 2 + ACK_DELAY + 50_000) << self.timeouts.min(4);
         if self.in_flight > 0 && now >= self.heard + limit {
             self.timeouts += 1;
             self.heard = now;
