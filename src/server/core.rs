@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::metrics::series::Series;
 use crate::metrics::server::{DropReason, ServerStats};
-use crate::protocol::connection::{CloseReason, Connection, Event as ConnectionEvent, Room, Settings, State};
+use crate::protocol::connection::{
+    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings, State,
+};
 use crate::protocol::crypto::{Provider, SigningKey};
 use crate::protocol::delivery::Outcome as Delivery;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
@@ -167,7 +169,7 @@ impl Core {
         let slot = self.peers.slot_at(&from).ok_or(DropReason::Unknown)?;
         let mut room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
-        peer.connection.handle_datagram(now, datagram, &mut room)?;
+        peer.connection.handle_datagram(now, from, datagram, &mut room)?;
         let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
             series.received(now, datagram.len());
@@ -235,14 +237,14 @@ impl Core {
             self.replace(now, old);
         }
         let full = self.closing || self.full();
-        let connection = Connection::accepted(now, self.settings.clone(), proven.establish());
+        let connection = Connection::accepted(now, self.settings.clone(), proven.establish(), address);
         let slot = self.peers.insert(address, connection);
         let Some(peer) = self.peers.at(slot) else { return };
         let id = peer.id;
         if full {
             // It has passed the handshake, so it can be told; the host never hears of it.
             peer.visible = false;
-            peer.connection.close(now, false);
+            peer.connection.close(now, false, Farewell::of(FarewellKind::Refused));
             self.peers.ended(slot, Status::Disconnected);
             self.stats.drops[DropReason::Full as usize] += 1;
             self.refuse(now, address, "the server is full");
@@ -264,7 +266,7 @@ impl Core {
     fn end(&mut self, now: Time, slot: usize, reason: DisconnectReason, text: &str) {
         let Some(peer) = self.peers.at(slot) else { return };
         peer.ending = Some(DisconnectInfo { reason, text: text.into() });
-        peer.connection.close(now, false);
+        peer.connection.close(now, false, Farewell::of(FarewellKind::Kicked));
         self.touched(now, slot);
     }
 
@@ -370,8 +372,7 @@ impl Core {
                 self.dirty.pop_front();
                 continue;
             };
-            if peer.connection.poll_transmit(now, out) {
-                let address = peer.address;
+            if let Some(address) = peer.connection.poll_transmit(now, out) {
                 if let Some(series) = &mut peer.series {
                     series.sent(now, out.len());
                 }
@@ -446,12 +447,13 @@ impl Core {
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
-                ConnectionEvent::Message { sequence, data } => {
+                ConnectionEvent::Message { sequence, data, .. } => {
                     self.emit(Event::Message(id, Message { sequence, data }));
                 }
                 ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
                 ConnectionEvent::Writable => self.emit(Event::Writable(id)),
-                ConnectionEvent::Closed(reason) => self.closed(now, slot, reason),
+                ConnectionEvent::Closed(closing) => self.closed(now, slot, closing),
+                ConnectionEvent::Join { .. } => {}
             }
         }
     }
@@ -466,12 +468,16 @@ impl Core {
         }
     }
 
-    fn closed(&mut self, now: Time, slot: usize, reason: CloseReason) {
+    fn closed(&mut self, now: Time, slot: usize, closing: Closing) {
+        let reason = closing.reason;
         let Some(peer) = self.peers.at(slot) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
         let info = match (reason, peer.ending.take()) {
             (CloseReason::Remote, _) => info(DisconnectReason::Remote, "the client left"),
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
+            (CloseReason::Restarted | CloseReason::Protocol, _) => {
+                info(DisconnectReason::Remote, "the client broke the protocol")
+            }
             (CloseReason::Local, Some(ending)) => ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };
