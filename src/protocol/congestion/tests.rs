@@ -127,7 +127,14 @@ fn paths() -> Vec<Case> {
     let mut nearby = Path::new(100.0, 1, 0.0);
     nearby.ack_batch = 16_667;
     nearby.buffer = 500_000;
+    let mut jitter = Path::new(20.0, 40, 0.01);
+    jitter.jitter = 10_000;
+    let mut more = Path::new(20.0, 20, 0.0);
+    more.jitter = 30_000;
     vec![
+        // Delays include the jitter.
+        ("20 Mbit/s, 40 ms, jitter of 10 ms", jitter, 16 << 20, 0.7, 40.0),
+        ("jitter of 30 ms, round trip of 20 ms", more, 16 << 20, 0.6, 60.0),
         ("20 Mbit/s, 100 ms, 5 % loss", Path::new(20.0, 100, 0.05), 16 << 20, 0.6, 25.0),
         // A datagram takes 10 ms here, a buffer of four 40.
         ("1 Mbit/s, 20 ms", Path::new(1.0, 20, 0.0), 1 << 20, 0.7, 40.0),

@@ -31,6 +31,8 @@ pub struct Path {
     pub loss: f64,
     /// Acknowledgements arrive together at multiples of this, µs; 0: each by itself.
     pub ack_batch: u64,
+    /// A packet takes up to so much longer on its way, µs; none overtakes another.
+    pub jitter: u64,
     /// The sender's timer ticks at multiples of this, µs.
     pub timer: u64,
 }
@@ -41,7 +43,15 @@ impl Path {
         let rate = megabits * 125_000.0;
         let buffer = (rate * rtt as f64 / 1000.0) as u64;
         let rates = vec![(0, rate)];
-        Path { rates, buffer: buffer.max(4 * DATAGRAM), rtt: rtt * 1000, loss, ack_batch: 0, timer: 1000 }
+        Path {
+            rates,
+            buffer: buffer.max(4 * DATAGRAM),
+            rtt: rtt * 1000,
+            loss,
+            ack_batch: 0,
+            jitter: 0,
+            timer: 1000,
+        }
     }
 }
 
@@ -147,6 +157,7 @@ pub struct Simulation {
     serial: u64,
     queue: VecDeque<Packet>,
     queued: u64,
+    last_arrival: u64,
     pub flows: Vec<Flow>,
 }
 
@@ -165,6 +176,7 @@ impl Simulation {
             serial: 0,
             queue: VecDeque::new(),
             queued: 0,
+            last_arrival: 0,
             flows: Vec::new(),
         };
         for (flow, load) in loads.iter().enumerate() {
@@ -217,7 +229,9 @@ impl Simulation {
                     self.depart();
                 }
                 if self.random() % 1_000_000 >= (self.path.loss * 1e6) as u64 {
-                    self.at(self.now + self.path.rtt / 2, Event::Arrival(packet));
+                    let late = self.random() % (self.path.jitter + 1);
+                    self.last_arrival = self.last_arrival.max(self.now + self.path.rtt / 2 + late);
+                    self.at(self.last_arrival, Event::Arrival(packet));
                 }
             }
             Event::Arrival(packet) => self.arrive(packet),
