@@ -27,6 +27,7 @@ use crate::server::events::*;
 use crate::server::peers::Peers;
 
 mod commands;
+mod simulated;
 
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
@@ -84,6 +85,8 @@ pub struct Core {
     completions: HashMap<u64, Completion>,
     next_tag: u64,
     access_log: Option<AccessLog>,
+    /// Bad networks that the host asked for.
+    simulated: Option<Box<simulated::Simulated>>,
     closing: bool,
     /// Somebody asked for the host's attention.
     pub woken: bool,
@@ -124,6 +127,7 @@ impl Core {
             completions: HashMap::new(),
             next_tag: 1,
             access_log,
+            simulated: None,
             closing: false,
             woken: false,
             stats: ServerStats::default(),
@@ -135,6 +139,13 @@ impl Core {
 
     /// A datagram arrived. It is decrypted in place.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
+        if self.simulated.is_some() {
+            return self.receive_simulated(now, from, datagram);
+        }
+        self.receive(now, from, datagram);
+    }
+
+    fn receive(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
         self.stats.packets_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
         self.series.received(now, datagram.len());
@@ -272,6 +283,7 @@ impl Core {
 
     /// Time passed: timers that are due run.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.receive_held(now);
         while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -304,7 +316,9 @@ impl Core {
         if self.admission.has_work() || !self.dirty.is_empty() || !self.answers.is_empty() {
             return Some(Time::default());
         }
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let held = self.simulated.as_ref().and_then(|s| s.poll_timeout());
+        timer.into_iter().chain(held).min()
     }
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
@@ -322,7 +336,7 @@ impl Core {
         let Some(peer) = self.peers.at(slot) else { return };
         if peer.connection.state() == State::Closed {
             if !peer.visible {
-                self.peers.remove(slot);
+                self.vacate(slot);
             }
             return;
         }
@@ -358,6 +372,13 @@ impl Core {
 
     /// Appends the next datagram to `out`, which is cleared first, and says where it goes.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        if self.simulated.is_some() {
+            return self.transmit_simulated(now, out);
+        }
+        self.next_datagram(now, out)
+    }
+
+    fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         while let Some(&address) = self.answers.front() {
             if self.admission.poll_transmit(now, address, out) {
@@ -435,7 +456,7 @@ impl Core {
         peer.visible = false;
         peer.series = None;
         if peer.connection.state() == State::Closed {
-            self.peers.remove(slot);
+            self.vacate(slot);
         }
     }
 
