@@ -10,6 +10,7 @@ pub mod budget;
 pub mod config;
 pub mod core;
 pub mod events;
+pub mod newcomers;
 pub mod password;
 pub mod peers;
 pub mod runner;
@@ -135,7 +136,9 @@ impl Server {
             let text = "authorise needs a handler that takes it, or an event queue (max_queued_events)";
             return Err(Error::new(ErrorKind::Argument, text));
         }
-        let mut core = Core::new(now, &config, takes, root, Arc::new(RingProvider::new()), access_log);
+        let provider = Arc::new(RingProvider::new());
+        let identity = config.wires.native.then(|| root.native_identity(&*provider)).transpose()?;
+        let mut core = Core::new(now, &config, takes, root, identity, provider, access_log);
         let max_message = core.settings().limits.max_message;
         core.emit(Event::Starting);
         if generated {

@@ -205,7 +205,10 @@ impl Runner {
             happened = true;
             let now = self.spent(server, Activity::Messages);
             server.0.profiler.lock().tick(now);
-            server.0.core.lock().emit(Event::Update { seconds, tick });
+            let mut core = server.0.core.lock();
+            core.note_tick(now, tick);
+            core.emit(Event::Update { seconds, tick });
+            drop(core);
             self.dispatch(server);
             self.spent(server, Activity::Update);
         }
