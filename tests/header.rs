@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 11] = [
     "peer.rs",
     "stats.rs",
     "discover.rs",
+    "conditions.rs",
 ];
 
 fn root() -> &'static Path {

@@ -23,6 +23,7 @@
 mod macros;
 mod arguments;
 pub mod callbacks;
+pub mod conditions;
 pub mod context;
 pub mod discover;
 pub mod events;

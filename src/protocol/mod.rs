@@ -5,6 +5,7 @@
 
 pub mod ack;
 pub mod ack_ranges;
+pub mod conditions;
 pub mod congestion;
 pub mod connection;
 pub mod crypto;

@@ -38,6 +38,7 @@ pub mod groups;
 pub mod joining;
 pub mod rate;
 pub mod raw;
+mod simulated;
 
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
@@ -95,6 +96,8 @@ pub struct Core {
     completions: HashMap<u64, Completion>,
     next_tag: u64,
     access_log: Option<AccessLog>,
+    /// Bad networks that the host asked for.
+    simulated: Option<Box<simulated::Simulated>>,
     closing: bool,
     authorise: bool,
     max_joining: usize,
@@ -143,6 +146,7 @@ impl Core {
             completions: HashMap::new(),
             next_tag: 1,
             access_log,
+            simulated: None,
             closing: false,
             authorise: config.authorise,
             max_joining: config.max_joining as usize,
@@ -162,6 +166,13 @@ impl Core {
 
     /// A datagram arrived. It is decrypted in place.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
+        if self.simulated.is_some() {
+            return self.receive_simulated(now, from, datagram);
+        }
+        self.receive(now, from, datagram);
+    }
+
+    fn receive(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
         self.stats.packets_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
         self.series.received(now, datagram.len());
@@ -293,6 +304,7 @@ impl Core {
 
     /// Time passed: timers that are due run.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.receive_held(now);
         while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -331,7 +343,8 @@ impl Core {
             return Some(Time::default());
         }
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        [timer, self.rates.poll_timeout()].into_iter().flatten().min()
+        let held = self.simulated.as_ref().and_then(|s| s.poll_timeout());
+        [timer, held, self.rates.poll_timeout()].into_iter().flatten().min()
     }
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
@@ -349,7 +362,7 @@ impl Core {
         let Some(peer) = self.peers.at(slot) else { return };
         if peer.connection.state() == State::Closed {
             if !peer.visible {
-                self.peers.remove(slot);
+                self.vacate(slot);
             }
             return;
         }
@@ -386,6 +399,13 @@ impl Core {
 
     /// Appends the next datagram to `out`, which is cleared first, and says where it goes.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        if self.simulated.is_some() {
+            return self.transmit_simulated(now, out);
+        }
+        self.next_datagram(now, out)
+    }
+
+    fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         if let Some(address) = self.raw.poll_transmit(out) {
             self.rates.sent(now, out.len(), None);
@@ -496,7 +516,7 @@ impl Core {
         peer.visible = false;
         peer.series = None;
         if peer.connection.state() == State::Closed {
-            self.peers.remove(slot);
+            self.vacate(slot);
         }
     }
 

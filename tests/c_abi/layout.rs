@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, discover::*, events::*, peer::*, result::*, send::*, server::*, stats::*, version::*,
+    callbacks::*, conditions::*, discover::*, events::*, peer::*, result::*, send::*, server::*, stats::*,
+    version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -61,10 +62,14 @@ fn rust() -> BTreeMap<String, i128> {
             messages_s, update_s, network_s, idle_s, refusals, drops_raw_budget
         }
         gk_found { struct_size, reserved, address, info, len, round_trip_us }
+        gk_conditions {
+            struct_size, loss, burst_loss, burst_length, delay_us, jitter_us, duplicate, reorder,
+            reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
+        }
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
-    sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_log_level gk_disconnect_code gk_door
+    sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
         gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire
         gk_refusal);
@@ -82,7 +87,7 @@ fn rust() -> BTreeMap<String, i128> {
         GK_DISCONNECT_RESTARTED GK_WIRE_MPGAMESERVER GK_WIRE_NATIVE GK_REFUSED_FULL GK_REFUSED_BUSY
         GK_REFUSED_UNDECIDED GK_REFUSED_PASSWORD_WANTED GK_REFUSED_PASSWORD_WRONG GK_REFUSED_TOO_MANY_GUESSES
         GK_REFUSED_HOST GK_EVENT_AUTHORISE GK_EVENT_RAW GK_GROUP_EVERYBODY GK_DISCOVERY_MAX_PORTS
-        GK_DISCOVERY_MAX_ADDRESSES);
+        GK_DISCOVERY_MAX_ADDRESSES GK_DIRECTION_RECEIVE GK_DIRECTION_SEND);
     all
 }
 

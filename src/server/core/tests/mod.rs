@@ -7,5 +7,6 @@ mod joining;
 mod monkey;
 mod rates;
 mod raw;
+mod simulated;
 mod strangers;
 mod world;
