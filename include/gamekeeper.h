@@ -243,8 +243,8 @@ typedef struct gk_key gk_key;
  * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
  * - `gk_server_set_block_list`: replace the block list
- * - `gk_server_set_discovery_info`: replace what those who look for servers are told
  * - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
+ * - `gk_server_set_discovery_info`: replace what those who look for servers are told
  * - `gk_server_peers`: who is connected
  * - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times
  */
@@ -281,10 +281,10 @@ typedef int32_t gk_event_type;
  * - `gk_peer_user_data`, `gk_peer_set_user_data`: a pointer of the host's own
  * - `gk_peer_stats`: lifetime counts
  * - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
- * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
- * - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
+ * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
+ * - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
  */
 typedef uint64_t gk_peer;
 
@@ -1023,48 +1023,6 @@ typedef struct {
 } gk_profile_second;
 
 /**
- * A server that answered a search.
- *
- * - `gk_client_discover`: look for servers
- */
-typedef struct {
-    /**
-     * Bytes that the library filled.
-     */
-    uint32_t struct_size;
-    /**
-     * 0.
-     */
-    uint32_t reserved;
-    /**
-     * Where its answer came from. One that is reached by two ways is found at two addresses.
-     */
-    const char *address;
-    /**
-     * What it tells about itself; nobody vouches for that. Never NULL, not even when `len` is 0.
-     */
-    const uint8_t *info;
-    /**
-     * How many bytes.
-     */
-    size_t len;
-    /**
-     * Time from the query to the answer, in microseconds.
-     */
-    uint64_t round_trip_us;
-} gk_found;
-
-/**
- * A server was found.
- *
- * When: at the end of the search, once for each server, in the order in which they answered.
- * Thread: the one that called `gk_client_discover`, inside that call.
- * Borrowed: `found` and what it points to, until the callback returns.
- * May call: everything.
- */
-typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
-
-/**
  * What a simulated network does to the datagrams of one direction. `gk_conditions_init` fills in the
  * defaults, which do nothing. Chances are per datagram, from 0 to 1; times are at most 60,000,000 µs.
  *
@@ -1137,6 +1095,48 @@ typedef struct {
  * Which datagrams are meant, as our side sees them: one of `GK_DIRECTION_…`.
  */
 typedef int32_t gk_direction;
+
+/**
+ * A server that answered a search.
+ *
+ * - `gk_client_discover`: look for servers
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Where its answer came from. One that is reached by two ways is found at two addresses.
+     */
+    const char *address;
+    /**
+     * What it tells about itself; nobody vouches for that. Never NULL, not even when `len` is 0.
+     */
+    const uint8_t *info;
+    /**
+     * How many bytes.
+     */
+    size_t len;
+    /**
+     * Time from the query to the answer, in microseconds.
+     */
+    uint64_t round_trip_us;
+} gk_found;
+
+/**
+ * A server was found.
+ *
+ * When: at the end of the search, once for each server, in the order in which they answered.
+ * Thread: the one that called `gk_client_discover`, inside that call.
+ * Borrowed: `found` and what it points to, until the callback returns.
+ * May call: everything.
+ */
+typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 
 /**
  * It worked.
@@ -2983,34 +2983,6 @@ gk_result gk_server_profile_series(const gk_server *server,
                                    size_t *out_count);
 
 /**
- * Looks for servers, and waits for answers: on each port at all machines of the local network (broadcast, IPv4)
- * and at this one, and at each address. A server answers if it has discovery info
- * (`gk_context_set_discovery_info`). It ends early if no port was given and all addresses have answered.
- *
- * - `ports`, `port_count`: at most `GK_DISCOVERY_MAX_PORTS`; may be NULL with 0
- * - `addresses`, `address_count`: `"192.0.2.1:2021"`, IPv4 and numbers only; at most
- *   `GK_DISCOVERY_MAX_ADDRESSES`; may be NULL with 0
- * - `timeout_us`: how long to wait, at most 60,000,000 (60 s)
- * - `function`: called for each server; may be NULL
- * - `user_data`: passed to each call as it is
- * - `out_count`: how many were found, at most 256; may be NULL
- *
- * Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, an IPv6 address, the time), `GK_ERR_ADDRESS`,
- * `GK_ERR_IO`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That nobody answered is no error.
- *
- * Thread: any; it waits in this call.
- * Ownership: arrays and texts are copied; `user_data` stays the host's.
- */
-gk_result gk_client_discover(const uint16_t *ports,
-                             size_t port_count,
-                             const char *const *addresses,
-                             size_t address_count,
-                             uint64_t timeout_us,
-                             gk_found_fn function,
-                             void *user_data,
-                             size_t *out_count);
-
-/**
  * Fills in size and defaults.
  *
  * - `conditions`: the struct
@@ -3057,6 +3029,34 @@ gk_result gk_server_simulate_peer(gk_server *server,
                                   gk_peer peer,
                                   gk_direction direction,
                                   const gk_conditions *conditions);
+
+/**
+ * Looks for servers, and waits for answers: on each port at all machines of the local network (broadcast, IPv4)
+ * and at this one, and at each address. A server answers if it has discovery info
+ * (`gk_context_set_discovery_info`). It ends early if no port was given and all addresses have answered.
+ *
+ * - `ports`, `port_count`: at most `GK_DISCOVERY_MAX_PORTS`; may be NULL with 0
+ * - `addresses`, `address_count`: `"192.0.2.1:2021"`, IPv4 and numbers only; at most
+ *   `GK_DISCOVERY_MAX_ADDRESSES`; may be NULL with 0
+ * - `timeout_us`: how long to wait, at most 60,000,000 (60 s)
+ * - `function`: called for each server; may be NULL
+ * - `user_data`: passed to each call as it is
+ * - `out_count`: how many were found, at most 256; may be NULL
+ *
+ * Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, an IPv6 address, the time), `GK_ERR_ADDRESS`,
+ * `GK_ERR_IO`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That nobody answered is no error.
+ *
+ * Thread: any; it waits in this call.
+ * Ownership: arrays and texts are copied; `user_data` stays the host's.
+ */
+gk_result gk_client_discover(const uint16_t *ports,
+                             size_t port_count,
+                             const char *const *addresses,
+                             size_t address_count,
+                             uint64_t timeout_us,
+                             gk_found_fn function,
+                             void *user_data,
+                             size_t *out_count);
 
 #ifdef __cplusplus
 }  // extern "C"

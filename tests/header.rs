@@ -20,8 +20,8 @@ const SOURCES: [&str; 12] = [
     "send.rs",
     "peer.rs",
     "stats.rs",
-    "discover.rs",
     "conditions.rs",
+    "discover.rs",
 ];
 
 fn root() -> &'static Path {

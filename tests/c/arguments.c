@@ -94,6 +94,8 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_broadcast(NULL, GK_PEER_NONE, bytes, 1, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_server_disconnect(NULL, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_block_list(NULL, entries, 1));
+    EXPECT(GK_ERR_NULL, gk_server_simulate(NULL, GK_DIRECTION_SEND, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_simulate_peer(NULL, peer, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_discovery_info(NULL, bytes, 1));
     EXPECT(GK_ERR_NULL, gk_server_group_send(NULL, 1, peer, bytes, 1, NULL, &size, &size));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(NULL, "192.0.2.1:1", bytes, 1));
@@ -107,8 +109,6 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_ADDRESS, gk_client_discover(NULL, 0, entries, 1, 0, NULL, NULL, &size));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "port 0", gk_client_discover(&no_port, 1, NULL, 0, 0, NULL, NULL, &size));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "60s", gk_client_discover(&port, 1, NULL, 0, 60000001, NULL, NULL, &size));
-    EXPECT(GK_ERR_NULL, gk_server_simulate(NULL, GK_DIRECTION_SEND, NULL));
-    EXPECT(GK_ERR_NULL, gk_server_simulate_peer(NULL, peer, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_peers(NULL, peers, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_stats(NULL, &server_stats));
     EXPECT(GK_ERR_NULL, gk_server_series(NULL, &second, 1, &size));

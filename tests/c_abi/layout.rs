@@ -61,11 +61,11 @@ fn rust() -> BTreeMap<String, i128> {
             drops_clear, drops_send_failed, ticks, ticks_missed, log_lines_suppressed, tick_rate_hz,
             messages_s, update_s, network_s, idle_s, refusals, drops_raw_budget
         }
-        gk_found { struct_size, reserved, address, info, len, round_trip_us }
         gk_conditions {
             struct_size, loss, burst_loss, burst_length, delay_us, jitter_us, duplicate, reorder,
             reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
         }
+        gk_found { struct_size, reserved, address, info, len, round_trip_us }
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
@@ -83,11 +83,12 @@ fn rust() -> BTreeMap<String, i128> {
         GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG
         GK_STATUS_CONNECTING GK_STATUS_CONNECTED GK_STATUS_DISCONNECTING GK_STATUS_DISCONNECTED
-        GK_STATUS_DROPPED GK_STATUS_JOINING GK_DISCONNECT_REFUSED GK_DISCONNECT_PROTOCOL GK_DISCONNECT_LOCAL
+        GK_STATUS_DROPPED GK_DIRECTION_RECEIVE GK_DIRECTION_SEND
+        GK_STATUS_JOINING GK_DISCONNECT_REFUSED GK_DISCONNECT_PROTOCOL GK_DISCONNECT_LOCAL
         GK_DISCONNECT_RESTARTED GK_WIRE_MPGAMESERVER GK_WIRE_NATIVE GK_REFUSED_FULL GK_REFUSED_BUSY
         GK_REFUSED_UNDECIDED GK_REFUSED_PASSWORD_WANTED GK_REFUSED_PASSWORD_WRONG GK_REFUSED_TOO_MANY_GUESSES
         GK_REFUSED_HOST GK_EVENT_AUTHORISE GK_EVENT_RAW GK_GROUP_EVERYBODY GK_DISCOVERY_MAX_PORTS
-        GK_DISCOVERY_MAX_ADDRESSES GK_DIRECTION_RECEIVE GK_DIRECTION_SEND);
+        GK_DISCOVERY_MAX_ADDRESSES);
     all
 }
 

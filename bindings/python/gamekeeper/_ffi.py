@@ -251,8 +251,8 @@ STRUCTURES: List[Type[Structure]] = [
     gk_server_stats_t,
     gk_second,
     gk_profile_second,
-    gk_found,
     gk_conditions,
+    gk_found,
 ]
 
 #: Those that the caller makes, each with its function that fills in size and defaults.

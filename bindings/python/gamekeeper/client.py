@@ -196,6 +196,16 @@ class Client:
         if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
             raise _ffi.error(result)
 
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Gives the client a bad network of its own, in the place of the server's; None: the server's again.
+        Where the client has left it has no effect. On any thread.
+
+        :raises ValueError: a value of the conditions is out of its range
+        """
+        given = native(conditions)
+        result = _ffi.lib.gk_server_simulate_peer(self._link.pointer, self._peer, Direction(direction).value, given)
+        if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
+            raise _ffi.error(result)
     def accept(self) -> bool:
         """Lets a client in that waits for a decision; see ``EventHandler.authorise``. False: it has left, or
         was let in or refused before."""
@@ -237,17 +247,6 @@ class Client:
         result = function(self._link.pointer, self._peer, group)
         # One that has left is in no group.
         if result not in (GK_OK, GK_ERR_STALE):
-            raise _ffi.error(result)
-
-    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
-        """Gives the client a bad network of its own, in the place of the server's; None: the server's again.
-        Where the client has left it has no effect. On any thread.
-
-        :raises ValueError: a value of the conditions is out of its range
-        """
-        given = native(conditions)
-        result = _ffi.lib.gk_server_simulate_peer(self._link.pointer, self._peer, Direction(direction).value, given)
-        if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
             raise _ffi.error(result)
 
     def _left(self, code: int) -> None:

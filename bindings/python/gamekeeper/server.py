@@ -128,6 +128,17 @@ class TwistedServer:
         """The connected clients: a copy."""
         return list(self._clients.values())
 
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Lets the datagrams of one direction pass a bad network from now on, to see how the game plays on one;
+        None ends it. All clients without conditions of their own (``Client.simulate``) share it. On any thread.
+
+        :raises ValueError: a value of the conditions is out of its range
+        :raises StateError: the server has not started, or has stopped
+        """
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        _ffi.check(_ffi.lib.gk_server_simulate(link.pointer, Direction(direction).value, native(conditions)))
     def send_group(
         self,
         group: int,
@@ -160,18 +171,6 @@ class TwistedServer:
             )
         )
         return sent.value, refused.value
-
-    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
-        """Lets the datagrams of one direction pass a bad network from now on, to see how the game plays on one;
-        None ends it. All clients without conditions of their own (``Client.simulate``) share it. On any thread.
-
-        :raises ValueError: a value of the conditions is out of its range
-        :raises StateError: the server has not started, or has stopped
-        """
-        link = self._link
-        if link is None:
-            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
-        _ffi.check(_ffi.lib.gk_server_simulate(link.pointer, Direction(direction).value, native(conditions)))
 
     # The life of a server.
 
