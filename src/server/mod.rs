@@ -460,7 +460,8 @@ impl Server {
     }
 
     /// Ends a peer's connection. `after_delivery`: once what is queued is acknowledged (at most the
-    /// connection timeout); else at once, and what is queued is cancelled. Errors: Stale, State, Panic.
+    /// connection timeout); else at once, and what is queued is cancelled. A client that waits for a decision is
+    /// refused by it. Errors: Stale, State, Panic.
     pub fn disconnect(&self, peer: PeerId, info: DisconnectInfo, after_delivery: bool) -> Result<()> {
         self.check_running()?;
         let now = self.0.clock.now();
