@@ -231,7 +231,12 @@ impl Runner {
             if sent % SEND_BATCH == 0 {
                 MutexGuard::bump(&mut core);
             }
-            match self.event_loop.send_to(&self.outbound, to) {
+            let sent = if core.is_probe() {
+                self.event_loop.send_whole(&self.outbound, to)
+            } else {
+                self.event_loop.send_to(&self.outbound, to)
+            };
+            match sent {
                 Ok(true) => {}
                 // A datagram that the system has no room for, or no route, is lost like any other.
                 Ok(false) | Err(_) => core.send_failed(),
