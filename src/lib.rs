@@ -10,6 +10,7 @@ pub mod client;
 pub mod crypto;
 pub mod error;
 pub mod ffi;
+pub(crate) mod hosting;
 pub mod keys;
 pub mod metrics;
 pub mod net;
