@@ -5,7 +5,6 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
-#[doc(hidden)]
 pub mod client;
 pub mod crypto;
 pub mod error;
@@ -18,5 +17,6 @@ pub(crate) mod panic_scope;
 pub mod protocol;
 pub mod server;
 
+pub use client::Client;
 pub use error::{Error, ErrorKind, Result};
 pub use server::Server;

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use c_support::{self as c, Language, Program};
-use gamekeeper::client::{Client, Event, Mode};
+use gamekeeper::client::driver::{Client, Event, Mode};
 use gamekeeper::server::config::Config;
 
 /// A client that says "hello" and sends back what it gets, until its connection ends or it is told to go.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 
-use gamekeeper::client::{Client, Event, Mode};
+use gamekeeper::client::driver::{Client, Event, Mode};
 use gamekeeper::server::config::Config;
 use support::play::drive;
 
