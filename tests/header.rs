@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 13] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -20,6 +20,9 @@ const SOURCES: [&str; 10] = [
     "send.rs",
     "peer.rs",
     "stats.rs",
+    "client_callbacks.rs",
+    "client_context.rs",
+    "client.rs",
 ];
 
 fn root() -> &'static Path {

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use crate::ffi::arguments::{text, texts};
 use crate::ffi::callbacks::Callbacks;
+use crate::ffi::client_callbacks::ClientCallbacks;
+use crate::ffi::client_context::ClientPart;
 use crate::ffi::key::gk_key;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::server::block_list::BlockList;
 use crate::server::config::Config;
 
-/// What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
+/// What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
 /// when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
 /// Every value has a default, and is checked when it is set: one out of its range is refused with
 /// `GK_ERR_ARGUMENT` and changes nothing.
@@ -40,9 +42,22 @@ use crate::server::config::Config;
 /// - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
 ///   `_shutdown`, `_log`: the callbacks
+///
+/// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
+/// queue from above, and have of their own:
+///
+/// - `gk_context_set_wire`: how the client talks
+/// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
+///   them is needed
+/// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
+/// - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`,
+///   `gk_context_on_client_message`, `gk_context_on_client_update`, `gk_context_on_client_writable`,
+///   `gk_context_on_client_shutdown`, `gk_context_on_client_log`: the callbacks
 pub struct gk_context {
     pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
+    pub(crate) client: ClientPart,
+    pub(crate) client_callbacks: ClientCallbacks,
 }
 
 impl gk_context {
@@ -83,7 +98,12 @@ pub(crate) unsafe fn with_context(
 pub unsafe extern "C" fn gk_context_new(out: *mut *mut gk_context) -> gk_result {
     fallible(|| {
         not_null!(out);
-        let context = gk_context { config: Config::default(), callbacks: Callbacks::default() };
+        let context = gk_context {
+            config: Config::default(),
+            callbacks: Callbacks::default(),
+            client: ClientPart::default(),
+            client_callbacks: ClientCallbacks::default(),
+        };
         // SAFETY: not null, and the caller's to write.
         unsafe { out.write(Box::into_raw(Box::new(context))) };
         Ok(())
