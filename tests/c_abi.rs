@@ -183,6 +183,11 @@ fn servers_live_and_end() {
 }
 
 #[test]
+fn a_server_and_its_clients_share_a_program() {
+    run(Language::C99, "tests/c/client.c", &[]);
+}
+
+#[test]
 fn callers_with_older_and_newer_structs() {
     run(Language::C99, "tests/c/callers.c", &[]);
 }
