@@ -1,5 +1,5 @@
 /*
- * gamekeeper: a game server that you embed.
+ * gamekeeper: a game server that you embed, and the client that plays on it.
  *
  * This library hosts encrypted UDP game clients inside your process. You set callbacks, it calls them; you
  * call gk_server_send, it delivers. Sockets, encryption, retries, fragments, time-outs and floods are its
@@ -37,6 +37,8 @@
  *     }
  *
  * THREADS
+ *
+ * What this chapter says of servers holds for clients too, with gk_client_ for gk_server_.
  *
  * A server runs on one thread: its own after gk_server_start, the caller of gk_server_poll after
  * gk_server_open. Every callback comes from there, one at a time; so callbacks of one server need no locks
@@ -217,9 +219,9 @@ typedef struct gk_client gk_client;
  * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
  *   them is needed
  * - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
- * - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`,
- *   `gk_context_on_client_message`, `gk_context_on_client_update`, `gk_context_on_client_writable`,
- *   `gk_context_on_client_shutdown`, `gk_context_on_client_log`: the callbacks
+ * - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
+ * - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
+ * - `gk_context_on_client_shutdown`, `gk_context_on_client_log`: callbacks
  */
 typedef struct gk_context gk_context;
 

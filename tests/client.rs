@@ -196,7 +196,7 @@ fn a_client_on_its_own_thread_is_called_back_in_order() {
     let (handler, told) = telling();
     let client = Client::start(calling(), handler, &address(&server)).expect("a client");
     assert!(matches!(heard(&told, Some), Told::Connecting(to) if to == server.local_address()));
-    assert!(matches!(heard(&told, Some), Told::Connected(_)));
+    assert!(matches!(heard(&told, Some), Told::Connected(info) if info.token == client.token()));
     let outcomes = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&outcomes);
     let on_sent: SentCallback = Box::new(move |_, outcome| {

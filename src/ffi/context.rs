@@ -50,9 +50,9 @@ use crate::server::config::Config;
 /// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
 ///   them is needed
 /// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
-/// - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`,
-///   `gk_context_on_client_message`, `gk_context_on_client_update`, `gk_context_on_client_writable`,
-///   `gk_context_on_client_shutdown`, `gk_context_on_client_log`: the callbacks
+/// - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
+/// - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
+/// - `gk_context_on_client_shutdown`, `gk_context_on_client_log`: callbacks
 pub struct gk_context {
     pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
