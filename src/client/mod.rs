@@ -1,7 +1,7 @@
 //! The client: what a player's program holds, one end in a game.
 //!
-//! [`core`] is the client without its socket; [`runner`] is the loop that feeds it and calls the host;
-//! [`session`] is all that knows of connections and wires; [`Client`] is the handle over them.
+//! `core` is the client without its socket; `runner` is the loop that feeds it and calls the host;
+//! `session` is all that knows of connections and wires; [`Client`] is the handle over them.
 //!
 //! ```no_run
 //! use gamekeeper::client::{Client, ClientConfig, Event, ServerKey};
