@@ -257,6 +257,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`: messages to peers
  * - `gk_server_disconnect`: end a peer
  * - `gk_server_set_block_list`: replace the block list
+ * - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
  * - `gk_server_peers`: who is connected
  * - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times
  */
@@ -293,7 +294,8 @@ typedef int32_t gk_event_type;
  * - `gk_peer_user_data`, `gk_peer_set_user_data`: a pointer of the host's own
  * - `gk_peer_stats`: lifetime counts
  * - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
- * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`: what can be done to it
+ * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
+ *   be done to it
  */
 typedef uint64_t gk_peer;
 
@@ -1012,6 +1014,80 @@ typedef void (*gk_client_log_fn)(void *user_data, gk_client *client, gk_log_leve
 typedef int32_t gk_wire;
 
 /**
+ * What a simulated network does to the datagrams of one direction. `gk_conditions_init` fills in the
+ * defaults, which do nothing. Chances are per datagram, from 0 to 1; times are at most 60,000,000 µs.
+ *
+ * In this order: a burst of losses or a single loss takes a datagram; it waits for the rate, or finds the
+ * queue full and is dropped; it is perhaps doubled; each copy travels for the delay and its jitter, is perhaps
+ * held back, and perhaps damaged. At most 65,536 datagrams and 32 MiB are under way on one link; what comes
+ * on top is dropped.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Chance of being lost, each datagram for itself. Default 0.
+     */
+    float loss;
+    /**
+     * Chance that a burst begins, in which everything is lost. Default 0.
+     */
+    float burst_loss;
+    /**
+     * Mean length of a burst in datagrams, 1 to 10,000. Default 1.
+     */
+    float burst_length;
+    /**
+     * How long each datagram travels, in microseconds. Default 0.
+     */
+    uint64_t delay_us;
+    /**
+     * How far that may lie above or below `delay_us`, evenly; never below 0. Datagrams at smaller distances
+     * than twice this arrive in another order, as with Linux's netem. Default 0.
+     */
+    uint64_t jitter_us;
+    /**
+     * Chance of arriving twice. Default 0.
+     */
+    float duplicate;
+    /**
+     * Chance of being held back by `reorder_delay_us`, so that later ones pass. Default 0.
+     */
+    float reorder;
+    /**
+     * For how long, in microseconds. Default 0.
+     */
+    uint64_t reorder_delay_us;
+    /**
+     * Bytes per second that pass, without the headers of IP and UDP; 0: without limit. Default 0.
+     */
+    uint64_t rate_bytes_per_s;
+    /**
+     * Bytes that wait for the rate, up to 32 MiB: beyond it datagrams are dropped. Default 65,536.
+     */
+    uint64_t queue_bytes;
+    /**
+     * Chance that one bit is turned over. Default 0.
+     */
+    float corrupt;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Where chance comes from: with the same seed the same is done to the same datagrams. Default 0.
+     */
+    uint64_t seed;
+} gk_conditions;
+
+/**
+ * Which datagrams are meant, as our side sees them: one of `GK_DIRECTION_…`.
+ */
+typedef int32_t gk_direction;
+
+/**
  * It worked.
  */
 #define GK_OK 0
@@ -1318,6 +1394,16 @@ typedef int32_t gk_wire;
  * The protocol of mpgameserver, whose servers a client reaches too. It has no join data and no password.
  */
 #define GK_WIRE_MPGAMESERVER 2
+
+/**
+ * Those that we receive.
+ */
+#define GK_DIRECTION_RECEIVE 1
+
+/**
+ * Those that we send.
+ */
+#define GK_DIRECTION_SEND 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -3117,6 +3203,54 @@ gk_result gk_client_server_root_key_der(const gk_client *client,
                                         uint8_t *buf,
                                         size_t cap,
                                         size_t *out_len);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `conditions`: the struct
+ * - `struct_size`: `sizeof(gk_conditions)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_conditions_init(gk_conditions *conditions, size_t struct_size);
+
+/**
+ * Lets the datagrams of one direction pass a bad network from now on: those of all peers without conditions
+ * of their own, and of strangers. They all share one link, and its rate. What is under way when
+ * conditions change or end arrives as it would have.
+ *
+ * - `direction`: one of `GK_DIRECTION_…`
+ * - `conditions`: what it does; NULL ends it
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`direction`, or a value of `conditions`), `GK_ERR_STATE` (stopped),
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct is copied.
+ */
+gk_result gk_server_simulate(gk_server *server, gk_direction direction, const gk_conditions *conditions);
+
+/**
+ * Gives a peer a bad network of its own in one direction, in the place of that of `gk_server_simulate`;
+ * conditions that do nothing keep that one away from it.
+ *
+ * - `direction`: one of `GK_DIRECTION_…`
+ * - `conditions`: what it does; NULL: the server's hold for this peer again
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`direction`, or a value of `conditions`), `GK_ERR_STATE`
+ * (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct is copied.
+ */
+gk_result gk_server_simulate_peer(gk_server *server,
+                                  gk_peer peer,
+                                  gk_direction direction,
+                                  const gk_conditions *conditions);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -303,6 +303,13 @@ public:
         for (const std::string &entry : entries) texts.push_back(entry.c_str());
         return result(gk_server_set_block_list(server_, texts.data(), texts.size()));
     }
+    /// Conditions that `gk_conditions_init` filled; null ends it.
+    result simulate(gk_direction direction, const gk_conditions *conditions) const {
+        return result(gk_server_simulate(server_, direction, conditions));
+    }
+    result simulate(gk::peer whom, gk_direction direction, const gk_conditions *conditions) const {
+        return result(gk_server_simulate_peer(server_, whom, direction, conditions));
+    }
     expected<std::vector<gk::peer>> peers() const {
         return detail::fill<std::vector<gk::peer>>(64, 16, [this](gk_peer *buf, size_t cap, size_t *len) {
             return gk_server_peers(server_, buf, cap, len);

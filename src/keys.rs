@@ -13,6 +13,12 @@ use ring::signature::{
 };
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::protocol::crypto::Provider;
+use crate::protocol::handshake::native::{Identity, NativeKey};
+
+mod native;
+
+pub use native::{native_key_text, parse_native_key};
 
 /// Longest key file that is read, in bytes; a longer one is refused. A key takes less than 300.
 const MAX_KEY_FILE_BYTES: u64 = 64 * 1024;
@@ -55,6 +61,9 @@ pub struct RootKey {
     /// The PKCS#8 document that `pair` came from: ring gives no way back.
     der: Vec<u8>,
     public: PublicKey,
+    /// The private number, from which the native protocol's keys are derived.
+    scalar: native::PrivateNumber,
+    native: NativeKey,
 }
 
 impl fmt::Debug for RootKey {
@@ -89,7 +98,11 @@ impl RootKey {
             .as_ref()
             .try_into()
             .map_err(|_| key_error("the public part of the key is not an uncompressed P-256 point"))?;
-        Ok(RootKey { pair, der: der.to_vec(), public: PublicKey(point) })
+        let scalar = native::private_number(der)
+            .ok_or_else(|| key_error("the private number is not where PKCS#8 has it"))?;
+        let native = Identity::public_of(&scalar)
+            .map_err(|_| key_error("the native protocol's key could not be derived"))?;
+        Ok(RootKey { pair, der: der.to_vec(), public: PublicKey(point), scalar, native })
     }
 
     /// Reads a PEM file. Errors: Io, when it cannot be read, and those of [`from_pem`](Self::from_pem); both
@@ -135,6 +148,19 @@ impl RootKey {
     /// The public part, for clients to pin.
     pub fn public_key(&self) -> PublicKey {
         self.public
+    }
+
+    /// What a server with this key is to clients of the native protocol. Errors: Key, when `provider` gives no
+    /// randomness.
+    pub fn native_identity(&self, provider: &dyn Provider) -> Result<Identity> {
+        Identity::new(&self.scalar, provider)
+            .map_err(|_| key_error("no native identity could be made: the system gives no random bytes"))
+    }
+
+    /// The X25519 key of the same server, for clients of the native protocol to pin. Derived from the private
+    /// number, so it is the same wherever the root key is.
+    pub fn native_public(&self) -> NativeKey {
+        self.native
     }
 
     /// ECDSA over SHA-256, as ASN.1 DER, at most 72 bytes. Errors: Key, when the operating system gives no

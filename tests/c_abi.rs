@@ -193,6 +193,11 @@ fn callers_with_older_and_newer_structs() {
 }
 
 #[test]
+fn bad_networks() {
+    run(Language::C99, "tests/c/conditions.c", &[]);
+}
+
+#[test]
 fn library_can_be_closed_while_a_server_runs() {
     let library = c::shared_library();
     let program = c::build_with(Language::C99, &c::root().join("tests/c/reload.c"), c::Link::Nothing);

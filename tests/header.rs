@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -23,6 +23,7 @@ const SOURCES: [&str; 13] = [
     "client_callbacks.rs",
     "client_context.rs",
     "client.rs",
+    "conditions.rs",
 ];
 
 fn root() -> &'static Path {

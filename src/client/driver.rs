@@ -18,7 +18,7 @@ use crate::protocol::delivery::QueueError;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 use crate::server::config::Config;
 
-pub use crate::protocol::connection::{CloseReason, Event};
+pub use crate::protocol::connection::{CloseReason, Closing, Event, Farewell, FarewellKind};
 pub use crate::protocol::delivery::{Mode, Outcome};
 
 /// Datagrams read per [`Client::update`]: then it is the caller's turn again.
@@ -28,7 +28,6 @@ const READS_PER_UPDATE: usize = 1024;
 pub struct Client {
     clock: Clock,
     socket: UdpSocket,
-    server: SocketAddr,
     connection: Connection,
     buffer: Vec<u8>,
     outbound: Vec<u8>,
@@ -47,18 +46,16 @@ impl Client {
         )?;
         let clock = Clock::new();
         let pinned = pinned.map(|key| *key.point());
-        let connection =
-            Connection::connect(clock.now(), config.protocol_settings(), pinned, &RingProvider::new());
+        let connection = Connection::connect(
+            clock.now(),
+            config.protocol_settings(),
+            pinned,
+            &RingProvider::new(),
+            server,
+        );
         let connection =
             connection.map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
-        Ok(Client {
-            clock,
-            socket,
-            server,
-            connection,
-            buffer: vec![0; MAX_DATAGRAM + 1],
-            outbound: Vec::new(),
-        })
+        Ok(Client { clock, socket, connection, buffer: vec![0; MAX_DATAGRAM + 1], outbound: Vec::new() })
     }
 
     /// Reads what came, runs timers, writes what may leave. Never waits.
@@ -67,9 +64,10 @@ impl Client {
         for _ in 0..READS_PER_UPDATE {
             let Some((len, from)) = self.socket.recv_from(&mut self.buffer).map_err(io)? else { break };
             let now = self.clock.now();
-            if let (true, Some(datagram)) = (from == self.server, self.buffer.get_mut(..len)) {
+            if let Some(datagram) = self.buffer.get_mut(..len) {
                 // Why a datagram was thrown away shows in the counts.
-                let _thrown_away = self.connection.handle_datagram(now, datagram, &mut Room::ENDLESS.clone());
+                let _thrown_away =
+                    self.connection.handle_datagram(now, from, datagram, &mut Room::ENDLESS.clone());
             }
         }
         self.connection.handle_timeout(self.clock.now());
@@ -79,11 +77,11 @@ impl Client {
     fn flush(&mut self) -> Result<()> {
         loop {
             self.outbound.clear();
-            if !self.connection.poll_transmit(self.clock.now(), &mut self.outbound) {
+            let Some(to) = self.connection.poll_transmit(self.clock.now(), &mut self.outbound) else {
                 return Ok(());
-            }
+            };
             // A datagram that the system refuses is lost like any other.
-            let _sent = self.socket.send_to(&self.outbound, self.server);
+            let _sent = self.socket.send_to(&self.outbound, to);
         }
     }
 
@@ -100,7 +98,8 @@ impl Client {
 
     /// Queues a message; `tag` other than 0 asks for an [`Event::Sent`]. Errors: State, WouldBlock, TooLarge.
     pub fn send(&mut self, data: &[u8], mode: Mode, tag: u64) -> Result<()> {
-        self.connection.send(data.into(), mode, tag).map_err(|e| match e {
+        self.connection.send(self.clock.now(), data.into(), mode.into(), tag).map_err(|e| match e {
+            SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
             SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
             SendError::Queue(QueueError::Full) => Error::new(ErrorKind::WouldBlock, "the queue is full"),
             SendError::Queue(QueueError::TooLarge) => Error::new(ErrorKind::TooLarge, "too long a message"),
@@ -109,7 +108,7 @@ impl Client {
 
     /// Says goodbye, at once or after what is queued has been delivered.
     pub fn close(&mut self, after_delivery: bool) {
-        self.connection.close(self.clock.now(), after_delivery);
+        self.connection.close(self.clock.now(), after_delivery, Farewell::default());
     }
 
     /// Where the connection stands.

@@ -11,7 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::{
-    CloseReason, Connection, Event as ConnectionEvent, Room, SendError, Settings, State, GOODBYES,
+    mpgameserver::GOODBYES, native::Join, CloseReason, Closing, Connection, Event as ConnectionEvent,
+    Farewell, FarewellKind, Room, SendError, Settings, State,
 };
 use crate::protocol::delivery::{Mode, Outcome as Delivery, QueueError};
 use crate::protocol::time::Time;
@@ -40,7 +41,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Starts the handshake. Errors: Io (no randomness), State (the wire is not there).
+    /// Starts the handshake. Errors: Io (no randomness).
     pub(super) fn connect(
         now: Time,
         config: &ClientConfig,
@@ -51,12 +52,20 @@ impl Session {
             ServerKey::Pinned(keys) => keys.clone(),
             ServerKey::Any => KnownKeys::default(),
         };
-        if config.wire == Wire::Native {
-            return Err(Error::new(ErrorKind::State, "this build does not speak the native wire"));
-        }
-        let root = pinned.root.as_ref().map(|key| *key.point());
-        let connection = Connection::connect(now, Arc::clone(settings), root, &RingProvider::new())
-            .map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
+        let (shared, provider) = (Arc::clone(settings), RingProvider::new());
+        let connection = match config.wire {
+            Wire::Native => {
+                let password = config.password.as_ref().map(|text| text.clone().into_bytes());
+                let join = Join { password, data: config.join_data.clone() };
+                Connection::native_connect(now, shared, pinned.native, join, &provider, server)
+            }
+            Wire::Mpgameserver => {
+                let root = pinned.root.as_ref().map(|key| *key.point());
+                Connection::connect(now, shared, root, &provider, server)
+            }
+        };
+        let connection =
+            connection.map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
         let settings = Arc::clone(settings);
         Ok(Session { connection, settings, server, pinned, connected: false, forged: 0, ended: None })
     }
@@ -99,10 +108,12 @@ impl Session {
 
     /// The keys that the server has proved to have.
     pub(super) fn server_key(&self) -> KnownKeys {
-        if self.connected {
-            self.pinned.clone()
-        } else {
-            KnownKeys::default()
+        if !self.connected {
+            return KnownKeys::default();
+        }
+        match self.connection.as_native() {
+            Some(native) => KnownKeys { native: native.server_key(), root: None },
+            None => KnownKeys { native: None, root: self.pinned.root.clone() },
         }
     }
 
@@ -128,11 +139,8 @@ impl Session {
         datagram: &mut [u8],
         room: &mut Room,
     ) -> std::result::Result<(), DropReason> {
-        if from != self.server {
-            return Err(DropReason::Unknown);
-        }
         let connecting = self.is_connecting();
-        let taken = self.connection.handle_datagram(now, datagram, room);
+        let taken = self.connection.handle_datagram(now, from, datagram, room);
         if connecting && taken == Err(DropReason::Forged) {
             self.forged = self.forged.saturating_add(1);
         }
@@ -144,14 +152,15 @@ impl Session {
     }
 
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
-    pub(super) fn send(&mut self, payload: Arc<[u8]>, retry: RetryMode, tag: u64) -> Result<()> {
+    pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, retry: RetryMode, tag: u64) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
         let mode = match retry {
             RetryMode::OnTimeout => Mode::Guaranteed,
             RetryMode::None => Mode::Once,
             RetryMode::BestEffort => Mode::BestEffort,
         };
-        self.connection.send(payload, mode, tag).map_err(|error| match error {
+        self.connection.send(now, payload, mode.into(), tag).map_err(|error| match error {
+            SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
             SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
             SendError::Queue(QueueError::Full) => Error::new(
                 ErrorKind::WouldBlock,
@@ -169,14 +178,14 @@ impl Session {
 
     /// Ends it: at once, or when what is queued is acknowledged.
     pub(super) fn close(&mut self, now: Time, after_delivery: bool) {
-        self.connection.close(now, after_delivery);
+        self.connection.close(now, after_delivery, Farewell::of(FarewellKind::Left));
     }
 
     // --- outputs --------------------------------------------------------------------------------------
 
     /// Appends the next datagram to `out`, and says where it goes.
     pub(super) fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
-        self.connection.poll_transmit(now, out).then_some(self.server)
+        self.connection.poll_transmit(now, out)
     }
 
     pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
@@ -189,7 +198,11 @@ impl Session {
                 self.connected = true;
                 SessionEvent::Connected
             }
-            ConnectionEvent::Message { sequence, data } => SessionEvent::Message(Message { sequence, data }),
+            ConnectionEvent::Message { sequence, data, .. } => {
+                SessionEvent::Message(Message { sequence, data })
+            }
+            // Only servers are asked.
+            ConnectionEvent::Join { .. } => return self.poll_event(now),
             ConnectionEvent::Sent { tag, outcome } => SessionEvent::Sent(
                 tag,
                 match outcome {
@@ -199,18 +212,25 @@ impl Session {
                 },
             ),
             ConnectionEvent::Writable => SessionEvent::Writable,
-            ConnectionEvent::Closed(reason) => {
+            ConnectionEvent::Closed(closing) => {
                 self.ended = Some(now);
-                SessionEvent::Closed(self.farewell(reason))
+                SessionEvent::Closed(self.farewell(&closing))
             }
         })
     }
 
-    fn farewell(&self, reason: CloseReason) -> DisconnectInfo {
+    fn farewell(&self, closing: &Closing) -> DisconnectInfo {
         let server = self.server;
-        let (reason, text) = match reason {
+        let (reason, text) = match closing.reason {
             CloseReason::Local => (DisconnectReason::Local, "this end left".to_owned()),
-            CloseReason::Remote => (DisconnectReason::Remote, "the server ended the session".to_owned()),
+            CloseReason::Remote if closing.farewell.text.is_empty() => {
+                (DisconnectReason::Remote, "the server ended the session".to_owned())
+            }
+            CloseReason::Remote => (DisconnectReason::Remote, closing.farewell.text.clone()),
+            CloseReason::Restarted => {
+                (DisconnectReason::Remote, "the server was started anew and does not know us".to_owned())
+            }
+            CloseReason::Protocol => (DisconnectReason::Remote, "the protocol was broken".to_owned()),
             CloseReason::Timeout if self.connected => {
                 (DisconnectReason::Timeout, "the server fell silent".to_owned())
             }

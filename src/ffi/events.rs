@@ -26,7 +26,8 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId};
 /// - `gk_peer_user_data`, `gk_peer_set_user_data`: a pointer of the host's own
 /// - `gk_peer_stats`: lifetime counts
 /// - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
-/// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`: what can be done to it
+/// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
+///   be done to it
 pub type gk_peer = u64;
 
 /// No peer.

@@ -26,6 +26,7 @@ pub mod callbacks;
 pub mod client;
 pub mod client_callbacks;
 pub mod client_context;
+pub mod conditions;
 pub mod context;
 pub mod events;
 mod handler;

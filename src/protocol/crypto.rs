@@ -136,3 +136,64 @@ impl Aead {
         self.0.open_in_place(nonce, aead::Aad::from(aad), body).map_err(|_| CryptoError)
     }
 }
+
+/// Bytes of a traffic secret.
+pub const SECRET_LEN: usize = 32;
+
+/// The secret behind one direction's keys in one phase of a native connection.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Traffic([u8; SECRET_LEN]);
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Traffic")
+    }
+}
+
+impl Traffic {
+    /// Of the first phase, as the handshake gives it.
+    pub fn new(secret: [u8; SECRET_LEN]) -> Self {
+        Traffic(secret)
+    }
+
+    /// The phase's AES-128-GCM key.
+    pub fn key(&self) -> Result<[u8; 16], CryptoError> {
+        self.expand(b"key")
+    }
+
+    /// The phase's initial vector.
+    pub fn iv(&self) -> Result<[u8; 12], CryptoError> {
+        self.expand(b"iv")
+    }
+
+    /// The secret of the phase after this.
+    pub fn next(&self) -> Result<Traffic, CryptoError> {
+        self.expand(b"next").map(Traffic)
+    }
+
+    /// The secret that path challenges are made from.
+    pub fn challenges(&self) -> Result<Traffic, CryptoError> {
+        self.expand(b"path").map(Traffic)
+    }
+
+    /// The challenge of this step.
+    pub fn challenge(&self) -> Result<[u8; 8], CryptoError> {
+        self.expand(b"challenge")
+    }
+
+    /// HKDF-Expand of SHA-256.
+    fn expand<const N: usize>(&self, label: &[u8]) -> Result<[u8; N], CryptoError> {
+        struct Len(usize);
+        impl hkdf::KeyType for Len {
+            fn len(&self) -> usize {
+                self.0
+            }
+        }
+        let mut out = [0; N];
+        hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.0)
+            .expand(&[label], Len(N))
+            .and_then(|okm| okm.fill(&mut out))
+            .map_err(|_| CryptoError)?;
+        Ok(out)
+    }
+}

@@ -1,21 +1,27 @@
-//! The delivery engine's sending half: queues, retry modes, fragments, acknowledgements, completions.
+//! The delivery engine's sending half: queues, delivery modes, fragments, acknowledgements, completions.
 //!
 //! It knows messages and packets by 64-bit numbers and leaves bytes to the wire: [`Sender::assemble`] says
 //! what goes into the next packet, [`Sender::on_ack`] what has arrived. A message travels as one or more
 //! *pieces*; a piece keeps its number through all its copies, so that the receiver can tell them.
+//!
+//! One engine, two wires: what they do not have in common is in [`Sizes`], and in [`Recovery`].
 
+mod assemble;
 mod loss;
+mod recovery;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::congestion::{DelayWindow, MAX_AGE, MAX_WINDOW};
 use super::mutant;
 use super::rtt::Rtt;
 use super::sizes::Sizes;
 use super::time::Time;
+use assemble::piece_range;
+pub use assemble::Offer;
+pub use recovery::Recovery;
 
 /// A packet is taken for lost when one this much newer was acknowledged (RFC 9002).
 pub const PACKET_THRESHOLD: u64 = 3;
@@ -23,20 +29,75 @@ pub const PACKET_THRESHOLD: u64 = 3;
 pub const MAX_SENT_PACKETS: usize = 4096;
 /// How often the retransmission timeout doubles.
 const MAX_BACKOFF: u32 = 3;
-/// Every so many packets a long message goes before short ones, so that neither starves.
-const BULK_TURN: u64 = 4;
 /// What a message costs in a packet beside its body, to tell whether a packet's worth waits.
 const MESSAGE_COST: usize = 5;
+/// How many priorities there are.
+const PRIORITIES: usize = 4;
+/// Longest message that is sent again before anybody knows of a loss; redundancy asked for a longer one is passed over.
+pub const MAX_ECHO_BYTES: usize = 512;
+/// Bytes of such copies in one packet, at most.
+pub const ECHO_BYTES_PER_PACKET: usize = 512;
+/// When copies leave in a packet of their own if no other does before.
+pub const ECHO_DELAY: Duration = Duration::from_millis(20);
 
-/// How a message is delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a message is delivered. The numbers are those of the native wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Mode {
-    /// Sent once.
-    Once,
-    /// Resent until acknowledged or until the message timeout.
-    BestEffort,
-    /// Resent until acknowledged.
-    Guaranteed,
+    /// Sent once: arrives at most once, in any order.
+    #[default]
+    Once = 0,
+    /// Sent once, in a channel where newer messages drop older ones.
+    Sequenced = 1,
+    /// Resent until acknowledged or until its deadline: arrives at most once.
+    BestEffort = 2,
+    /// Resent until acknowledged: arrives exactly once while the connection lives, in any order.
+    Guaranteed = 3,
+    /// As guaranteed, and held back until all older messages of its channel are there.
+    Ordered = 4,
+}
+
+impl Mode {
+    /// Whether it is sent again until acknowledged.
+    pub fn is_resent(self) -> bool {
+        matches!(self, Mode::BestEffort | Mode::Guaranteed | Mode::Ordered)
+    }
+}
+
+/// Which of the messages that wait goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Priority {
+    /// Before all others.
+    Urgent = 0,
+    /// The default.
+    #[default]
+    Normal = 1,
+    /// After those.
+    Low = 2,
+    /// When nothing else waits: transfers.
+    Bulk = 3,
+}
+
+/// All that a message's sender can ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// How it is delivered.
+    pub mode: Mode,
+    /// The channel of sequenced and ordered messages: each has an order of its own.
+    pub channel: u8,
+    /// When it goes.
+    pub priority: Priority,
+    /// After this it is given up if it is neither guaranteed nor ordered; `None`: the message timeout.
+    pub deadline: Option<Duration>,
+    /// How many packets beside the first carry a copy of a short message that is resent, before anybody knows of a loss.
+    pub redundancy: u8,
+}
+
+impl From<Mode> for Delivery {
+    fn from(mode: Mode) -> Delivery {
+        Delivery { mode, ..Delivery::default() }
+    }
 }
 
 /// What became of a message.
@@ -66,7 +127,7 @@ pub struct Limits {
     pub sizes: Sizes,
     /// The longest silence that the connection keeps.
     pub keep_alive: Duration,
-    /// When an unacknowledged packet is given up.
+    /// When an unacknowledged packet is given up, and a message that has no other deadline.
     pub message_timeout: Duration,
     /// Messages queued and unacknowledged at most.
     pub max_messages: usize,
@@ -81,7 +142,13 @@ pub struct Limits {
 pub struct Planned {
     /// Type of the message, as the wire numbers them.
     pub kind: u8,
-    /// The piece's number.
+    /// How it is delivered.
+    pub mode: Mode,
+    /// Its channel.
+    pub channel: u8,
+    /// Its place among its channel's ordered messages, from 1.
+    pub sequence: u64,
+    /// The piece's number; 0 on a wire where messages that are sent once have none.
     pub number: u64,
     /// Where it stands in its message, of a message in several pieces.
     pub fragment: Option<Part>,
@@ -110,14 +177,18 @@ impl Planned {
 #[derive(Debug)]
 struct Message {
     payload: Arc<[u8]>,
-    mode: Mode,
+    delivery: Delivery,
     kind: u8,
     tag: u64,
     fragment_id: u16,
     pieces: u16,
+    /// Bytes of every piece but the last.
+    piece_len: usize,
+    sequence: u64,
     sent: u16,
     unresolved: u16,
     counted: usize,
+    expires: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -148,7 +219,19 @@ struct SentPacket {
     number: u64,
     at: Time,
     state: PacketState,
+    /// Bytes of the whole datagram.
+    bytes: u32,
+    rate: recovery::Rate,
     pieces: Vec<PieceRef>,
+}
+
+/// A copy that rides with later packets, unasked.
+#[derive(Clone, Copy, Debug)]
+struct Echo {
+    number: u64,
+    left: u8,
+    /// The packet that carried the piece last.
+    packet: u64,
 }
 
 /// Counts of the engine.
@@ -162,28 +245,54 @@ pub struct SenderStats {
     pub acked: u64,
     /// Packets given up.
     pub timeouts: u64,
+    /// Packets taken for lost.
+    pub lost: u64,
+    /// Copies that were sent before anybody knew of a loss.
+    pub echoed: u64,
 }
 
 /// The sending half of a connection.
 #[derive(Debug)]
 pub struct Sender {
     limits: Arc<Limits>,
+    /// What fits where, now: a path can turn out to be wider than the least.
+    sizes: Sizes,
+    recovery: Recovery,
     messages: BTreeMap<u64, Message>,
     next_message: u64,
-    short: VecDeque<u64>,
-    long: VecDeque<u64>,
+    /// Messages with unsent pieces, by priority: those of one piece, and longer ones.
+    queues: [[VecDeque<u64>; 2]; PRIORITIES],
+    waiting: usize,
+    /// Of each channel the sequenced message that waits.
+    sequenced: BTreeMap<u8, u64>,
+    /// Ordered messages queued so far, by channel.
+    ordered: BTreeMap<u8, u64>,
+    deadlines: BTreeSet<(Time, u64)>,
     /// Pieces that can be resent: index 0 is number `first_piece`. At most a number window of them.
     pieces: VecDeque<Option<Piece>>,
     first_piece: u64,
     next_number: u64,
     next_fragment_id: u16,
     resend: BTreeSet<u64>,
+    echoes: VecDeque<Echo>,
+    echo_due: Option<Time>,
+    /// Copies of every short message that is resent, whatever it asks for itself.
+    redundancy: u8,
+    /// What was chosen for the packet that is about to leave.
+    planned: Vec<PieceRef>,
     sent: VecDeque<SentPacket>,
     under_way: u32,
+    under_way_bytes: u64,
+    /// Packets under way that carry something that is sent again.
+    resent_under_way: u32,
     /// No packet with a lesser number is under way: spares looking at thousands that are lost or acknowledged.
     settled: u64,
-    /// Retransmission timeouts since the last acknowledgement, at most [`MAX_BACKOFF`].
+    /// Retransmission timeouts since the last acknowledgement.
     backoff: u32,
+    /// When the last probe was asked for.
+    probed: Time,
+    /// Packets that may leave whatever the window says: they ask for an acknowledgement that is overdue.
+    probes: u8,
     largest_acked: u64,
     packets: u64,
     queued_bytes: usize,
@@ -192,29 +301,41 @@ pub struct Sender {
     refused: Option<usize>,
     outcomes: VecDeque<(u64, Outcome)>,
     rtt: Rtt,
-    window: DelayWindow,
     window_limited: bool,
     stats: SenderStats,
 }
 
 impl Sender {
     /// An empty one, whose first piece gets number `next_number`.
-    pub fn new(limits: Arc<Limits>, next_number: u64) -> Self {
+    pub fn new(limits: Arc<Limits>, recovery: Recovery, next_number: u64) -> Self {
         Sender {
+            sizes: limits.sizes,
             limits,
+            recovery,
             messages: BTreeMap::new(),
             next_message: 1,
-            short: VecDeque::new(),
-            long: VecDeque::new(),
+            queues: Default::default(),
+            waiting: 0,
+            sequenced: BTreeMap::new(),
+            ordered: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
             pieces: VecDeque::new(),
             first_piece: next_number,
             next_number,
             next_fragment_id: 1,
             resend: BTreeSet::new(),
+            echoes: VecDeque::new(),
+            echo_due: None,
+            redundancy: 0,
+            planned: Vec::new(),
             sent: VecDeque::new(),
             under_way: 0,
+            under_way_bytes: 0,
+            resent_under_way: 0,
             settled: 0,
             backoff: 0,
+            probed: Time::default(),
+            probes: 0,
             largest_acked: 0,
             packets: 0,
             queued_bytes: 0,
@@ -222,7 +343,6 @@ impl Sender {
             refused: None,
             outcomes: VecDeque::new(),
             rtt: Rtt::default(),
-            window: DelayWindow::default(),
             window_limited: false,
             stats: SenderStats::default(),
         }
@@ -248,6 +368,11 @@ impl Sender {
         self.sent.iter().filter(|p| p.state != PacketState::Acked).count()
     }
 
+    /// The newest packet that was acknowledged.
+    pub fn largest_acked(&self) -> u64 {
+        self.largest_acked
+    }
+
     /// Round trips measured.
     pub fn rtt(&self) -> &Rtt {
         &self.rtt
@@ -256,6 +381,11 @@ impl Sender {
     /// Counts.
     pub fn stats(&self) -> &SenderStats {
         &self.stats
+    }
+
+    /// How losses are found and how much may be under way.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     /// Whether every message was resolved.
@@ -272,12 +402,39 @@ impl Sender {
 
     // --- commands -------------------------------------------------------------------------------------
 
+    /// From now on so much fits. Messages that are queued keep their pieces.
+    pub fn set_sizes(&mut self, sizes: Sizes) {
+        self.sizes = sizes;
+    }
+
+    /// How many packets beside the first carry a copy of every short message that is resent.
+    pub fn set_redundancy(&mut self, copies: u8) {
+        self.redundancy = copies;
+    }
+
+    /// The peer has another address: what is known of the way there no longer holds.
+    pub fn on_path_change(&mut self, now: Time) {
+        self.rtt = Rtt::default();
+        self.backoff = 0;
+        self.recovery.on_path_change(now);
+    }
+
     /// Queues a message. `tag` other than 0 asks for an outcome, exactly one.
-    pub fn queue(&mut self, payload: Arc<[u8]>, mode: Mode, kind: u8, tag: u64) -> Result<(), QueueError> {
+    pub fn queue(
+        &mut self,
+        now: Time,
+        payload: Arc<[u8]>,
+        delivery: Delivery,
+        kind: u8,
+        tag: u64,
+    ) -> Result<(), QueueError> {
         let len = payload.len();
-        let most = usize::from(self.limits.sizes.most_fragments);
-        if len > self.limits.max_message || self.limits.sizes.fragments(len) > most {
+        let most = usize::from(self.sizes.most_fragments);
+        if len > self.limits.max_message || self.sizes.fragments(len) > most {
             return Err(QueueError::TooLarge);
+        }
+        if delivery.mode == Mode::Sequenced {
+            self.replace(delivery.channel);
         }
         let crowded = self.messages.len() >= self.limits.max_messages
             || (self.queued_bytes > 0 && self.queued_bytes + len > self.limits.max_bytes);
@@ -286,26 +443,63 @@ impl Sender {
             return Err(QueueError::Full);
         }
         // At most `most_fragments`, see above.
-        let pieces = self.limits.sizes.fragments(len) as u16;
+        let pieces = self.sizes.fragments(len) as u16;
         let id = self.next_message;
         self.next_message += 1;
+        let expires = match delivery.mode {
+            Mode::Guaranteed | Mode::Ordered => None,
+            _ => delivery
+                .deadline
+                .or_else(|| self.recovery.expires_by_age().then_some(self.limits.message_timeout))
+                .map(|after| now + after),
+        };
+        self.deadlines.extend(expires.map(|at| (at, id)));
         let message = Message {
             payload,
-            mode,
+            delivery,
             kind,
             tag,
             fragment_id: 0,
             pieces,
+            piece_len: self.sizes.fragment,
+            sequence: self.take_sequence(delivery),
             sent: 0,
             unresolved: pieces,
             counted: len,
+            expires,
         };
         self.messages.insert(id, message);
         self.queued_bytes += len;
         self.unsent_bytes += len + MESSAGE_COST * usize::from(pieces);
         self.stats.queued += u64::from(pieces);
-        if pieces == 1 { &mut self.short } else { &mut self.long }.push_back(id);
+        if delivery.mode == Mode::Sequenced {
+            self.sequenced.insert(delivery.channel, id);
+        }
+        self.waiting += 1;
+        self.queues[delivery.priority as usize][usize::from(pieces > 1)].push_back(id);
         Ok(())
+    }
+
+    fn take_sequence(&mut self, delivery: Delivery) -> u64 {
+        if delivery.mode != Mode::Ordered {
+            return 0;
+        }
+        let sequence = self.ordered.entry(delivery.channel).or_insert(0);
+        *sequence += 1;
+        *sequence
+    }
+
+    /// A newer sequenced message takes the place of what its channel has not sent.
+    fn replace(&mut self, channel: u8) {
+        let Some(id) = self.sequenced.remove(&channel).filter(|_| !mutant!(SequencedKept)) else { return };
+        let Some(message) = self.messages.get(&id) else { return };
+        let queue = &mut self.queues[message.delivery.priority as usize][usize::from(message.pieces > 1)];
+        // One message per channel waits, so this moves few.
+        if let Some(at) = queue.iter().rposition(|waiting| *waiting == id) {
+            queue.remove(at);
+            self.waiting -= 1;
+        }
+        self.finish(id, Outcome::Expired);
     }
 
     /// Ends everything: what is left is cancelled.
@@ -315,13 +509,21 @@ impl Sender {
                 self.outcomes.push_back((message.tag, Outcome::Cancelled));
             }
         }
-        self.short = VecDeque::new();
-        self.long = VecDeque::new();
+        self.queues = Default::default();
+        self.waiting = 0;
+        self.sequenced = BTreeMap::new();
+        self.ordered = BTreeMap::new();
+        self.deadlines = BTreeSet::new();
         self.first_piece = self.next_number;
         self.pieces = VecDeque::new();
         self.resend.clear();
+        self.echoes = VecDeque::new();
+        self.echo_due = None;
         self.sent = VecDeque::new();
         self.under_way = 0;
+        self.under_way_bytes = 0;
+        self.resent_under_way = 0;
+        self.probes = 0;
         self.queued_bytes = 0;
         self.unsent_bytes = 0;
         self.refused = None;
@@ -346,210 +548,68 @@ impl Sender {
 
     /// Whether there is something to send, and the window lets it go.
     pub fn may_send(&self, now: Time) -> bool {
-        let full = self.under_way >= self.window.packets() && !mutant!(WindowIgnored);
-        if self.sent.len() >= MAX_SENT_PACKETS || full {
+        if self.sent.len() >= MAX_SENT_PACKETS || self.is_held_back() {
             return false;
         }
         !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
     }
 
+    /// When what waits may leave as far as the pace is concerned: the past, but for a transfer.
+    pub fn paced_until(&self, now: Time) -> Time {
+        if self.probes > 0 {
+            return now;
+        }
+        self.recovery.send_at(now, self.sizes.datagram)
+    }
+
+    /// When copies of short messages leave if no packet does before.
+    pub fn echo_due(&self) -> Option<Time> {
+        self.echo_due.filter(|_| !self.is_held_back() && self.sent.len() < MAX_SENT_PACKETS)
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.is_window_full() && self.probes == 0 && !mutant!(WindowIgnored)
+    }
+
     /// Whether as much is under way as may be.
     pub fn is_window_full(&self) -> bool {
-        self.under_way >= self.window.packets()
+        self.recovery.is_full(self.under_way, self.under_way_bytes)
     }
 
     /// Whether a packet that leaves in any case may carry data though the window is full.
     pub fn may_ride(&self, now: Time) -> bool {
-        self.sent.len() < MAX_SENT_PACKETS && self.under_way < MAX_WINDOW && !self.stale(now)
+        self.sent.len() < MAX_SENT_PACKETS && self.recovery.may_ride(self.under_way) && !self.stale(now)
     }
 
     /// Whether what waits fills a packet.
     pub fn full_packet_waits(&self) -> bool {
         let resend: usize = self.resend.iter().filter_map(|n| self.piece_len(*n)).sum();
-        resend + if self.fresh_waits() { self.unsent_bytes } else { 0 } >= self.limits.sizes.payload
+        resend + if self.fresh_waits() { self.unsent_bytes } else { 0 } >= self.sizes.payload
     }
 
     /// When the engine has something to do on its own; sending aside.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let purge = self.sent.front().map(|p| p.at + self.limits.message_timeout);
-        let rto = self.rto();
-        let lost = self.oldest_under_way().map(|p| p.at + rto);
-        // While new data waits for old packets' age alone, their loss or acknowledgement lets it go.
-        [purge, lost.filter(|_| !mutant!(TimerNeverFires))].into_iter().flatten().min()
-    }
-
-    fn rto(&self) -> Duration {
-        // Doubled for each time that it passed without any acknowledgement: a reader that stands still is not
-        // buried under copies.
-        let most = self.limits.message_timeout;
-        (self.rtt.timeout(most) * (1 << self.backoff)).min(most)
+        let purge = self.sent.front().map(|p| p.at + self.kept_for());
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        [purge, deadline, self.loss_timeout().filter(|_| !mutant!(TimerNeverFires))]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn fresh_waits(&self) -> bool {
-        (!self.short.is_empty() || !self.long.is_empty()) && self.number_window_open()
+        self.waiting > 0 && self.number_window_open()
     }
 
     /// The oldest piece that can be resent bounds the newest number.
     fn number_window_open(&self) -> bool {
-        self.next_number < self.first_piece + self.limits.sizes.number_window || mutant!(NumberWindowOpen)
+        self.next_number < self.first_piece + self.sizes.number_window || mutant!(NumberWindowOpen)
     }
 
     /// Whether what is under way has been so for too long for more to follow.
     fn stale(&self, now: Time) -> bool {
-        let limit = MAX_AGE + self.rtt.min().unwrap_or_default();
+        let Some(limit) = self.recovery.max_age(&self.rtt) else { return false };
         self.oldest_under_way().is_some_and(|p| now.since(p.at) > limit)
-    }
-
-    /// Chooses what goes into packet `packet` and takes note of it. `fits(count, bytes)` says whether so many
-    /// messages with bodies of so many bytes (fragment headers included) fit; `head` is a fragment header's
-    /// length. With `data` false the packet carries none. Resent pieces come first, lowest number first.
-    pub fn assemble(
-        &mut self,
-        now: Time,
-        packet: u64,
-        data: bool,
-        head: usize,
-        fits: impl Fn(usize, usize) -> bool,
-        out: &mut Vec<Planned>,
-    ) {
-        out.clear();
-        self.packets += 1;
-        let mut pieces = Vec::new();
-        if data {
-            let mut bytes = 0;
-            self.plan_resends(packet, head, &fits, out, &mut bytes, &mut pieces);
-            let bulk_first = self.packets % BULK_TURN == 0;
-            if bulk_first {
-                self.plan_fresh(packet, head, &fits, true, out, &mut bytes, &mut pieces);
-            }
-            self.plan_fresh(packet, head, &fits, false, out, &mut bytes, &mut pieces);
-            if !bulk_first {
-                self.plan_fresh(packet, head, &fits, true, out, &mut bytes, &mut pieces);
-            }
-        }
-        self.under_way += 1;
-        self.window_limited = self.under_way >= self.window.packets();
-        self.sent.push_back(SentPacket { number: packet, at: now, state: PacketState::UnderWay, pieces });
-        if self.sent.len() > MAX_SENT_PACKETS {
-            // Only keep-alives get here, at a rate that the message timeout keeps far below the bound.
-            self.give_up_front();
-        }
-    }
-
-    fn plan_resends(
-        &mut self,
-        packet: u64,
-        head: usize,
-        fits: &impl Fn(usize, usize) -> bool,
-        out: &mut Vec<Planned>,
-        bytes: &mut usize,
-        pieces: &mut Vec<PieceRef>,
-    ) {
-        let due: Vec<u64> = self.resend.iter().copied().collect();
-        for number in due {
-            let Some(planned) = self.planned(number) else {
-                self.resend.remove(&number);
-                continue;
-            };
-            let len = planned.range.len() + if planned.fragment.is_some() { head } else { 0 };
-            if !fits(out.len() + 1, *bytes + len) {
-                continue;
-            }
-            *bytes += len;
-            self.resend.remove(&number);
-            if let Some(piece) = self.piece_mut(number) {
-                piece.last_packet = packet;
-            }
-            self.stats.resent += 1;
-            pieces.push(PieceRef::Numbered(number));
-            out.push(if mutant!(ResendRenumbers) {
-                Planned { number: self.take_number(), ..planned }
-            } else {
-                planned
-            });
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn plan_fresh(
-        &mut self,
-        packet: u64,
-        head: usize,
-        fits: &impl Fn(usize, usize) -> bool,
-        long: bool,
-        out: &mut Vec<Planned>,
-        bytes: &mut usize,
-        pieces: &mut Vec<PieceRef>,
-    ) {
-        while self.number_window_open() {
-            let queue = if long { &mut self.long } else { &mut self.short };
-            let Some(&id) = queue.front() else { return };
-            let Some(message) = self.messages.get_mut(&id) else {
-                // It expired while parts of it waited.
-                queue.pop_front();
-                continue;
-            };
-            let index = message.sent;
-            let range = piece_range(message, index, &self.limits.sizes);
-            let len = range.len() + if message.pieces > 1 { head } else { 0 };
-            if !fits(out.len() + 1, *bytes + len) {
-                return;
-            }
-            *bytes += len;
-            if message.pieces > 1 && index == 0 {
-                message.fragment_id = self.next_fragment_id;
-                self.next_fragment_id = self.next_fragment_id.checked_add(1).unwrap_or(1);
-            }
-            message.sent += 1;
-            let whole = message.sent == message.pieces;
-            if whole {
-                queue.pop_front();
-            }
-            self.unsent_bytes = self.unsent_bytes.saturating_sub(range.len() + MESSAGE_COST);
-            let number = self.next_number;
-            self.next_number += 1;
-            let planned = plan(message, index, number, range);
-            out.push(planned);
-            if message.mode == Mode::Once {
-                if message.tag != 0 {
-                    pieces.push(PieceRef::Once(id));
-                }
-                self.sent_once(id, whole);
-                self.skip_number();
-            } else {
-                pieces.push(PieceRef::Numbered(number));
-                self.pieces.push_back(Some(Piece {
-                    message: id,
-                    index,
-                    first_packet: packet,
-                    last_packet: packet,
-                }));
-            }
-        }
-    }
-
-    /// A piece that is never resent holds no place in the window.
-    fn skip_number(&mut self) {
-        if self.pieces.is_empty() {
-            self.first_piece = self.next_number;
-        } else {
-            self.pieces.push_back(None);
-        }
-    }
-
-    /// A message that is sent once costs nothing more once it is out, but for its outcome.
-    fn sent_once(&mut self, id: u64, whole: bool) {
-        if !whole {
-            return;
-        }
-        if let Some(message) = self.messages.get_mut(&id) {
-            self.queued_bytes -= message.counted;
-            message.counted = 0;
-            message.payload = Arc::from([]);
-            if message.tag == 0 {
-                self.messages.remove(&id);
-            }
-        }
     }
 
     // --- pieces and messages --------------------------------------------------------------------------
@@ -567,13 +627,7 @@ impl Sender {
     fn piece_len(&self, number: u64) -> Option<usize> {
         let piece = self.piece(number)?;
         let message = self.messages.get(&piece.message)?;
-        Some(piece_range(message, piece.index, &self.limits.sizes).len() + MESSAGE_COST)
-    }
-
-    fn planned(&self, number: u64) -> Option<Planned> {
-        let piece = self.piece(number)?;
-        let message = self.messages.get(&piece.message)?;
-        Some(plan(message, piece.index, number, piece_range(message, piece.index, &self.limits.sizes)))
+        Some(piece_range(message, piece.index).len() + MESSAGE_COST)
     }
 
     /// A piece was acknowledged.
@@ -617,7 +671,8 @@ impl Sender {
             self.outcomes.push_back((tag, Outcome::Expired));
             return;
         }
-        for (i, slot) in self.pieces.iter_mut().enumerate() {
+        let resent = self.messages.get(&id).is_some_and(|m| m.delivery.mode.is_resent() && m.sent > 0);
+        for (i, slot) in self.pieces.iter_mut().enumerate().filter(|_| resent) {
             if slot.as_ref().is_some_and(|p| p.message == id) {
                 *slot = None;
                 self.resend.remove(&(self.first_piece + i as u64));
@@ -630,28 +685,15 @@ impl Sender {
     fn finish(&mut self, id: u64, outcome: Outcome) {
         let Some(message) = self.messages.remove(&id) else { return };
         self.queued_bytes -= message.counted;
+        if let Some(at) = message.expires {
+            self.deadlines.remove(&(at, id));
+        }
         for index in message.sent..message.pieces {
-            let len = piece_range(&message, index, &self.limits.sizes).len();
+            let len = piece_range(&message, index).len();
             self.unsent_bytes = self.unsent_bytes.saturating_sub(len + MESSAGE_COST);
         }
         if message.tag != 0 {
             self.outcomes.push_back((message.tag, outcome));
         }
     }
-}
-
-fn plan(message: &Message, index: u16, number: u64, range: Range<usize>) -> Planned {
-    let fragment =
-        (message.pieces > 1).then_some(Part { id: message.fragment_id, index, count: message.pieces });
-    Planned { kind: message.kind, number, fragment, payload: message.payload.clone(), range }
-}
-
-/// Which bytes of its message a piece carries.
-fn piece_range(message: &Message, index: u16, sizes: &Sizes) -> Range<usize> {
-    if message.pieces == 1 {
-        return 0..message.payload.len();
-    }
-    let start = usize::from(index) * sizes.fragment;
-    let end = if index + 1 == message.pieces { message.payload.len() } else { start + sizes.fragment };
-    start..end
 }

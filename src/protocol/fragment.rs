@@ -25,8 +25,8 @@ const LONGEST_STEP: Duration = Duration::from_secs(1);
 pub enum Stored {
     /// Kept; others are missing.
     Kept,
-    /// It was the last one missing: the message, and the number of its first fragment.
-    Complete(Vec<u8>, u64),
+    /// It was the last one missing: the message, the number of its first fragment, and the newest packet that brought one.
+    Complete(Vec<u8>, u64, u64),
     /// It contradicts the message's other fragments, repeats one, or makes the message too long: dropped for good.
     Wrong,
     /// There is no room now: not to be acknowledged, so that it comes again.
@@ -42,8 +42,10 @@ pub struct Fragment<'a> {
     pub index: u16,
     /// In all.
     pub count: u16,
-    /// Its own message number.
+    /// Its own message number, or whatever else grows with the order in which messages are begun.
     pub number: u64,
+    /// The packet that it came in.
+    pub packet: u64,
     /// Its data, never empty.
     pub data: &'a [u8],
 }
@@ -56,6 +58,7 @@ struct Partial {
     first: u64,
     /// Least number of its fragments so far: tells which message is the oldest.
     least: u64,
+    newest_packet: u64,
     touched: Time,
     touched_age: Duration,
 }
@@ -125,6 +128,7 @@ impl Reassembly {
                 bytes: 0,
                 first: 0,
                 least: number,
+                newest_packet: 0,
                 touched: now,
                 touched_age: self.age,
             }),
@@ -142,6 +146,7 @@ impl Reassembly {
             return Stored::Refused;
         }
         partial.least = partial.least.min(number);
+        partial.newest_packet = partial.newest_packet.max(fragment.packet);
         partial.bytes += data.len();
         if index == 0 {
             partial.first = number;
@@ -156,7 +161,7 @@ impl Reassembly {
         for part in done.parts.values() {
             message.extend_from_slice(part);
         }
-        Stored::Complete(message, done.first)
+        Stored::Complete(message, done.first, done.newest_packet)
     }
 
     /// Whether a fragment of message `id` may be held.
@@ -258,7 +263,7 @@ mod tests {
     const FIVE: Duration = Duration::from_secs(5);
 
     fn fragment(id: u16, index: u16, count: u16, data: &[u8]) -> Fragment<'_> {
-        Fragment { id, index, count, number: 100 + u64::from(index), data }
+        Fragment { id, index, count, number: 100 + u64::from(index), packet: 7, data }
     }
 
     #[test]
@@ -269,7 +274,7 @@ mod tests {
         assert_eq!(r.insert(t, fragment(1, 0, 3, b"a")), Stored::Kept);
         assert_eq!(r.insert(t, fragment(1, 0, 3, b"x")), Stored::Wrong, "repeats");
         assert_eq!(r.insert(t, fragment(1, 1, 4, b"x")), Stored::Wrong, "another count");
-        assert_eq!(r.insert(t, fragment(1, 1, 3, b"b")), Stored::Complete(b"abc".to_vec(), 100));
+        assert_eq!(r.insert(t, fragment(1, 1, 3, b"b")), Stored::Complete(b"abc".to_vec(), 100, 7));
         assert_eq!((r.bytes(), r.partials.len()), (0, 0));
     }
 
@@ -288,7 +293,8 @@ mod tests {
         let (mut refused, mut number) = (false, 1 << 20);
         for id in 0..MAX_PARTIALS as u16 {
             number -= 1;
-            let stored = r.insert(t, Fragment { id, index: 0, count: 2, number, data: &[0; 1400] });
+            let stored =
+                r.insert(t, Fragment { id, index: 0, count: 2, number, packet: 0, data: &[0; 1400] });
             refused |= stored == Stored::Refused;
         }
         assert!(refused && r.bytes() <= Reassembly::most_bytes(1000, 2000), "{}", r.bytes());

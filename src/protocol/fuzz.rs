@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Connection, Room, Settings, State};
-use super::crypto::{Aead, TAG_LEN};
+use super::connection::mpgameserver::Connection;
+use super::connection::{Farewell, Room, Settings, State};
+use super::crypto::{Aead, CryptoError, EphemeralKey, Provider, TAG_LEN};
 use super::delivery::{Limits, Mode};
 use super::fragment::Reassembly;
 use super::handshake::mpgameserver::{
     parse_challenge_response, parse_client_hello, parse_server_hello, Established, Hello,
 };
+use super::handshake::native;
 use super::time::Time;
 use super::wire::mpgameserver::{
     self as wire, kind, Direction, FragmentHeader, Header, Messages, Sizes, HEADER_LEN,
@@ -47,6 +49,71 @@ pub fn handshake_bodies(body: &[u8]) {
     let _token = parse_challenge_response(body);
 }
 
+/// Random bytes that are the same every time: those of the client in the native handshake's golden vectors.
+struct Repeating;
+
+impl Provider for Repeating {
+    fn random(&self, out: &mut [u8]) -> Result<(), CryptoError> {
+        out.iter_mut().zip(0x60..).for_each(|(byte, value)| *byte = value);
+        Ok(())
+    }
+
+    fn ephemeral(&self) -> Result<Box<dyn EphemeralKey>, CryptoError> {
+        Err(CryptoError)
+    }
+}
+
+/// The native server of the golden vectors.
+fn native_identity() -> native::Identity {
+    let root = std::array::from_fn(|i| i as u8 + 1);
+    native::Identity::new(&root, &Repeating).expect("a key is derived from any 32 bytes")
+}
+
+/// A native hello, as it is and padded, and whatever a server does with it.
+pub fn native_hello(datagram: &[u8]) {
+    let (identity, now) = (native_identity(), Time::from_micros(1_700_000_000_000_000));
+    let address = ([192, 0, 2, 1], 1474).into();
+    let mut padded = datagram.to_vec();
+    padded.resize(native::HELLO_LEN.max(datagram.len()), 0);
+    for datagram in [datagram, &padded] {
+        let mut out = Vec::new();
+        match native::Hello::parse(datagram) {
+            Ok(hello) => {
+                let _valid = identity.cookie_valid(now, address, &hello);
+                identity.write_cookie(now, address, &hello, &mut out);
+                assert!(out.len() < datagram.len());
+                let welcome =
+                    native::Welcome::parse(&[0; native::Welcome::LEN]).expect("zeros mean something");
+                let timeout = Duration::from_secs(2);
+                let taken = identity.accept(now, address, &hello, &welcome, timeout, &Repeating);
+                out.clear();
+                assert!(taken.is_ok_and(|mut taken| taken.poll_transmit(now, &mut out)) != out.is_empty());
+            }
+            Err(native::HelloError::Version) => native::write_versions(datagram, &mut out),
+            Err(native::HelloError::Malformed) => {}
+        }
+        assert!(out.len() < datagram.len().max(1));
+    }
+}
+
+/// What a native client gets while it says hello. Whatever it is, the client is welcome or goes on.
+pub fn native_answer(datagram: &[u8]) {
+    let now = Time::from_micros(1_700_000_000_000_000);
+    for pinned in [Some(native_identity().public()), None] {
+        let Ok(mut client) = native::ClientHandshake::new(now, pinned, &Repeating) else { continue };
+        let mut out = Vec::new();
+        client.poll_transmit(now, &mut out);
+        let welcome = client.handle(now, datagram).is_ok_and(|established| established.is_some());
+        let due = client.poll_timeout();
+        assert_eq!(due.is_none(), welcome);
+        let due = due.unwrap_or(now);
+        assert!(due <= now + Duration::from_secs(2));
+        out.clear();
+        assert_eq!(client.poll_transmit(due, &mut out), !welcome);
+        assert!(welcome || out.len() == native::HELLO_LEN);
+    }
+}
+
 /// A connection's life. `script` is a row of records: a byte that says what happens, a length of two bytes where
 /// it needs one, and the bytes of a datagram, or of a header's end and a payload that are sealed first.
 pub fn connection(script: &[u8]) {
@@ -63,10 +130,10 @@ pub fn connection(script: &[u8]) {
             2 => {
                 let payload = vec![*what; usize::from(*what) * 20].into();
                 let mode = [Mode::Once, Mode::BestEffort, Mode::Guaranteed][usize::from(what >> 3) % 3];
-                let _full = connection.send(payload, mode, u64::from(*what));
+                let _full = connection.send(now, payload, mode, u64::from(*what));
             }
-            3 if *what == 251 => connection.close(now, false),
-            3 if *what == 243 => connection.close(now, true),
+            3 if *what == 251 => connection.close(now, false, Farewell::default()),
+            3 if *what == 243 => connection.close(now, true, Farewell::default()),
             _ => {
                 let Some((len, after)) = rest.split_first_chunk::<2>() else { break };
                 let len = usize::from(u16::from_be_bytes(*len)).min(2048).min(after.len());
@@ -128,5 +195,6 @@ fn settings() -> Arc<Settings> {
         send_interval: Duration::from_micros(16_667),
         reassembly_timeout: Duration::from_secs(5),
         max_reassembly_bytes: MAX_REASSEMBLY,
+        redundancy: 0,
     })
 }

@@ -4,6 +4,8 @@
 //! test of this floor runs on a virtual clock and replays from a seed.
 
 pub mod ack;
+pub mod ack_ranges;
+pub mod conditions;
 pub mod congestion;
 pub mod connection;
 pub mod crypto;
@@ -14,6 +16,7 @@ pub mod fragment;
 pub mod fuzz;
 pub mod handshake;
 mod mutants;
+pub mod phase;
 pub mod replay;
 pub mod rtt;
 pub mod seq;

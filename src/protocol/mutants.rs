@@ -78,6 +78,20 @@ mod inner {
         AckTooLate,
         /// Silence does not end a connection.
         TimeoutNever,
+        /// A key is never changed.
+        PhaseNever,
+        /// An unsent sequenced message stays beside a newer one.
+        SequencedKept,
+        /// Ordered messages are held back without a bound.
+        HeldUnbounded,
+        /// A sequenced message is delivered after a newer one.
+        SequencedStale,
+        /// Ordered messages are delivered as they come.
+        OrderIgnored,
+        /// A peer's new address is never taken.
+        PathNever,
+        /// Anybody can end a connection with a reset.
+        ResetUnchecked,
     }
 
     impl Mutant {

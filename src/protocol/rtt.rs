@@ -12,6 +12,10 @@ const INITIAL_RTO: Duration = Duration::from_millis(300);
 /// Least retransmission timeout: how late an acknowledgement can be while a peer of little traffic has acknowledged
 /// early by chance.
 const MIN_RTO: Duration = Duration::from_millis(100);
+/// How long a reader of the native wire holds an acknowledgement back at most.
+pub const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
+/// Least allowance for variance in a probe's timeout.
+const PROBE_GRANULARITY: Duration = Duration::from_millis(5);
 /// Least allowance for variance.
 const GRANULARITY: Duration = Duration::from_millis(10);
 
@@ -25,6 +29,7 @@ pub struct Rtt {
     smoothed: Option<Duration>,
     variance: Duration,
     latency: Duration,
+    latest: Option<Duration>,
     min_now: Option<Duration>,
     min_before: Option<Duration>,
     window_start: Time,
@@ -46,6 +51,7 @@ impl Rtt {
                 self.latency = (self.latency * 9 + rtt / 2) / 10;
             }
         }
+        self.latest = Some(rtt);
         if now.since(self.window_start) >= MIN_WINDOW {
             self.min_before = self.min_now.take();
             self.window_start = now;
@@ -61,6 +67,17 @@ impl Rtt {
     /// The smoothed round trip of the oldest packet of each acknowledgement, once measured.
     pub fn smoothed(&self) -> Option<Duration> {
         self.smoothed
+    }
+
+    /// The newest round trip, once measured.
+    pub fn latest(&self) -> Option<Duration> {
+        self.latest
+    }
+
+    /// How long to wait for an acknowledgement before asking for one (RFC 9002, 6.2).
+    pub fn probe_timeout(&self) -> Duration {
+        let known = |s| s + (self.variance * 4).max(PROBE_GRANULARITY) + MAX_ACK_DELAY;
+        self.smoothed.map_or(INITIAL_RTO, known)
     }
 
     /// The least round trip of the last ten to twenty seconds.

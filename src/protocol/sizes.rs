@@ -19,6 +19,8 @@ pub struct Sizes {
     pub most_fragments: u16,
     /// How far the newest message number may be ahead of the oldest that may be resent.
     pub number_window: u64,
+    /// Whether messages that are sent once take numbers too.
+    pub numbers_all: bool,
 }
 
 impl Sizes {

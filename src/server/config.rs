@@ -165,6 +165,7 @@ impl Config {
             send_interval: self.send_interval,
             reassembly_timeout: self.reassembly_timeout,
             max_reassembly_bytes: self.max_reassembly_bytes,
+            redundancy: 0,
         })
     }
 }

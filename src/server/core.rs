@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use crate::metrics::series::Series;
 use crate::metrics::server::{DropReason, ServerStats};
-use crate::protocol::connection::{CloseReason, Connection, Event as ConnectionEvent, Room, Settings, State};
+use crate::protocol::connection::{
+    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings, State,
+};
 use crate::protocol::crypto::{Provider, SigningKey};
 use crate::protocol::delivery::Outcome as Delivery;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
@@ -25,6 +27,7 @@ use crate::server::events::*;
 use crate::server::peers::Peers;
 
 mod commands;
+mod simulated;
 
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
@@ -82,6 +85,8 @@ pub struct Core {
     completions: HashMap<u64, Completion>,
     next_tag: u64,
     access_log: Option<AccessLog>,
+    /// Bad networks that the host asked for.
+    simulated: Option<Box<simulated::Simulated>>,
     closing: bool,
     /// Somebody asked for the host's attention.
     pub woken: bool,
@@ -122,6 +127,7 @@ impl Core {
             completions: HashMap::new(),
             next_tag: 1,
             access_log,
+            simulated: None,
             closing: false,
             woken: false,
             stats: ServerStats::default(),
@@ -133,6 +139,13 @@ impl Core {
 
     /// A datagram arrived. It is decrypted in place.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
+        if self.simulated.is_some() {
+            return self.receive_simulated(now, from, datagram);
+        }
+        self.receive(now, from, datagram);
+    }
+
+    fn receive(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
         self.stats.packets_received += 1;
         self.stats.bytes_received += datagram.len() as u64;
         self.series.received(now, datagram.len());
@@ -167,7 +180,7 @@ impl Core {
         let slot = self.peers.slot_at(&from).ok_or(DropReason::Unknown)?;
         let mut room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
-        peer.connection.handle_datagram(now, datagram, &mut room)?;
+        peer.connection.handle_datagram(now, from, datagram, &mut room)?;
         let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
             series.received(now, datagram.len());
@@ -235,14 +248,14 @@ impl Core {
             self.replace(now, old);
         }
         let full = self.closing || self.full();
-        let connection = Connection::accepted(now, self.settings.clone(), proven.establish());
+        let connection = Connection::accepted(now, self.settings.clone(), proven.establish(), address);
         let slot = self.peers.insert(address, connection);
         let Some(peer) = self.peers.at(slot) else { return };
         let id = peer.id;
         if full {
             // It has passed the handshake, so it can be told; the host never hears of it.
             peer.visible = false;
-            peer.connection.close(now, false);
+            peer.connection.close(now, false, Farewell::of(FarewellKind::Refused));
             self.peers.ended(slot, Status::Disconnected);
             self.stats.drops[DropReason::Full as usize] += 1;
             self.refuse(now, address, "the server is full");
@@ -264,12 +277,13 @@ impl Core {
     fn end(&mut self, now: Time, slot: usize, reason: DisconnectReason, text: &str) {
         let Some(peer) = self.peers.at(slot) else { return };
         peer.ending = Some(DisconnectInfo { reason, text: text.into() });
-        peer.connection.close(now, false);
+        peer.connection.close(now, false, Farewell::of(FarewellKind::Kicked));
         self.touched(now, slot);
     }
 
     /// Time passed: timers that are due run.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.receive_held(now);
         while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
             if at > now {
                 break;
@@ -302,7 +316,9 @@ impl Core {
         if self.admission.has_work() || !self.dirty.is_empty() || !self.answers.is_empty() {
             return Some(Time::default());
         }
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let held = self.simulated.as_ref().and_then(|s| s.poll_timeout());
+        timer.into_iter().chain(held).min()
     }
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
@@ -320,7 +336,7 @@ impl Core {
         let Some(peer) = self.peers.at(slot) else { return };
         if peer.connection.state() == State::Closed {
             if !peer.visible {
-                self.peers.remove(slot);
+                self.vacate(slot);
             }
             return;
         }
@@ -356,6 +372,13 @@ impl Core {
 
     /// Appends the next datagram to `out`, which is cleared first, and says where it goes.
     pub fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        if self.simulated.is_some() {
+            return self.transmit_simulated(now, out);
+        }
+        self.next_datagram(now, out)
+    }
+
+    fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         while let Some(&address) = self.answers.front() {
             if self.admission.poll_transmit(now, address, out) {
@@ -370,8 +393,7 @@ impl Core {
                 self.dirty.pop_front();
                 continue;
             };
-            if peer.connection.poll_transmit(now, out) {
-                let address = peer.address;
+            if let Some(address) = peer.connection.poll_transmit(now, out) {
                 if let Some(series) = &mut peer.series {
                     series.sent(now, out.len());
                 }
@@ -434,7 +456,7 @@ impl Core {
         peer.visible = false;
         peer.series = None;
         if peer.connection.state() == State::Closed {
-            self.peers.remove(slot);
+            self.vacate(slot);
         }
     }
 
@@ -446,12 +468,13 @@ impl Core {
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
-                ConnectionEvent::Message { sequence, data } => {
+                ConnectionEvent::Message { sequence, data, .. } => {
                     self.emit(Event::Message(id, Message { sequence, data }));
                 }
                 ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
                 ConnectionEvent::Writable => self.emit(Event::Writable(id)),
-                ConnectionEvent::Closed(reason) => self.closed(now, slot, reason),
+                ConnectionEvent::Closed(closing) => self.closed(now, slot, closing),
+                ConnectionEvent::Join { .. } => {}
             }
         }
     }
@@ -466,12 +489,16 @@ impl Core {
         }
     }
 
-    fn closed(&mut self, now: Time, slot: usize, reason: CloseReason) {
+    fn closed(&mut self, now: Time, slot: usize, closing: Closing) {
+        let reason = closing.reason;
         let Some(peer) = self.peers.at(slot) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
         let info = match (reason, peer.ending.take()) {
             (CloseReason::Remote, _) => info(DisconnectReason::Remote, "the client left"),
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
+            (CloseReason::Restarted | CloseReason::Protocol, _) => {
+                info(DisconnectReason::Remote, "the client broke the protocol")
+            }
             (CloseReason::Local, Some(ending)) => ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };

@@ -31,6 +31,7 @@ use crate::net::address::ListenAddress;
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
+use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use block_list::BlockList;
 use config::Config;
 use events::*;
@@ -338,5 +339,37 @@ impl Server {
         self.0.core.lock().set_block_list(now, list);
         self.0.life.nudge();
         Ok(())
+    }
+
+    /// Lets everybody's datagrams of one direction pass a bad network from now on, strangers' included;
+    /// `None` ends that. It is one link that all share, its `rate` too; a peer with conditions of its own
+    /// ([`simulate_peer`](Self::simulate_peer)) does not take it. What is under way when conditions change or
+    /// end arrives as it would have. Errors: Argument (a value of `conditions`), State (stopped), Panic.
+    pub fn simulate(&self, direction: Direction, conditions: Option<Conditions>) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().simulate(direction, conditions)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// Gives a peer a bad network of its own in one direction, in the place of the server's; conditions that
+    /// do nothing keep the server's away from it. `None`: the server's hold for it again. Errors: Stale,
+    /// and those of [`simulate`](Self::simulate).
+    pub fn simulate_peer(
+        &self,
+        peer: PeerId,
+        direction: Direction,
+        conditions: Option<Conditions>,
+    ) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().simulate_peer(peer, direction, conditions)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// What the simulated link of a peer, or (`None`) the one of everybody else, did so far; none where
+    /// nothing is simulated.
+    pub fn link_stats(&self, peer: Option<PeerId>, direction: Direction) -> Option<LinkStats> {
+        self.0.core.lock().link_stats(peer, direction)
     }
 }

@@ -84,6 +84,8 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_broadcast(NULL, GK_PEER_NONE, bytes, 1, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_server_disconnect(NULL, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_block_list(NULL, entries, 1));
+    EXPECT(GK_ERR_NULL, gk_server_simulate(NULL, GK_DIRECTION_SEND, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_simulate_peer(NULL, peer, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_peers(NULL, peers, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_stats(NULL, &server_stats));
     EXPECT(GK_ERR_NULL, gk_server_series(NULL, &second, 1, &size));
@@ -151,6 +153,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_disconnect_info_init(NULL, sizeof(gk_disconnect_info)));
     EXPECT(GK_ERR_NULL, gk_peer_stats_init(NULL, sizeof peer_stats));
     EXPECT(GK_ERR_NULL, gk_server_stats_init(NULL, sizeof server_stats));
+    EXPECT(GK_ERR_NULL, gk_conditions_init(NULL, sizeof(gk_conditions)));
 
     /* Out parameters are written on success only. */
     CHECK(size == 77 && number == 77 && word == 77 && port == 77 && integer == 77 && pointer == &size);
@@ -424,6 +427,8 @@ static void states(void) {
     OK(gk_server_is_stopped(server, &stopped));
     CHECK(stopped == 1);
     EXPECT(GK_ERR_STATE, gk_server_set_block_list(server, NULL, 0));
+    EXPECT(GK_ERR_STATE, gk_server_simulate(server, GK_DIRECTION_SEND, NULL));
+    EXPECT(GK_ERR_STATE, gk_server_simulate_peer(server, 1, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_STATE, gk_server_broadcast(server, GK_PEER_NONE, NULL, 0, NULL, NULL));
     CHECK(port_of(server) != 0);
     gk_server_free(server);

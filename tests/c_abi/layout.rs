@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, client_callbacks::*, client_context::*, events::*, peer::*, result::*, send::*, server::*,
-    stats::*, version::*,
+    callbacks::*, client_callbacks::*, client_context::*, conditions::*, events::*, peer::*, result::*,
+    send::*, server::*, stats::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -60,10 +60,14 @@ fn rust() -> BTreeMap<String, i128> {
             drops_clear, drops_send_failed, ticks, ticks_missed, log_lines_suppressed, tick_rate_hz,
             messages_s, update_s, network_s, idle_s
         }
+        gk_conditions {
+            struct_size, loss, burst_loss, burst_length, delay_us, jitter_us, duplicate, reorder,
+            reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
+        }
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
-    sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_log_level gk_disconnect_code gk_door
+    sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
         gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_wire gk_client_connecting_fn gk_client_connect_fn
         gk_client_disconnect_fn gk_client_message_fn gk_client_update_fn gk_client_writable_fn
@@ -80,7 +84,7 @@ fn rust() -> BTreeMap<String, i128> {
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG GK_EVENT_CONNECTING
         GK_WIRE_NATIVE GK_WIRE_MPGAMESERVER
         GK_STATUS_CONNECTING GK_STATUS_CONNECTED GK_STATUS_DISCONNECTING GK_STATUS_DISCONNECTED
-        GK_STATUS_DROPPED);
+        GK_STATUS_DROPPED GK_DIRECTION_RECEIVE GK_DIRECTION_SEND);
     all
 }
 

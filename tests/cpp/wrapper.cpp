@@ -139,6 +139,14 @@ static void a_life() {
         CHECK(server.profile_series().value().size() == 300);
         CHECK(server.set_peer_series(peer, true).ok() && server.peer_series(peer).value().size() == 300);
         CHECK(server.set_peer_user_data(peer, &sent).ok() && server.peer_user_data(peer).value() == &sent);
+        gk_conditions conditions;
+        CHECK(gk_conditions_init(&conditions, sizeof conditions) == GK_OK);
+        conditions.delay_us = 1000;
+        CHECK(server.simulate(GK_DIRECTION_SEND, &conditions).ok());
+        CHECK(server.simulate(peer, GK_DIRECTION_RECEIVE, &conditions).ok());
+        conditions.loss = 2;
+        CHECK(server.simulate(peer, GK_DIRECTION_RECEIVE, &conditions).code() == GK_ERR_ARGUMENT);
+        CHECK(server.simulate(GK_DIRECTION_SEND, nullptr).ok());
         // A completion of a message that is not taken is destroyed and not called.
         int alive = counted::alive;
         gk::send_options options;

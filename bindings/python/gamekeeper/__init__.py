@@ -8,8 +8,9 @@ from ._ffi import LibraryError
 from ._log import logger
 from ._version import __version__
 from .client import Client, ConnectionStats
+from .conditions import Conditions
 from .context import ServerContext
-from .enums import ConnectionStatus, RetryMode, SeqNum
+from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
 from .errors import (
     AddressError,
     ArgumentError,
@@ -31,8 +32,10 @@ __all__ = [
     "AddressError",
     "ArgumentError",
     "Client",
+    "Conditions",
     "ConnectionStats",
     "ConnectionStatus",
+    "Direction",
     "EllipticCurvePrivateKey",
     "EllipticCurvePublicKey",
     "EventHandler",

@@ -13,6 +13,7 @@ from ctypes import (
     Structure,
     c_char_p,
     c_double,
+    c_float,
     c_int32,
     c_size_t,
     c_uint8,
@@ -188,6 +189,25 @@ class gk_profile_second(Structure):
     ]
 
 
+class gk_conditions(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("loss", c_float),
+        ("burst_loss", c_float),
+        ("burst_length", c_float),
+        ("delay_us", c_uint64),
+        ("jitter_us", c_uint64),
+        ("duplicate", c_float),
+        ("reorder", c_float),
+        ("reorder_delay_us", c_uint64),
+        ("rate_bytes_per_s", c_uint64),
+        ("queue_bytes", c_uint64),
+        ("corrupt", c_float),
+        ("reserved", c_uint32),
+        ("seed", c_uint64),
+    ]
+
+
 STRUCTURES: List[Type[Structure]] = [
     gk_message,
     gk_connect_info,
@@ -199,6 +219,7 @@ STRUCTURES: List[Type[Structure]] = [
     gk_server_stats_t,
     gk_second,
     gk_profile_second,
+    gk_conditions,
 ]
 
 #: Those that the caller makes, each with its function that fills in size and defaults.
@@ -207,6 +228,7 @@ INITIALISED: Dict[str, Type[Structure]] = {
     "gk_send_options_init": gk_send_options,
     "gk_peer_stats_init": gk_peer_stats_t,
     "gk_server_stats_init": gk_server_stats_t,
+    "gk_conditions_init": gk_conditions,
 }
 
 _TEXT_OUT: List[Any] = [c_void_p, c_size_t, POINTER(c_size_t)]
@@ -247,6 +269,8 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         ),
         "gk_server_disconnect": (RESULT, [server, PEER, POINTER(gk_disconnect_info)]),
         "gk_server_set_block_list": (RESULT, [server, POINTER(c_char_p), c_size_t]),
+        "gk_server_simulate": (RESULT, [server, c_int32, POINTER(gk_conditions)]),
+        "gk_server_simulate_peer": (RESULT, [server, PEER, c_int32, POINTER(gk_conditions)]),
         "gk_server_peers": (RESULT, [server, POINTER(PEER), c_size_t, POINTER(c_size_t)]),
         "gk_server_stats": (RESULT, [server, POINTER(gk_server_stats_t)]),
         "gk_server_series": (RESULT, [server, POINTER(gk_second), c_size_t, POINTER(c_size_t)]),

@@ -8,7 +8,8 @@ from . import _ffi
 from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK
 from ._link import Link, SendCallback
 from ._log import PeerLogger
-from .enums import ConnectionStatus, RetryMode
+from .conditions import Conditions, native
+from .enums import ConnectionStatus, Direction, RetryMode
 
 #: Length of the per-second lists of ConnectionStats.
 SECONDS = 300
@@ -192,6 +193,17 @@ class Client:
             return
         self._sent_away = True
         result = _ffi.lib.gk_server_disconnect(self._link.pointer, self._peer, None)
+        if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
+            raise _ffi.error(result)
+
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Gives the client a bad network of its own, in the place of the server's; None: the server's again.
+        Where the client has left it has no effect. On any thread.
+
+        :raises ValueError: a value of the conditions is out of its range
+        """
+        given = native(conditions)
+        result = _ffi.lib.gk_server_simulate_peer(self._link.pointer, self._peer, Direction(direction).value, given)
         if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
             raise _ffi.error(result)
 

@@ -44,6 +44,15 @@ class ConnectionStatus(_Named):
     DROPPED = _codes.GK_STATUS_DROPPED
 
 
+class Direction(_Named):
+    """Which datagrams are meant, as the server sees them."""
+
+    #: Those that it receives.
+    RECEIVE = _codes.GK_DIRECTION_RECEIVE
+    #: Those that it sends.
+    SEND = _codes.GK_DIRECTION_SEND
+
+
 class SeqNum(int):
     """A message's number: an integer that counts from 1 to 65535 and then from 1 again; 0 is 'none'.
 

@@ -10,14 +10,15 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 from . import _codes, _ffi
 from ._link import Link
 from ._log import LEVELS, logger
 from .client import Client
+from .conditions import Conditions, native
 from .context import ServerContext
-from .enums import SeqNum
+from .enums import Direction, SeqNum
 from .errors import AddressError, GamekeeperError, StateError
 
 Address = Tuple[str, int]
@@ -125,6 +126,18 @@ class TwistedServer:
     def clients(self) -> List[Client]:
         """The connected clients: a copy."""
         return list(self._clients.values())
+
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Lets the datagrams of one direction pass a bad network from now on, to see how the game plays on one;
+        None ends it. All clients without conditions of their own (``Client.simulate``) share it. On any thread.
+
+        :raises ValueError: a value of the conditions is out of its range
+        :raises StateError: the server has not started, or has stopped
+        """
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        _ffi.check(_ffi.lib.gk_server_simulate(link.pointer, Direction(direction).value, native(conditions)))
 
     # The life of a server.
 
@@ -336,6 +349,10 @@ class ThreadedServer(threading.Thread):
     def bound_address(self) -> Address:
         """(host, port) of the socket, with the real port. Raises StateError before the start."""
         return self.server.bound_address()
+
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Lets datagrams pass a bad network, as :meth:`TwistedServer.simulate`."""
+        self.server.simulate(direction, conditions)
 
     def start(self) -> None:
         """Binds the socket and starts the thread. Raises AddressError where the address cannot be

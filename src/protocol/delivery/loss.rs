@@ -1,15 +1,35 @@
 //! What comes back: acknowledgements, and the lack of them.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use super::assemble::is_resent;
+use super::recovery::{loss_delay, Recovery};
 use super::{Mode, PacketState, PieceRef, Sender, SentPacket, MAX_BACKOFF, PACKET_THRESHOLD};
+use crate::protocol::congestion::Acked;
 use crate::protocol::mutant;
 use crate::protocol::time::Time;
 
+/// Longest time between two probes.
+const MAX_PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Packets that a probe timeout lets go whatever the window says.
+const PROBES: u8 = 2;
+/// Packets under way that a probe timeout looks at for something to send again.
+const PROBE_SCAN: usize = 64;
+/// A packet is forgotten no sooner than so many probe timeouts after it left.
+const KEPT_TIMEOUTS: u32 = 3;
+
 impl Sender {
-    /// An acknowledgement arrived: it speaks of packets in `reach`, and `acked(n)` is whether it covers `n`.
-    pub fn on_ack(&mut self, now: Time, reach: RangeInclusive<u64>, acked: impl Fn(u64) -> bool) {
-        let (mut count, mut samples) = (0, None);
+    /// An acknowledgement arrived: it speaks of packets in `reach`, and `acked(n)` is whether it covers `n`. `delay` is how long
+    /// its sender says that it held it back.
+    pub fn on_ack(
+        &mut self,
+        now: Time,
+        delay: Duration,
+        reach: RangeInclusive<u64>,
+        acked: impl Fn(u64) -> bool,
+    ) {
+        let (mut count, mut bytes, mut newest, mut longest) = (0, 0, None, None);
         for i in self.sent.partition_point(|p| p.number < *reach.start())..self.sent.len() {
             let packet = &mut self.sent[i];
             if packet.number > *reach.end() {
@@ -20,11 +40,14 @@ impl Sender {
             }
             if packet.state == PacketState::UnderWay {
                 self.under_way -= 1;
+                self.under_way_bytes -= u64::from(packet.bytes);
+                self.resent_under_way -= u32::from(is_resent(&packet.pieces));
             }
             packet.state = PacketState::Acked;
             count += 1;
-            let sample = now.since(packet.at);
-            samples = Some((sample, samples.map_or(sample, |(_, longest)| longest)));
+            bytes += u64::from(packet.bytes);
+            newest = Some((packet.number, packet.at, packet.rate));
+            longest = longest.or(Some(packet.at));
             self.largest_acked = self.largest_acked.max(packet.number);
             for piece in std::mem::take(&mut packet.pieces) {
                 match piece {
@@ -34,36 +57,169 @@ impl Sender {
             }
         }
         self.stats.acked += u64::from(count);
-        if let Some((sample, longest)) = samples {
+        if let (Some((number, at, rate)), Some(oldest)) = (newest, longest) {
             self.backoff = 0;
-            self.rtt.sample(now, sample, longest);
-            let least = self.rtt.min().unwrap_or_default();
-            let smoothed = self.rtt.smoothed().unwrap_or(sample);
-            self.window.on_ack(now, count, sample.saturating_sub(least), smoothed, self.window_limited);
+            self.probes = 0;
+            let sample = self.sample(now, delay, number == *reach.end(), at, oldest);
+            if let Recovery::Steady(window) = &mut self.recovery {
+                let least = self.rtt.min().unwrap_or_default();
+                let sample = now.since(at);
+                let smoothed = self.rtt.smoothed().unwrap_or(sample);
+                window.on_ack(now, count, sample.saturating_sub(least), smoothed, self.window_limited);
+            }
+            let in_flight = self.under_way_bytes;
+            self.recovery.on_ack(now, Acked { bytes, rtt: sample, newest: rate, sent: at, in_flight });
         }
         self.window_limited &= count == 0;
         while self.sent.front().is_some_and(|p| p.state == PacketState::Acked) {
             self.sent.pop_front();
         }
-        self.detect_losses(now, |p, largest| p.number + PACKET_THRESHOLD <= largest);
+        self.find_losses(now);
+    }
+
+    /// Takes a round trip from an acknowledgement's newest and oldest packet; returns the newest's, without delay.
+    fn sample(
+        &mut self,
+        now: Time,
+        delay: Duration,
+        is_newest: bool,
+        at: Time,
+        oldest: Time,
+    ) -> Option<Duration> {
+        if !self.recovery.is_adaptive() {
+            self.rtt.sample(now, now.since(at), now.since(oldest));
+            return None;
+        }
+        // The delay is that of the newest packet that the acknowledgement covers; without it there is no sample.
+        if !is_newest {
+            return None;
+        }
+        let whole = now.since(at);
+        let rtt = whole.saturating_sub(delay);
+        // A delay that would leave less than the least round trip is not believed (RFC 9002, 5.3).
+        let rtt = if rtt < self.rtt.min().unwrap_or_default() { whole } else { rtt };
+        self.rtt.sample(now, rtt, rtt);
+        Some(rtt)
+    }
+
+    fn find_losses(&mut self, now: Time) {
+        if self.recovery.is_adaptive() {
+            let delay = loss_delay(&self.rtt);
+            self.detect_losses(now, |p, largest| {
+                p.number < largest && (p.number + PACKET_THRESHOLD <= largest || p.at + delay <= now)
+            });
+        } else {
+            self.detect_losses(now, |p, largest| p.number + PACKET_THRESHOLD <= largest);
+        }
     }
 
     /// Time passed.
     pub fn handle_timeout(&mut self, now: Time) {
+        if self.loss_timeout().is_some_and(|at| at <= now) && !mutant!(TimerNeverFires) {
+            if self.recovery.is_adaptive() {
+                self.find_losses(now);
+                if self.probe_timeout().is_some_and(|at| at <= now) {
+                    self.probe(now);
+                }
+            } else {
+                self.handle_steady_timeout(now);
+            }
+        }
+        let kept = self.kept_for();
+        while self.sent.front().is_some_and(|p| p.at + kept <= now) {
+            self.give_up_front(now);
+        }
+        while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.expire(id);
+            self.deadlines.remove(&(at, id));
+        }
+    }
+
+    fn handle_steady_timeout(&mut self, now: Time) {
         let rto = self.rto();
-        if !mutant!(TimerNeverFires) && self.detect_losses(now, |p, _| p.at + rto <= now) {
-            self.window.on_timeout(now, rto, self.backoff > 0);
+        if self.detect_losses(now, |p, _| p.at + rto <= now) {
+            if let Recovery::Steady(window) = &mut self.recovery {
+                window.on_timeout(now, rto, self.backoff > 0);
+            }
             self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
         }
-        while self.sent.front().is_some_and(|p| p.at + self.limits.message_timeout <= now) {
-            self.give_up_front();
+    }
+
+    /// When losses are looked for without an acknowledgement.
+    pub(super) fn loss_timeout(&self) -> Option<Time> {
+        if !self.recovery.is_adaptive() {
+            let rto = self.rto();
+            return self.oldest_under_way().map(|p| p.at + rto);
+        }
+        let overtaken = self.oldest_under_way().filter(|p| p.number < self.largest_acked);
+        let lost = overtaken.map(|p| p.at + loss_delay(&self.rtt));
+        [lost, self.probe_timeout()].into_iter().flatten().min()
+    }
+
+    fn rto(&self) -> Duration {
+        // Doubled for each time that it passed without any acknowledgement: a reader that stands still is not
+        // buried under copies.
+        let most = self.limits.message_timeout;
+        (self.rtt.timeout(most) * (1 << self.backoff)).min(most)
+    }
+
+    /// How long a packet is remembered.
+    pub(super) fn kept_for(&self) -> Duration {
+        let least = self.limits.message_timeout;
+        if self.recovery.is_adaptive() {
+            least.max(self.rtt.probe_timeout() * KEPT_TIMEOUTS)
+        } else {
+            least
+        }
+    }
+
+    /// When the other side is asked whether it got what is sent again if lost.
+    fn probe_timeout(&self) -> Option<Time> {
+        if self.resent_under_way == 0 || self.probes > 0 {
+            return None;
+        }
+        let oldest = self.sent.range(self.first_under_way()..).find(|p| p.is_resent_under_way())?;
+        let timeout = (self.rtt.probe_timeout() * (1 << self.backoff.min(8)))
+            .min(MAX_PROBE_TIMEOUT.max(self.rtt.probe_timeout()));
+        Some(oldest.at.max(self.probed) + timeout)
+    }
+
+    /// No acknowledgement came: the oldest messages are sent again, which brings one if anything arrives.
+    fn probe(&mut self, now: Time) {
+        self.probed = now;
+        self.backoff += 1;
+        self.probes = PROBES;
+        let (start, mut packets) = (self.first_under_way(), 0);
+        for i in start..self.sent.len().min(start + PROBE_SCAN) {
+            if packets == usize::from(PROBES) {
+                break;
+            }
+            if !self.sent[i].is_resent_under_way() {
+                continue;
+            }
+            let before = self.resend.len();
+            self.resend_pieces(i);
+            packets += usize::from(self.resend.len() > before);
+        }
+        if self.resend.is_empty() {
+            // Their newest copies are under way: the timer runs on.
+            self.probes = 0;
+        }
+    }
+
+    fn resend_pieces(&mut self, i: usize) {
+        let number = self.sent[i].number;
+        for j in 0..self.sent[i].pieces.len() {
+            if let PieceRef::Numbered(n) = self.sent[i].pieces[j] {
+                self.resend_if_last(n, number);
+            }
         }
     }
 
     /// Takes packets for lost; whether there were any.
-    fn detect_losses(&mut self, _now: Time, lost: impl Fn(&SentPacket, u64) -> bool) -> bool {
+    fn detect_losses(&mut self, now: Time, lost: impl Fn(&SentPacket, u64) -> bool) -> bool {
         let largest = self.largest_acked;
-        let mut any = false;
+        let (mut any, mut bytes) = (false, 0);
         let start = self.first_under_way();
         self.settled = self.packets_end();
         for i in start..self.sent.len() {
@@ -79,13 +235,15 @@ impl Sender {
             any = true;
             self.settled = packet.number + 1;
             packet.state = PacketState::Lost;
+            bytes += u64::from(packet.bytes);
             self.under_way -= 1;
-            let number = packet.number;
-            for j in 0..self.sent[i].pieces.len() {
-                if let PieceRef::Numbered(n) = self.sent[i].pieces[j] {
-                    self.resend_if_last(n, number);
-                }
-            }
+            self.under_way_bytes -= u64::from(packet.bytes);
+            self.resent_under_way -= u32::from(is_resent(&packet.pieces));
+            self.stats.lost += 1;
+            self.resend_pieces(i);
+        }
+        if any {
+            self.recovery.on_loss(now, bytes, self.under_way_bytes, false);
         }
         any
     }
@@ -115,10 +273,15 @@ impl Sender {
     }
 
     /// The oldest packet goes; what it carried expires, or waits for its next copy.
-    pub(super) fn give_up_front(&mut self) {
+    pub(super) fn give_up_front(&mut self, now: Time) {
         let Some(packet) = self.sent.pop_front() else { return };
         if packet.state == PacketState::UnderWay {
             self.under_way -= 1;
+            self.under_way_bytes -= u64::from(packet.bytes);
+            self.resent_under_way -= u32::from(is_resent(&packet.pieces));
+            // Nothing was heard for longer than it takes to ask and to answer, several times.
+            let persistent = self.backoff > 1 && self.under_way == 0;
+            self.recovery.on_loss(now, u64::from(packet.bytes), self.under_way_bytes, persistent);
         }
         if packet.state == PacketState::Acked {
             return;
@@ -126,13 +289,15 @@ impl Sender {
         self.stats.timeouts += 1;
         for piece in packet.pieces {
             match piece {
+                PieceRef::Once(_) if self.recovery.expires_by_age() => {}
                 PieceRef::Once(id) => self.expire(id),
                 PieceRef::Numbered(number) => {
                     let Some(p) = self.piece(number) else { continue };
                     let (id, first) = (p.message, p.first_packet);
-                    let best_effort = self.messages.get(&id).is_some_and(|m| m.mode == Mode::BestEffort);
+                    let best_effort =
+                        self.messages.get(&id).is_some_and(|m| m.delivery.mode == Mode::BestEffort);
                     // A best-effort message's time runs from the first copy of each piece.
-                    if best_effort && first == packet.number {
+                    if best_effort && first == packet.number && !self.recovery.expires_by_age() {
                         self.expire(id);
                     } else {
                         self.resend_if_last(number, packet.number);
@@ -140,5 +305,11 @@ impl Sender {
                 }
             }
         }
+    }
+}
+
+impl SentPacket {
+    fn is_resent_under_way(&self) -> bool {
+        self.state == PacketState::UnderWay && is_resent(&self.pieces)
     }
 }

@@ -1,3 +1,4 @@
 //! How two ends come to share a key.
 
 pub mod mpgameserver;
+pub mod native;

@@ -10,9 +10,11 @@ use crate::protocol::fuzz;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 3] = [
+const TARGETS: [(&str, Target); 5] = [
     ("header_and_messages", fuzz::header_and_messages),
     ("handshake_bodies", fuzz::handshake_bodies),
+    ("native_hello", fuzz::native_hello),
+    ("native_answer", fuzz::native_answer),
     ("connection", fuzz::connection),
 ];
 
@@ -64,17 +66,9 @@ fn changed(seed: &[u8], rng: &mut SmallRng) -> Vec<u8> {
 #[test]
 #[ignore = "writes files into fuzz/corpus"]
 fn write_the_corpus() {
+    write_native_corpus();
     let text = include_str!("../../../tests/vectors/mpgameserver/vectors.json");
     let all: Value = serde_json::from_str(text).expect("JSON");
-    let hex = |v: &Value| -> Vec<u8> {
-        let text = v.as_str().unwrap_or_default();
-        (0..text.len()).step_by(2).filter_map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
-    };
-    let write = |target: &str, name: &str, bytes: &[u8]| {
-        std::fs::create_dir_all(corpus(target)).expect("a directory");
-        let name: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
-        std::fs::write(corpus(target).join(name), bytes).expect("a file");
-    };
     for hello in ["client_hello", "server_hello", "challenge_response"] {
         let v = &all["handshake"][hello];
         write("header_and_messages", hello, &hex(&v["datagram"]));
@@ -108,4 +102,35 @@ fn write_the_corpus() {
     }
     write("connection", "goodbye", &[2 + 16, 13, 0, 10, 0, 1, 2, 1, 0, 0, 0, 0, 0, 2, 80, 1, 200, 1]);
     write("connection", "lingers", &[2 + 16, 243, 240, 1, 240, 1, 251, 240, 1]);
+}
+
+fn hex(of: &Value) -> Vec<u8> {
+    let text = of.as_str().unwrap_or_default();
+    (0..text.len()).step_by(2).filter_map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+}
+
+fn write(target: &str, name: &str, bytes: &[u8]) {
+    std::fs::create_dir_all(corpus(target)).expect("a directory");
+    let name: String = name.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
+    std::fs::write(corpus(target).join(name), bytes).expect("a file");
+}
+
+fn write_native_corpus() {
+    let text = include_str!("../../../tests/vectors/native/handshake.json");
+    let all: Value = serde_json::from_str(text).expect("JSON");
+    for (pattern, vector) in all["patterns"].as_object().expect("two patterns") {
+        for name in ["hello", "hello_with_cookie"] {
+            write("native_hello", &format!("{pattern}_{name}"), &hex(&vector[name]));
+        }
+        for name in ["cookie", "welcome"] {
+            write("native_answer", &format!("{pattern}_{name}"), &hex(&vector[name]));
+        }
+    }
+    write("native_hello", "version_2", &hex(&all["hello_of_version_2"]));
+    let mut versions = hex(&all["versions"]);
+    write("native_answer", "versions", &versions);
+    if let Some(last) = versions.last_mut() {
+        *last = 2;
+    }
+    write("native_answer", "other_versions", &versions);
 }

@@ -8,7 +8,8 @@ use rand::{Rng, SeedableRng};
 use super::network::{Link, Network, Side};
 use super::pair::{settings, Pair};
 use crate::metrics::server::DropReason;
-use crate::protocol::connection::{Connection, Event, Room, Settings, State};
+use crate::protocol::connection::mpgameserver::Connection;
+use crate::protocol::connection::{Event, Room, Settings, State};
 use crate::protocol::crypto::{Aead, TAG_LEN};
 use crate::protocol::delivery::{Mode, Outcome};
 use crate::protocol::fragment::Reassembly;
@@ -261,7 +262,7 @@ fn a_lying_peer_harms_only_itself() {
                 liar.pair.now = liar.pair.now + Duration::from_millis(rng.random_range(0..400));
                 let now = liar.pair.now;
                 let _full =
-                    liar.server().send(vec![1; rng.random_range(0..3000)].into(), Mode::Guaranteed, 1);
+                    liar.server().send(now, vec![1; rng.random_range(0..3000)].into(), Mode::Guaranteed, 1);
                 liar.server().handle_timeout(now);
                 let mut out = Vec::new();
                 while liar.server().poll_transmit(now, &mut out) {}

@@ -7,6 +7,8 @@ mod hostile;
 mod ledger;
 mod monitor;
 mod mutants;
+mod native;
+mod native_handshake;
 mod network;
 mod pair;
 mod provider;

@@ -9,7 +9,8 @@ use super::monitor::Monitor;
 use super::network::{Network, Side};
 use super::provider::{TestProvider, TestRoot};
 use crate::metrics::server::DropReason;
-use crate::protocol::connection::{CloseReason, Connection, Event, Room, SendError, Settings, State};
+use crate::protocol::connection::mpgameserver::Connection;
+use crate::protocol::connection::{CloseReason, Event, Farewell, Room, SendError, Settings, State};
 use crate::protocol::crypto::{Point, SigningKey};
 use crate::protocol::delivery::{Limits, Mode};
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
@@ -47,6 +48,7 @@ pub fn settings() -> Settings {
         send_interval: Duration::from_micros(16_667),
         reassembly_timeout: Duration::from_secs(5),
         max_reassembly_bytes: 16 << 20,
+        redundancy: 0,
     }
 }
 
@@ -172,7 +174,8 @@ impl Pair {
 
     /// Queues a message and lets out what may leave.
     pub fn send(&mut self, side: Side, data: &[u8], mode: Mode, tag: u64) -> Result<(), SendError> {
-        let result = self.connection(side).send(data.into(), mode, tag);
+        let now = self.now;
+        let result = self.connection(side).send(now, data.into(), mode, tag);
         self.flush(side);
         result
     }
@@ -180,7 +183,7 @@ impl Pair {
     /// Ends the connection from one side.
     pub fn close(&mut self, side: Side, after_delivery: bool) {
         let now = self.now;
-        self.connection(side).close(now, after_delivery);
+        self.connection(side).close(now, after_delivery, Farewell::default());
         self.flush(side);
     }
 
@@ -345,8 +348,8 @@ impl Pair {
         let end = self.end_mut(side);
         while let Some(event) = end.connection.as_mut().and_then(|c| c.poll_event()) {
             late += usize::from(end.closed.is_some());
-            if let Event::Closed(reason) = event {
-                end.closed = Some((now, reason));
+            if let Event::Closed(closing) = &event {
+                end.closed = Some((now, closing.reason));
             }
             end.events.push((now, event));
         }

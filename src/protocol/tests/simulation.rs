@@ -221,7 +221,7 @@ impl Run {
                         self.wrong("Writable without a refusal");
                     }
                     Event::Writable => self.check_writable(side),
-                    Event::Connected | Event::Closed(_) => {}
+                    Event::Connected | Event::Closed(_) | Event::Join { .. } => {}
                 }
             }
         }

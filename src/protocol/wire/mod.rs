@@ -1,3 +1,4 @@
 //! Byte layouts.
 
 pub mod mpgameserver;
+pub mod native;

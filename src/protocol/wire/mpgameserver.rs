@@ -86,6 +86,7 @@ impl Sizes {
             hello: usize::from(mtu) - 62,
             most_fragments: MAX_FRAGMENTS,
             number_window: NUMBER_WINDOW,
+            numbers_all: true,
         }
     }
 }

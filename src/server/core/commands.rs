@@ -6,7 +6,7 @@ use super::{Completion, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
-use crate::protocol::connection::{SendError, Settings, State};
+use crate::protocol::connection::{Farewell, FarewellKind, SendError, Settings, State};
 use crate::protocol::delivery::{Mode, QueueError};
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
@@ -43,7 +43,10 @@ impl Core {
         let (len, limits) = (payload.len(), self.settings.limits.clone());
         let peer = self.live(id)?;
         let slot_id = peer.id;
-        peer.connection.send(payload, mode(options.retry), tag).map_err(|error| match error {
+        peer.connection.send(now, payload, mode(options.retry).into(), tag).map_err(|error| match error {
+            SendError::Unsupported => {
+                Error::new(ErrorKind::Argument, format!("{slot_id:?} is on a wire that has no such mode"))
+            }
             SendError::NotConnected => {
                 Error::new(ErrorKind::Stale, format!("{slot_id:?} is disconnecting or gone"))
             }
@@ -88,7 +91,7 @@ impl Core {
             if Some(peer.id) == except || peer.connection.state() != State::Connected {
                 continue;
             }
-            if peer.connection.send(payload.clone(), mode(retry), 0).is_ok() {
+            if peer.connection.send(now, payload.clone(), mode(retry).into(), 0).is_ok() {
                 count += 1;
                 self.touched(now, slot);
             }
@@ -109,7 +112,7 @@ impl Core {
             return Err(Error::new(ErrorKind::Stale, format!("{id:?} has disconnected already")));
         }
         peer.ending = Some(info);
-        peer.connection.close(now, after_delivery);
+        peer.connection.close(now, after_delivery, Farewell::of(FarewellKind::Kicked));
         peer.status = Status::Disconnecting;
         if let Some(slot) = self.peers.slot_of(id) {
             self.touched(now, slot);

@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::world::{ms, World};
-use crate::protocol::connection::CloseReason;
+use crate::protocol::connection::{CloseReason, Farewell};
 use crate::protocol::delivery::Mode;
 use crate::server::config::Config;
 use crate::server::events::*;
@@ -35,7 +35,7 @@ fn ids_are_never_reused_and_foreign_ones_are_stale() {
             let (end, peer) = w.join();
             assert!(ids.insert(peer.to_bits()), "{peer:?} again");
             assert_ne!(peer.to_bits(), 0);
-            w.ends[end].connection.close(w.now, false);
+            w.ends[end].connection.close(w.now, false, Farewell::default());
             // Long enough for the slot to be taken again.
             w.run(ms(10_000));
             assert_eq!(w.core.peers.len(), 0);
@@ -65,7 +65,7 @@ fn a_peer_answers_until_its_disconnect_is_handled() {
     w.retires = false;
     let (end, peer) = w.join();
     *w.core.user_data(peer).expect("live") = 42;
-    w.ends[end].connection.close(w.now, false);
+    w.ends[end].connection.close(w.now, false, Farewell::default());
     w.run(ms(20_000));
     assert_eq!(w.disconnects(), [(peer, DisconnectReason::Remote)]);
     let info = w.core.peer_info(peer).expect("not retired yet");
@@ -100,7 +100,7 @@ fn every_message_that_asked_is_told_once() {
         match random.random_range(0..200) {
             0 => w.ends[end].deaf ^= true,
             1 => w.ends[end].mute ^= true,
-            2 if tag > 2000 => w.ends[end].connection.close(w.now, random.random()),
+            2 if tag > 2000 => w.ends[end].connection.close(w.now, random.random(), Farewell::default()),
             3 if tag > 2000 => _ = kick(&mut w, peer, random.random()),
             _ => {}
         }
@@ -277,7 +277,7 @@ fn thousands_come_and_go_and_leave_nothing() {
             if let Some(peer) = w.peer_of(end) {
                 send(&mut w, peer, &[3; 3000], RetryMode::OnTimeout, None);
                 match end % 3 {
-                    0 => w.ends[end].connection.close(w.now, false),
+                    0 => w.ends[end].connection.close(w.now, false, Farewell::default()),
                     1 => _ = kick(&mut w, peer, false),
                     // These fall silent.
                     _ => (w.ends[end].mute, w.ends[end].deaf) = (true, true),
@@ -289,7 +289,7 @@ fn thousands_come_and_go_and_leave_nothing() {
         assert!(w.core.timers.len() <= 3 * (w.core.peers.len() + w.core.admission.len()) + 64);
         // The clients of rounds before are not simulated any further.
         let (now, seen) = (w.now, w.ends.len());
-        w.ends[first..seen].iter_mut().for_each(|e| e.connection.close(now, false));
+        w.ends[first..seen].iter_mut().for_each(|e| e.connection.close(now, false, Farewell::default()));
     }
     assert!(most <= 2 * 100 + 64 + 50, "{most} slots");
     let stats = w.core.stats();

@@ -3,5 +3,6 @@
 mod chatter;
 mod host;
 mod monkey;
+mod simulated;
 mod strangers;
 mod world;

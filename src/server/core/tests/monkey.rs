@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
 use super::world::{address, ms, World};
-use crate::protocol::connection::State;
+use crate::protocol::connection::{Farewell, State};
 use crate::protocol::delivery::Mode;
 use crate::server::block_list::BlockList;
 use crate::server::config::Config;
@@ -58,13 +58,13 @@ fn play(seed: u64, config: Config) {
             (6..8, _) if ends > 0 => w.ends[end].deaf ^= true,
             (8, _) if ends > 0 => {
                 let now = w.now;
-                w.ends[end].connection.close(now, random.random());
+                w.ends[end].connection.close(now, random.random(), Farewell::default());
             }
             (9..18, _) if ends > 0 => {
                 let mode = [Mode::Once, Mode::BestEffort, Mode::Guaranteed][random.random_range(0..3)];
                 let data = vec![1; [0, 20, 1500, 30_000][random.random_range(0..4)]];
                 // It may not be connected, or its queue full.
-                let _refused = w.ends[end].connection.send(data.into(), mode, 0);
+                let _refused = w.ends[end].connection.send(w.now, data.into(), mode.into(), 0);
             }
             (18..30, Some(peer)) => {
                 let retry =
@@ -116,7 +116,7 @@ fn play(seed: u64, config: Config) {
 fn finish(mut w: World, asked: &HashMap<u64, PeerId>) {
     let now = w.now;
     w.core.close(now);
-    w.ends.iter_mut().for_each(|e| e.connection.close(now, false));
+    w.ends.iter_mut().for_each(|e| e.connection.close(now, false, Farewell::default()));
     w.run(ms(20_000));
     w.pull(usize::MAX);
     w.run(ms(20_000));

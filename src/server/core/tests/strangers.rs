@@ -9,7 +9,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use super::world::{address, ms, World};
 use crate::crypto::RingProvider;
 use crate::metrics::server::DropReason;
-use crate::protocol::connection::{CloseReason, State};
+use crate::protocol::connection::{CloseReason, Farewell, State};
 use crate::protocol::crypto::{Point, Provider};
 use crate::protocol::delivery::Mode;
 use crate::protocol::handshake::mpgameserver::{client_hello, CLIENT_HELLO_FIXED};
@@ -62,7 +62,7 @@ fn above_the_maximum_newcomers_are_told_or_not_heard_at_all() {
     assert!(w.sent.iter().all(|(to, _)| *to != w.ends[late].address));
     // When one leaves there is room, for as many as left.
     let stays = ends.into_iter().find(|e| *e != refused[0]).expect("two stayed");
-    w.ends[stays].connection.close(w.now, false);
+    w.ends[stays].connection.close(w.now, false, Farewell::default());
     w.join();
     assert_eq!((w.core.peers().len(), w.core.stats().connects), (2, 3));
 }
@@ -254,7 +254,7 @@ fn a_hello_from_a_live_address_touches_nothing_until_it_is_proven() {
 fn the_address_of_one_that_left_is_free_at_once() {
     let mut w = World::new(Config::default());
     let (old, old_peer) = w.join();
-    w.ends[old].connection.close(w.now, false);
+    w.ends[old].connection.close(w.now, false, Farewell::default());
     w.run(ms(10));
     assert_eq!(w.disconnects(), [(old_peer, DisconnectReason::Remote)]);
     assert_eq!(w.core.peers.len(), 1, "it drains");

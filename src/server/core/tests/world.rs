@@ -15,6 +15,9 @@ use crate::server::config::Config;
 use crate::server::core::{Core, Dispatch};
 use crate::server::events::*;
 
+/// Where the server is.
+pub const SERVER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 255, 0, 1)), 1474);
 /// One way over the wire.
 const DELAY: Duration = Duration::from_millis(2);
 /// Turns at one moment after which the core counts as spinning: a thousand hellos take some hundred.
@@ -47,7 +50,7 @@ pub struct End {
 
 impl End {
     pub fn closed(&self) -> Option<CloseReason> {
-        self.events.iter().find_map(|e| if let EndEvent::Closed(reason) = e { Some(*reason) } else { None })
+        self.events.iter().find_map(|e| if let EndEvent::Closed(c) = e { Some(c.reason) } else { None })
     }
 
     pub fn messages(&self) -> Vec<&[u8]> {
@@ -112,7 +115,7 @@ impl World {
     pub fn client_with(&mut self, address: SocketAddr, config: &Config) -> usize {
         let pinned = Some(*root().public_key().point());
         let settings = config.protocol_settings();
-        let connection = Connection::connect(self.now, settings, pinned, &self.provider);
+        let connection = Connection::connect(self.now, settings, pinned, &self.provider, SERVER);
         let connection = connection.expect("the system has randomness");
         self.ends.push(End { address, connection, events: Vec::new(), mute: false, deaf: false });
         self.ends.len() - 1
@@ -143,7 +146,7 @@ impl World {
     }
 
     pub fn send(&mut self, end: usize, data: &[u8], mode: Mode) {
-        self.ends[end].connection.send(data.into(), mode, 0).expect("queued");
+        self.ends[end].connection.send(self.now, data.into(), mode.into(), 0).expect("queued");
     }
 
     /// Puts a datagram before the core at this moment, as if `from` had sent it.
@@ -154,7 +157,7 @@ impl World {
     /// The datagrams that a client sends now, kept off the wire.
     pub fn take_datagrams(&mut self, end: usize) -> Vec<Vec<u8>> {
         let (mut all, mut out) = (Vec::new(), Vec::new());
-        while self.ends[end].connection.poll_transmit(self.now, &mut out) {
+        while self.ends[end].connection.poll_transmit(self.now, &mut out).is_some() {
             all.push(std::mem::take(&mut out));
         }
         all
@@ -201,7 +204,8 @@ impl World {
                     Some(end) if end.deaf => {}
                     Some(end) => {
                         let mut room = Room::ENDLESS;
-                        let _counted = end.connection.handle_datagram(self.now, &mut datagram, &mut room);
+                        let _counted =
+                            end.connection.handle_datagram(self.now, SERVER, &mut datagram, &mut room);
                     }
                 }
             }
@@ -210,7 +214,7 @@ impl World {
                     end.connection.handle_timeout(self.now);
                 }
                 let mut out = Vec::new();
-                while end.connection.poll_transmit(self.now, &mut out) {
+                while end.connection.poll_transmit(self.now, &mut out).is_some() {
                     let datagram = std::mem::take(&mut out);
                     if !end.mute {
                         self.wire.push_back((self.now + DELAY, None, end.address, datagram));

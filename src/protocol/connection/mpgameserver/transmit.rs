@@ -1,7 +1,7 @@
 //! Datagrams out: when one leaves, what it carries, and under which number.
 
 use super::{Connection, FULL_WINDOW_PATIENCE, GOODBYES, MAX_PACKETS_PER_STAMP};
-use crate::protocol::delivery::Planned;
+use crate::protocol::delivery::{Offer, Planned};
 use crate::protocol::mutant;
 use crate::protocol::seq;
 use crate::protocol::time::Time;
@@ -38,9 +38,15 @@ impl Connection {
         let Some(header) = self.next_header(now) else { return false };
         let mut plan = std::mem::take(&mut self.plan);
         let payload = self.settings.limits.sizes.payload;
-        let fits =
-            |count: usize, bytes: usize| count <= MAX_MESSAGES && wire::payload_len(count, bytes) <= payload;
-        self.sender.assemble(now, self.packets_sent, may, FRAGMENT_HEADER_LEN, fits, &mut plan);
+        let (mut count, mut bytes) = (0, 0);
+        let fits = |offer: &Offer| {
+            let len = offer.len + if offer.part.is_some() { FRAGMENT_HEADER_LEN } else { 0 };
+            let fits = count < MAX_MESSAGES && wire::payload_len(count + 1, bytes + len) <= payload;
+            count += usize::from(fits);
+            bytes += if fits { len } else { 0 };
+            fits
+        };
+        self.sender.assemble(now, self.packets_sent, may, fits, &mut plan);
         let heads: Vec<[u8; FRAGMENT_HEADER_LEN]> = plan.iter().map(fragment_head).collect();
         let messages = plan.iter().zip(&heads).map(|(p, head)| wire::Outgoing {
             kind: if p.fragment.is_some() { kind::APP_FRAGMENT } else { p.kind },
@@ -48,7 +54,9 @@ impl Connection {
             head: if p.fragment.is_some() { head } else { &[] },
             data: p.data(),
         });
+        let before = out.len();
         let sealed = self.seal(header, messages, out);
+        self.sender.on_sent(now, self.packets_sent, out.len() - before);
         self.plan = plan;
         self.plan.clear();
         // What is sent once has left the queue: there can be room again.

@@ -1,0 +1,283 @@
+//! What goes into the next packet: what is resent first, then what is new by priority, then copies.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::{
+    Echo, Message, Mode, Outcome, Part, Piece, PieceRef, Planned, Sender, ECHO_BYTES_PER_PACKET, ECHO_DELAY,
+    MAX_ECHO_BYTES, MAX_SENT_PACKETS, MESSAGE_COST,
+};
+use super::{PacketState, SentPacket};
+use crate::protocol::mutant;
+use crate::protocol::time::Time;
+
+/// Every so many packets a long message goes before short ones of its priority, so that neither starves.
+const BULK_TURN: u64 = 4;
+/// Pieces to be resent that may be passed over because they do not fit, before the packet counts as full.
+const MAX_MISFITS: usize = 16;
+
+/// A piece that would like to ride: the wire says whether it fits, and then counts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// How it is delivered.
+    pub mode: Mode,
+    /// Its channel.
+    pub channel: u8,
+    /// Where it stands in its message, of a message in several pieces.
+    pub part: Option<Part>,
+    /// Bytes of its data.
+    pub len: usize,
+}
+
+/// A packet in the making.
+struct Packet<'a, F> {
+    number: u64,
+    fits: F,
+    out: &'a mut Vec<Planned>,
+}
+
+impl<F: FnMut(&Offer) -> bool> Packet<'_, F> {
+    fn fits(&mut self, planned: &Planned) -> bool {
+        (self.fits)(&Offer {
+            mode: planned.mode,
+            channel: planned.channel,
+            part: planned.fragment,
+            len: planned.range.len(),
+        })
+    }
+}
+
+impl Sender {
+    /// Chooses what goes into packet `number`. `fits` says whether a piece fits beside those that it said yes to.
+    /// With `data` false the packet carries none. [`on_sent`](Self::on_sent) must follow.
+    pub fn assemble(
+        &mut self,
+        now: Time,
+        number: u64,
+        data: bool,
+        fits: impl FnMut(&Offer) -> bool,
+        out: &mut Vec<Planned>,
+    ) {
+        out.clear();
+        self.packets += 1;
+        self.planned.clear();
+        if !data {
+            return;
+        }
+        let mut packet = Packet { number, fits, out };
+        self.plan_resends(&mut packet);
+        for priority in 0..self.queues.len() {
+            let bulk_first = self.packets % BULK_TURN == 0;
+            self.plan_fresh(now, &mut packet, priority, bulk_first);
+            self.plan_fresh(now, &mut packet, priority, !bulk_first);
+        }
+        self.plan_echoes(now, &mut packet);
+    }
+
+    /// Packet `number` left with what was chosen for it, `bytes` long.
+    pub fn on_sent(&mut self, now: Time, number: u64, bytes: usize) {
+        let pieces = std::mem::take(&mut self.planned);
+        self.probes = self.probes.saturating_sub(1);
+        let rate = self.recovery.on_sent(now, bytes as u64, self.under_way_bytes);
+        self.under_way += 1;
+        self.under_way_bytes += bytes as u64;
+        self.resent_under_way += u32::from(is_resent(&pieces));
+        self.window_limited = self.is_window_full();
+        let bytes = bytes as u32;
+        self.sent.push_back(SentPacket {
+            number,
+            at: now,
+            state: PacketState::UnderWay,
+            bytes,
+            rate,
+            pieces,
+        });
+        if self.sent.len() > MAX_SENT_PACKETS {
+            // Only keep-alives get here, at a rate that the message timeout keeps far below the bound.
+            self.give_up_front(now);
+        }
+        if !self.window_limited && self.resend.is_empty() && self.waiting == 0 {
+            self.recovery.app_limited(self.under_way_bytes);
+        }
+    }
+
+    fn plan_resends<F: FnMut(&Offer) -> bool>(&mut self, packet: &mut Packet<'_, F>) {
+        let (mut next, mut misfits) = (0, 0);
+        while let Some(number) = self.resend.range(next..).next().copied().filter(|_| misfits < MAX_MISFITS) {
+            next = number + 1;
+            let Some(planned) = self.planned(number) else {
+                self.resend.remove(&number);
+                continue;
+            };
+            if !packet.fits(&planned) {
+                misfits += 1;
+                continue;
+            }
+            self.resend.remove(&number);
+            if let Some(piece) = self.piece_mut(number) {
+                piece.last_packet = packet.number;
+            }
+            self.stats.resent += 1;
+            self.planned.push(PieceRef::Numbered(number));
+            packet.out.push(if mutant!(ResendRenumbers) {
+                Planned { number: self.take_number(), ..planned }
+            } else {
+                planned
+            });
+        }
+    }
+
+    fn plan_fresh<F: FnMut(&Offer) -> bool>(
+        &mut self,
+        now: Time,
+        packet: &mut Packet<'_, F>,
+        priority: usize,
+        long: bool,
+    ) {
+        while self.number_window_open() {
+            let queue = &mut self.queues[priority][usize::from(long)];
+            let Some(&id) = queue.front() else { return };
+            let Some(message) = self.messages.get_mut(&id) else {
+                // It expired while parts of it waited.
+                queue.pop_front();
+                self.waiting -= 1;
+                continue;
+            };
+            let numbered = message.delivery.mode.is_resent() || self.sizes.numbers_all;
+            let index = message.sent;
+            if message.pieces > 1 && index == 0 && message.fragment_id == 0 {
+                message.fragment_id = self.next_fragment_id;
+                self.next_fragment_id = self.next_fragment_id.checked_add(1).unwrap_or(1);
+            }
+            let planned = plan(message, index, if numbered { self.next_number } else { 0 });
+            if !packet.fits(&planned) {
+                return;
+            }
+            message.sent += 1;
+            let whole = message.sent == message.pieces;
+            if whole {
+                queue.pop_front();
+                self.waiting -= 1;
+            }
+            self.unsent_bytes = self.unsent_bytes.saturating_sub(planned.range.len() + MESSAGE_COST);
+            self.next_number += u64::from(numbered);
+            let mode = message.delivery.mode;
+            if mode.is_resent() {
+                self.remember(now, id, index, packet.number, &planned);
+            } else {
+                if message.tag != 0 {
+                    self.planned.push(PieceRef::Once(id));
+                }
+                self.sent_once(id, whole);
+                if numbered {
+                    self.skip_number();
+                }
+            }
+            packet.out.push(planned);
+        }
+    }
+
+    /// A piece that may have to be sent again left for the first time.
+    fn remember(&mut self, now: Time, id: u64, index: u16, packet: u64, planned: &Planned) {
+        let number = planned.number;
+        self.planned.push(PieceRef::Numbered(number));
+        self.pieces.push_back(Some(Piece { message: id, index, first_packet: packet, last_packet: packet }));
+        let copies = self.messages.get(&id).map_or(0, |m| m.delivery.redundancy).max(self.redundancy);
+        if copies > 0 && planned.fragment.is_none() && planned.range.len() <= MAX_ECHO_BYTES {
+            self.echoes.push_back(Echo { number, left: copies, packet });
+            self.echo_due.get_or_insert(now + ECHO_DELAY);
+        }
+    }
+
+    /// Copies of what is still unacknowledged, oldest first, within their own budget.
+    fn plan_echoes<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
+        let mut bytes = 0;
+        for _ in 0..self.echoes.len() {
+            let Some(mut echo) = self.echoes.pop_front() else { break };
+            if echo.packet == packet.number {
+                self.echoes.push_back(echo);
+                continue;
+            }
+            let Some(planned) = self.planned(echo.number) else { continue };
+            let twice = packet.out.iter().any(|p| p.number == echo.number);
+            bytes += planned.range.len();
+            if twice || bytes > ECHO_BYTES_PER_PACKET || !packet.fits(&planned) {
+                // It keeps its turn.
+                self.echoes.push_back(echo);
+                continue;
+            }
+            if let Some(piece) = self.piece_mut(echo.number) {
+                piece.last_packet = packet.number;
+            }
+            self.stats.echoed += 1;
+            self.planned.push(PieceRef::Numbered(echo.number));
+            packet.out.push(planned);
+            echo.left -= 1;
+            echo.packet = packet.number;
+            if echo.left > 0 {
+                self.echoes.push_back(echo);
+            }
+        }
+        self.echo_due = (!self.echoes.is_empty()).then(|| now + ECHO_DELAY);
+    }
+
+    /// A piece that is never resent holds no place in the window.
+    fn skip_number(&mut self) {
+        if self.pieces.is_empty() {
+            self.first_piece = self.next_number;
+        } else {
+            self.pieces.push_back(None);
+        }
+    }
+
+    /// A message that is sent once costs nothing more once it is out, but for its outcome.
+    fn sent_once(&mut self, id: u64, whole: bool) {
+        if !whole {
+            return;
+        }
+        let Some(message) = self.messages.get_mut(&id) else { return };
+        self.queued_bytes -= message.counted;
+        message.counted = 0;
+        message.payload = Arc::from([]);
+        if message.tag == 0 {
+            self.finish(id, Outcome::Delivered);
+        }
+    }
+
+    fn planned(&self, number: u64) -> Option<Planned> {
+        let piece = self.piece(number)?;
+        let message = self.messages.get(&piece.message)?;
+        Some(plan(message, piece.index, number))
+    }
+}
+
+/// Whether one of the pieces is sent again if it is lost.
+pub(super) fn is_resent(pieces: &[PieceRef]) -> bool {
+    pieces.iter().any(|p| matches!(p, PieceRef::Numbered(_)))
+}
+
+fn plan(message: &Message, index: u16, number: u64) -> Planned {
+    let fragment =
+        (message.pieces > 1).then_some(Part { id: message.fragment_id, index, count: message.pieces });
+    Planned {
+        kind: message.kind,
+        mode: message.delivery.mode,
+        channel: message.delivery.channel,
+        sequence: message.sequence,
+        number,
+        fragment,
+        payload: message.payload.clone(),
+        range: piece_range(message, index),
+    }
+}
+
+/// Which bytes of its message a piece carries.
+pub(super) fn piece_range(message: &Message, index: u16) -> Range<usize> {
+    let len = message.payload.len();
+    if message.pieces == 1 {
+        return 0..len;
+    }
+    let start = usize::from(index) * message.piece_len;
+    let end = if index + 1 == message.pieces { len } else { start + message.piece_len };
+    start.min(len)..end.min(len)
+}

@@ -1,0 +1,167 @@
+//! Key phases of the native wire: each direction goes on to a new key on its own, long before one key has sealed too much.
+
+use super::crypto::{CryptoError, Traffic};
+use super::mutant;
+use super::wire::native::{open, DataHeader, PacketKey};
+
+/// Packets sealed under one key at most before the next phase begins: an eighth of what AES-GCM allows for (RFC 9001, 6.6).
+pub const PACKETS_PER_PHASE: u64 = 1 << 20;
+
+/// The sending half.
+#[derive(Debug)]
+pub struct SendPhase {
+    secret: Traffic,
+    key: PacketKey,
+    phase: bool,
+    /// The first packet under this key.
+    first: u64,
+    every: u64,
+}
+
+impl SendPhase {
+    /// The first phase, which packet 1 opens.
+    pub fn new(secret: Traffic) -> Result<Self, CryptoError> {
+        let key = PacketKey::new(&secret)?;
+        Ok(SendPhase { secret, key, phase: false, first: 1, every: PACKETS_PER_PHASE })
+    }
+
+    /// For tests: phases of so many packets.
+    #[cfg(test)]
+    pub(crate) fn every(&mut self, packets: u64) {
+        self.every = packets;
+    }
+
+    /// The key for packet `number` and the phase's bit. `acked` is the newest packet that the other side acknowledged: a phase
+    /// follows only when the other side is known to be in this one.
+    pub fn key_for(&mut self, number: u64, acked: u64) -> Result<(&PacketKey, bool), CryptoError> {
+        if number >= self.first + self.every && acked >= self.first && !mutant!(PhaseNever) {
+            self.secret = self.secret.next()?;
+            self.key = PacketKey::new(&self.secret)?;
+            self.phase = !self.phase;
+            self.first = number;
+        }
+        Ok((&self.key, self.phase))
+    }
+
+    /// The key and the bit of now.
+    pub fn current(&self) -> (&PacketKey, bool) {
+        (&self.key, self.phase)
+    }
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct ReceivePhase {
+    /// The secret of the phase after the current one.
+    next_secret: Traffic,
+    previous: Option<PacketKey>,
+    current: PacketKey,
+    next: PacketKey,
+    phase: bool,
+    /// The least number opened with the current key.
+    first: u64,
+}
+
+impl ReceivePhase {
+    /// The first phase.
+    pub fn new(secret: &Traffic) -> Result<Self, CryptoError> {
+        let next_secret = secret.next()?;
+        Ok(ReceivePhase {
+            previous: None,
+            current: PacketKey::new(secret)?,
+            next: PacketKey::new(&next_secret)?,
+            phase: false,
+            first: 0,
+            next_secret,
+        })
+    }
+
+    /// Opens a packet in place. A new phase begins only with a packet that its key opens.
+    pub fn open<'a>(
+        &mut self,
+        datagram: &'a mut [u8],
+        header: &DataHeader,
+    ) -> Result<&'a mut [u8], CryptoError> {
+        if header.phase == self.phase {
+            let opened = open(datagram, header, &self.current)?;
+            self.first = if self.first == 0 { header.number } else { self.first.min(header.number) };
+            return Ok(opened);
+        }
+        match &self.previous {
+            Some(key) if header.number < self.first => open(datagram, header, key),
+            // Before anything of the current phase there is nothing older than it.
+            _ if header.number < self.first => Err(CryptoError),
+            _ => {
+                let opened = open(datagram, header, &self.next)?;
+                let secret = self.next_secret.next()?;
+                let next = PacketKey::new(&secret)?;
+                self.next_secret = secret;
+                let current = std::mem::replace(&mut self.next, next);
+                self.previous = Some(std::mem::replace(&mut self.current, current));
+                self.phase = header.phase;
+                self.first = header.number;
+                Ok(opened)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::wire::native::{put_header, seal};
+    use super::*;
+
+    fn packet(sender: &mut SendPhase, number: u64, acked: u64) -> Vec<u8> {
+        let (key, phase) = sender.key_for(number, acked).unwrap();
+        let mut out = Vec::new();
+        let header = put_header(&mut out, None, phase, number, number - 1);
+        out.push(1);
+        seal(&mut out, 0, header, key, number).unwrap();
+        out
+    }
+
+    fn open_at(receiver: &mut ReceivePhase, mut datagram: Vec<u8>, newest: u64) -> bool {
+        let header = DataHeader::parse(&datagram, false, newest).unwrap();
+        receiver.open(&mut datagram, &header).is_ok_and(|payload| payload == [1])
+    }
+
+    #[test]
+    fn phases_follow_each_other_and_late_packets_still_open() {
+        let secret = Traffic::new([7; 32]);
+        let (mut s, mut r) = (SendPhase::new(secret.clone()).unwrap(), ReceivePhase::new(&secret).unwrap());
+        s.every(10);
+        let mut late = Vec::new();
+        for number in 1..=100_u64 {
+            let datagram = packet(&mut s, number, number - 1);
+            if number % 10 == 9 {
+                late = datagram;
+                continue;
+            }
+            assert!(open_at(&mut r, datagram, number - 1), "{number}");
+            if number % 10 == 2 && number > 10 {
+                // One of the phase before.
+                assert!(open_at(&mut r, std::mem::take(&mut late), number), "late, at {number}");
+            }
+        }
+        assert!(s.phase == r.phase && s.first == 91);
+    }
+
+    #[test]
+    fn no_phase_begins_before_the_last_is_acknowledged_or_by_a_forgery() {
+        let secret = Traffic::new([7; 32]);
+        let (mut s, mut r) = (SendPhase::new(secret.clone()).unwrap(), ReceivePhase::new(&secret).unwrap());
+        s.every(10);
+        for number in 1..=50 {
+            assert!(open_at(&mut r, packet(&mut s, number, 0), number - 1));
+        }
+        assert!(!s.phase, "nothing was acknowledged");
+        let mut flipped = packet(&mut s, 51, 0);
+        flipped[0] ^= 4;
+        assert!(!open_at(&mut r, flipped, 50));
+        assert!(!r.phase && open_at(&mut r, packet(&mut s, 52, 0), 50));
+        assert!(open_at(&mut r, packet(&mut s, 53, 52), 52) && s.phase && r.phase);
+        let mut flipped = packet(&mut s, 54, 52);
+        flipped[0] ^= 4;
+        assert!(!open_at(&mut r, flipped, 53));
+    }
+}
