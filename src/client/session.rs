@@ -113,7 +113,7 @@ impl Session {
         }
         match self.connection.as_native() {
             Some(native) => KnownKeys { native: native.server_key(), root: None },
-            None => KnownKeys { native: None, root: self.pinned.root.clone() },
+            None => KnownKeys { native: None, root: self.pinned.root },
         }
     }
 
