@@ -1272,13 +1272,13 @@ typedef int32_t gk_direction;
 /**
  * Of a client: this end asked for it, by `gk_client_disconnect`, `gk_client_reconnect` or `gk_client_stop`.
  */
-#define GK_DISCONNECT_LOCAL 20
+#define GK_DISCONNECT_LOCAL 9
 
 /**
  * Of a client: the system says that nobody listens at the address. Not all systems tell: then it is
  * `GK_DISCONNECT_TIMEOUT`.
  */
-#define GK_DISCONNECT_REFUSED 21
+#define GK_DISCONNECT_NOBODY_LISTENS 21
 
 /**
  * Of a client: the system has no way to the address.
@@ -1388,12 +1388,12 @@ typedef int32_t gk_direction;
 /**
  * gamekeeper's own protocol.
  */
-#define GK_WIRE_NATIVE 1
+#define GK_WIRE_NATIVE 2
 
 /**
  * The protocol of mpgameserver, whose servers a client reaches too. It has no join data and no password.
  */
-#define GK_WIRE_MPGAMESERVER 2
+#define GK_WIRE_MPGAMESERVER 1
 
 /**
  * Those that we receive.
@@ -2827,7 +2827,7 @@ gk_result gk_context_set_join_data(gk_context *context,
  * Sets the password that clients offer. Native wire only: with the other one a client with a password does not
  * start.
  *
- * - `password`: UTF-8, at most 128 bytes; NULL (the default): none
+ * - `password`: UTF-8, at most 256 bytes; NULL (the default): none
  *
  * Errors: `GK_ERR_ARGUMENT` (too long), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *

@@ -11,7 +11,7 @@ use crate::server::config::Config;
 /// Longest join data in bytes: it travels in one datagram.
 pub const MAX_JOIN_DATA: usize = 768;
 /// Longest password in bytes, for the same reason.
-pub const MAX_PASSWORD_BYTES: usize = 128;
+pub const MAX_PASSWORD_BYTES: usize = 256;
 
 /// How client and server talk. Both must use the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,9 +19,9 @@ pub const MAX_PASSWORD_BYTES: usize = 128;
 pub enum Wire {
     /// gamekeeper's own protocol.
     #[default]
-    Native = 1,
+    Native = 2,
     /// The protocol of mpgameserver, whose servers it reaches too. It has no join data and no password.
-    Mpgameserver = 2,
+    Mpgameserver = 1,
 }
 
 /// Public keys of one server, as far as they are known: one per wire.
@@ -54,7 +54,7 @@ pub struct ClientConfig {
     /// What the server's host gets to see before it lets the client in: a name, a ticket. Default empty, at most
     /// 768 bytes (`MAX_JOIN_DATA`).
     pub join_data: Vec<u8>,
-    /// The server's password, if it wants one. Default none, at most 128 bytes (`MAX_PASSWORD_BYTES`).
+    /// The server's password, if it wants one. Default none, at most 256 bytes (`MAX_PASSWORD_BYTES`).
     pub password: Option<String>,
     /// `update` events per second. Default 60, range 1 to 10,000.
     pub tick_rate_hz: f64,

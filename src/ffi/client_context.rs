@@ -12,9 +12,9 @@ use crate::keys::PublicKey;
 pub type gk_wire = i32;
 
 /// gamekeeper's own protocol.
-pub const GK_WIRE_NATIVE: gk_wire = 1;
+pub const GK_WIRE_NATIVE: gk_wire = 2;
 /// The protocol of mpgameserver, whose servers a client reaches too. It has no join data and no password.
-pub const GK_WIRE_MPGAMESERVER: gk_wire = 2;
+pub const GK_WIRE_MPGAMESERVER: gk_wire = 1;
 
 /// Bytes of an X25519 public key.
 const NATIVE_KEY_LEN: usize = 32;
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn gk_context_set_join_data(
 /// Sets the password that clients offer. Native wire only: with the other one a client with a password does not
 /// start.
 ///
-/// - `password`: UTF-8, at most 128 bytes; NULL (the default): none
+/// - `password`: UTF-8, at most 256 bytes; NULL (the default): none
 ///
 /// Errors: `GK_ERR_ARGUMENT` (too long), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///

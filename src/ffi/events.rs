@@ -83,10 +83,10 @@ pub const GK_DISCONNECT_REPLACED: gk_disconnect_code = 5;
 /// Its address came onto the block list.
 pub const GK_DISCONNECT_BLOCKED: gk_disconnect_code = 6;
 /// Of a client: this end asked for it, by `gk_client_disconnect`, `gk_client_reconnect` or `gk_client_stop`.
-pub const GK_DISCONNECT_LOCAL: gk_disconnect_code = 20;
+pub const GK_DISCONNECT_LOCAL: gk_disconnect_code = 9;
 /// Of a client: the system says that nobody listens at the address. Not all systems tell: then it is
 /// `GK_DISCONNECT_TIMEOUT`.
-pub const GK_DISCONNECT_REFUSED: gk_disconnect_code = 21;
+pub const GK_DISCONNECT_NOBODY_LISTENS: gk_disconnect_code = 21;
 /// Of a client: the system has no way to the address.
 pub const GK_DISCONNECT_UNREACHABLE: gk_disconnect_code = 22;
 /// Of a client: the host name has no address, or the resolver does not answer.

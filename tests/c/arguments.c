@@ -737,7 +737,7 @@ static void clients(void) {
     gk_context *context;
     gk_client *client;
     uint8_t bytes[800] = {0};
-    char password[200], text[1];
+    char password[300], text[1];
     size_t size = 77;
 
     OK(gk_context_new(&context));
@@ -751,7 +751,7 @@ static void clients(void) {
     OK(gk_context_set_join_data(context, bytes, 768));
     OK(gk_context_set_join_data(context, NULL, 0));
     memset(password, 'x', sizeof password);
-    password[129] = 0;
+    password[257] = 0;
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_password(context, password));
     EXPECT(GK_ERR_UTF8, gk_context_set_password(context, BAD_UTF8));
     OK(gk_context_set_wire(context, GK_WIRE_MPGAMESERVER));
