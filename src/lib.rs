@@ -17,6 +17,7 @@ pub(crate) mod panic_scope;
 pub mod protocol;
 pub mod server;
 
+pub use client::discover::{discover, Found};
 pub use client::Client;
 pub use error::{Error, ErrorKind, Result};
 pub use server::Server;

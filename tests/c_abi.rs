@@ -188,6 +188,11 @@ fn a_server_and_its_clients_share_a_program() {
 }
 
 #[test]
+fn hosts_decide_who_comes_in() {
+    run(Language::C99, "tests/c/admission.c", &[]);
+}
+
+#[test]
 fn callers_with_older_and_newer_structs() {
     run(Language::C99, "tests/c/callers.c", &[]);
 }

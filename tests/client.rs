@@ -305,7 +305,7 @@ fn reconnecting_makes_a_new_session_during_one_and_after_it() {
 }
 
 fn kick() -> host::DisconnectInfo {
-    host::DisconnectInfo { reason: host::DisconnectReason::Kicked, text: "out".into() }
+    host::DisconnectInfo::new(host::DisconnectReason::Kicked, "out")
 }
 
 #[test]

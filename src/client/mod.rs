@@ -28,6 +28,7 @@
 
 pub mod config;
 mod core;
+pub mod discover;
 #[doc(hidden)]
 pub mod driver;
 pub mod events;

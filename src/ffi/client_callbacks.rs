@@ -357,7 +357,7 @@ impl Handler for ClientCallbacks {
             code: code(info.reason),
             text: text.as_ptr(),
             after_delivery: 0,
-            reserved: 0,
+            app_code: 0,
         };
         call!(self.disconnect, client, &info);
     }

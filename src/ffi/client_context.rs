@@ -1,20 +1,11 @@
 //! What a context holds for clients alone.
 
-use std::ffi::c_char;
-
 use crate::client::{ClientConfig, KnownKeys, ServerKey, Wire};
-use crate::ffi::arguments::{bytes, text};
+use crate::ffi::arguments::bytes;
 use crate::ffi::context::{gk_context, with_context};
-use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT, GK_ERR_KEY};
+use crate::ffi::events::{gk_wire, GK_WIRE_MPGAMESERVER, GK_WIRE_NATIVE};
+use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT, GK_ERR_KEY, GK_ERR_UTF8};
 use crate::keys::PublicKey;
-
-/// How a client talks: one of `GK_WIRE_…`.
-pub type gk_wire = i32;
-
-/// gamekeeper's own protocol.
-pub const GK_WIRE_NATIVE: gk_wire = 2;
-/// The protocol of mpgameserver, whose servers a client reaches too. It has no join data and no password.
-pub const GK_WIRE_MPGAMESERVER: gk_wire = 1;
 
 /// Bytes of an X25519 public key.
 const NATIVE_KEY_LEN: usize = 32;
@@ -25,7 +16,7 @@ pub(crate) struct ClientPart {
     wire: Wire,
     server_key: Option<ServerKey>,
     join_data: Vec<u8>,
-    password: Option<String>,
+    pub(crate) password: Option<Vec<u8>>,
 }
 
 impl ClientPart {
@@ -47,10 +38,12 @@ impl gk_context {
             let text = "no key of the server is pinned, and gk_context_trust_any_server was not called";
             return Err(Failure::new(GK_ERR_KEY, text));
         };
+        let utf8 = |_| Failure::new(GK_ERR_UTF8, "a client's password is UTF-8");
+        let password = part.password.map(String::from_utf8).transpose().map_err(utf8)?;
         Ok(ClientConfig {
             wire: part.wire,
             join_data: part.join_data,
-            password: part.password,
+            password,
             ..ClientConfig::of(&self.config, server_key)
         })
     }
@@ -161,34 +154,6 @@ pub unsafe extern "C" fn gk_context_set_join_data(
         let probe = ClientConfig { join_data: join_data.to_vec(), ..ClientConfig::new(ServerKey::Any) };
         probe.validate()?;
         context.client.join_data = probe.join_data;
-        Ok(())
-    })
-}
-
-/// Sets the password that clients offer. Native wire only: with the other one a client with a password does not
-/// start.
-///
-/// - `password`: UTF-8, at most 256 bytes; NULL (the default): none
-///
-/// Errors: `GK_ERR_ARGUMENT` (too long), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
-///
-/// Thread: any, one at a time per context.
-/// Ownership: the text is copied.
-#[no_mangle]
-pub unsafe extern "C" fn gk_context_set_password(
-    context: *mut gk_context,
-    password: *const c_char,
-) -> gk_result {
-    with_context(context, |context| {
-        let password = if password.is_null() {
-            None
-        } else {
-            // SAFETY: the caller's promise.
-            Some(unsafe { text("password", password)? }.to_owned())
-        };
-        let probe = ClientConfig { password, ..ClientConfig::new(ServerKey::Any) };
-        probe.validate()?;
-        context.client.password = probe.password;
         Ok(())
     })
 }

@@ -151,6 +151,11 @@ impl UdpSocket {
         result
     }
 
+    /// Lets it send to broadcast addresses. Errors: what the operating system says.
+    pub fn allow_broadcast(&self) -> io::Result<()> {
+        self.socket.set_broadcast(true)
+    }
+
     /// For the event loop, which registers it.
     pub(super) fn source(&mut self) -> &mut mio::net::UdpSocket {
         &mut self.socket

@@ -398,9 +398,9 @@ static void refused_at_once(void) {
     OK(gk_context_set_join_data(context, key, sizeof key));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "join data", gk_client_open(context, "127.0.0.1:1", &client));
     OK(gk_context_set_join_data(context, NULL, 0));
-    OK(gk_context_set_password(context, "secret"));
+    OK(gk_context_set_password(context, (const uint8_t *)"secret", 6));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "password", gk_client_open(context, "127.0.0.1:1", &client));
-    OK(gk_context_set_password(context, NULL));
+    OK(gk_context_set_password(context, NULL, 0));
     CHECK(client == NULL);
     OK(gk_client_open(context, "127.0.0.1:1", &client));
     gk_client_free(client);
