@@ -66,7 +66,12 @@ fn stops_at(at: &'static str, polled: bool) -> (Server, mpsc::Receiver<&'static 
                 server.stop().expect("a stop inside a callback");
             }
         });
-        let options = SendOptions { retry: RetryMode::OnTimeout, on_sent: Some(on_sent), tag: None };
+        let options = SendOptions {
+            retry: RetryMode::OnTimeout,
+            on_sent: Some(on_sent),
+            tag: None,
+            ..SendOptions::default()
+        };
         server.send(peer, b"first", options).expect("queued");
         while server.send(peer, b"fill", SendOptions::default()).is_ok() {}
     };

@@ -147,7 +147,7 @@ fn send_until_stopped(server: &Server, peers: &[PeerId], seed: u64) -> Vec<Arc<A
         });
         let retry = [RetryMode::None, RetryMode::BestEffort, RetryMode::OnTimeout][random.random_range(0..3)];
         let data = vec![1; random.random_range(0..3000)];
-        let options = SendOptions { retry, on_sent: Some(on_sent), tag: None };
+        let options = SendOptions { retry, on_sent: Some(on_sent), tag: None, ..SendOptions::default() };
         match server.send(peer, &data, options).map_err(|e| e.kind()) {
             Ok(()) => told.push(count),
             Err(ErrorKind::State) => break,

@@ -91,7 +91,11 @@ fn long_messages_both_ways_in_every_mode() {
                 outcomes.fetch_add(1, Ordering::SeqCst);
             });
             server
-                .send(peer, &data, SendOptions { retry, on_sent: Some(on_sent), tag: None })
+                .send(
+                    peer,
+                    &data,
+                    SendOptions { retry, on_sent: Some(on_sent), tag: None, ..SendOptions::default() },
+                )
                 .expect("queued");
             client.send(&data, mode, 0).expect("queued");
             drive(
@@ -132,7 +136,12 @@ fn a_polled_server_is_pulled_from_its_host_s_loop() {
             match event {
                 Event::Connect(p, _) => {
                     peer = Some(p);
-                    let options = SendOptions { retry: RetryMode::OnTimeout, tag: Some(99), on_sent: None };
+                    let options = SendOptions {
+                        retry: RetryMode::OnTimeout,
+                        tag: Some(99),
+                        on_sent: None,
+                        ..SendOptions::default()
+                    };
                     server.send(p, b"welcome", options).expect("queued");
                 }
                 Event::Message(p, m) => {
@@ -207,7 +216,12 @@ fn a_stop_is_a_clean_disconnect_at_the_clients() {
         counted.fetch_add(1, Ordering::SeqCst);
     });
     // Nobody reads, so nothing is acknowledged.
-    let options = SendOptions { retry: RetryMode::OnTimeout, on_sent: Some(on_sent), tag: None };
+    let options = SendOptions {
+        retry: RetryMode::OnTimeout,
+        on_sent: Some(on_sent),
+        tag: None,
+        ..SendOptions::default()
+    };
     server.send(peer, &[1; 50_000], options).expect("queued");
     server.stop().expect("stopped");
     assert_eq!(told.load(Ordering::SeqCst), 1);

@@ -121,13 +121,17 @@ impl Core {
             Ok(addresses) => {
                 self.addresses = addresses.into();
                 let none = DisconnectInfo {
+                    code: 0,
                     reason: DisconnectReason::Name,
                     text: "the host name has no address".into(),
                 };
                 self.try_next(now, none);
             }
-            Err(error) => self
-                .finish(DisconnectInfo { reason: DisconnectReason::Name, text: error.message().to_owned() }),
+            Err(error) => self.finish(DisconnectInfo {
+                reason: DisconnectReason::Name,
+                code: 0,
+                text: error.message().to_owned(),
+            }),
         }
     }
 
@@ -140,7 +144,7 @@ impl Core {
             Ok(session) => self.session = Some(session),
             Err(error) => {
                 let reason = DisconnectReason::Unreachable;
-                return self.finish(DisconnectInfo { reason, text: error.message().to_owned() });
+                return self.finish(DisconnectInfo { reason, code: 0, text: error.message().to_owned() });
             }
         }
         self.attempts += 1;
@@ -161,7 +165,7 @@ impl Core {
     pub(super) fn handle_unreachable(&mut self, now: Time, reason: DisconnectReason, why: &str) {
         let Some(session) = self.session.as_ref().filter(|s| s.is_connecting()) else { return };
         let text = format!("{} cannot be reached: {why}", session.server());
-        self.try_next(now, DisconnectInfo { reason, text });
+        self.try_next(now, DisconnectInfo { reason, code: 0, text });
     }
 
     // --- input from the network and the clock -----------------------------------------------------------
@@ -199,7 +203,7 @@ impl Core {
         if self.resolving.is_some_and(|until| now >= until) {
             let text = "the host name could not be resolved in time".to_owned();
             self.resolving = None;
-            self.finish(DisconnectInfo { reason: DisconnectReason::Name, text });
+            self.finish(DisconnectInfo { reason: DisconnectReason::Name, code: 0, text });
         }
         if self.attempt_ends.is_some_and(|at| now >= at) {
             self.handle_unreachable(now, DisconnectReason::Timeout, "it does not answer");
@@ -234,7 +238,7 @@ impl Core {
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let session = self.session.as_mut().filter(|s| s.is_connected());
         let session = session.ok_or_else(|| Error::new(ErrorKind::State, "the client is not connected"))?;
-        session.send(now, payload, options.retry, tag)?;
+        session.send(now, payload, options.delivery(), tag)?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
@@ -249,7 +253,7 @@ impl Core {
         self.addresses.clear();
         if self.resolving.take().is_some() {
             let text = "this end left".to_owned();
-            return self.finish(DisconnectInfo { reason: DisconnectReason::Local, text });
+            return self.finish(DisconnectInfo { reason: DisconnectReason::Local, code: 0, text });
         }
         if let Some(session) = &mut self.session {
             session.close(now, after_delivery);

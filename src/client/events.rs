@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use crate::client::Client;
 
-pub use crate::server::events::{LogLevel, Message, Outcome, RetryMode, Status};
+use crate::protocol::delivery::Delivery;
+use crate::server::config::MAX_REDUNDANCY;
+pub use crate::server::events::{refusal, LogLevel, Message, Outcome, Priority, RetryMode, Status};
 
 /// Why a session ended. The host hears of each session's end once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,7 +18,21 @@ pub enum DisconnectReason {
     /// The server fell silent, or never answered.
     Timeout,
     /// The system says that nobody listens at the address. Not all systems do: then it is `Timeout`.
+    NobodyListens,
+    /// The server did not let this client in; `code` and `text` say why. Native wire.
     Refused,
+    /// The server's host ended the session. Native wire; on the other it is `Remote`.
+    Kicked,
+    /// The server ends. Native wire.
+    Shutdown,
+    /// One end could not read the other, or the server speaks other versions only. Native wire.
+    Protocol,
+    /// Another client took this one's place. Native wire.
+    Replaced,
+    /// The server blocks our address. Native wire.
+    Blocked,
+    /// The server was started anew and knows nothing of the session: `reconnect` begins another. Native wire.
+    Restarted,
     /// The system has no way to the address.
     Unreachable,
     /// The host name has no address, or the resolver does not answer.
@@ -30,6 +46,8 @@ pub enum DisconnectReason {
 pub struct DisconnectInfo {
     /// Why.
     pub reason: DisconnectReason,
+    /// The number that the server's host gave, or one of `refusal`; 0 without one. Native wire.
+    pub code: u32,
     /// One sentence for a person.
     pub text: String,
 }
@@ -51,10 +69,33 @@ pub type SentCallback = Box<dyn FnOnce(&Client, Outcome) + Send>;
 pub struct SendOptions {
     /// How it is delivered.
     pub retry: RetryMode,
+    /// The channel of sequenced and ordered messages, each of which has an order of its own. Default 0.
+    pub channel: u8,
+    /// Which of the messages that wait goes first. Default normal.
+    pub priority: Priority,
+    /// After this it is given up, if it is neither guaranteed nor ordered. Default: the message timeout.
+    pub deadline: Option<std::time::Duration>,
+    /// How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
+    /// resent, before anybody knows of a loss. Native wire; others pass it over. Default 0, at most 4; where the
+    /// connection's own redundancy is more, that counts.
+    pub redundancy: u8,
     /// Told what became of it.
     pub on_sent: Option<SentCallback>,
     /// Without `on_sent`: asks for an [`Event::Sent`] with this tag in the event queue.
     pub tag: Option<u64>,
+}
+
+impl SendOptions {
+    /// What the protocol is asked for.
+    pub(crate) fn delivery(&self) -> Delivery {
+        Delivery {
+            mode: self.retry.mode(),
+            channel: self.channel,
+            priority: self.priority,
+            deadline: self.deadline,
+            redundancy: self.redundancy.min(MAX_REDUNDANCY),
+        }
+    }
 }
 
 /// An event, as the event queue holds it.

@@ -244,7 +244,11 @@ impl Runner {
         if self.hearing.is_some() && self.event_loop.socket().is_some_and(UdpSocket::take_refused) {
             let mut core: MutexGuard<'_, Core> = client.0.core.lock();
             if core.attempt() == self.hearing {
-                core.handle_unreachable(client.now(), DisconnectReason::Refused, "nobody listens there");
+                core.handle_unreachable(
+                    client.now(),
+                    DisconnectReason::NobodyListens,
+                    "nobody listens there",
+                );
             }
         }
     }

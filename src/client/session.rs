@@ -14,7 +14,7 @@ use crate::protocol::connection::{
     mpgameserver::GOODBYES, native::Join, CloseReason, Closing, Connection, Event as ConnectionEvent,
     Farewell, FarewellKind, Room, SendError, Settings, State,
 };
-use crate::protocol::delivery::{Mode, Outcome as Delivery, QueueError};
+use crate::protocol::delivery::{Delivery, Outcome as Sent, QueueError};
 use crate::protocol::time::Time;
 
 /// What a session has to tell.
@@ -152,14 +152,9 @@ impl Session {
     }
 
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
-    pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, retry: RetryMode, tag: u64) -> Result<()> {
+    pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, delivery: Delivery, tag: u64) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
-        let mode = match retry {
-            RetryMode::OnTimeout => Mode::Guaranteed,
-            RetryMode::None => Mode::Once,
-            RetryMode::BestEffort => Mode::BestEffort,
-        };
-        self.connection.send(now, payload, mode.into(), tag).map_err(|error| match error {
+        self.connection.send(now, payload, delivery, tag).map_err(|error| match error {
             SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
             SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
             SendError::Queue(QueueError::Full) => Error::new(
@@ -198,17 +193,18 @@ impl Session {
                 self.connected = true;
                 SessionEvent::Connected
             }
-            ConnectionEvent::Message { sequence, data, .. } => {
-                SessionEvent::Message(Message { sequence, data })
+            ConnectionEvent::Message { sequence, channel, mode, data } => {
+                let mode = mode.map(RetryMode::of);
+                SessionEvent::Message(Message { sequence, channel, mode, data })
             }
             // Only servers are asked.
             ConnectionEvent::Join { .. } => return self.poll_event(now),
             ConnectionEvent::Sent { tag, outcome } => SessionEvent::Sent(
                 tag,
                 match outcome {
-                    Delivery::Delivered => Outcome::Delivered,
-                    Delivery::Expired => Outcome::Expired,
-                    Delivery::Cancelled => Outcome::Cancelled,
+                    Sent::Delivered => Outcome::Delivered,
+                    Sent::Expired => Outcome::Expired,
+                    Sent::Cancelled => Outcome::Cancelled,
                 },
             ),
             ConnectionEvent::Writable => SessionEvent::Writable,
@@ -220,25 +216,47 @@ impl Session {
     }
 
     fn farewell(&self, closing: &Closing) -> DisconnectInfo {
-        let server = self.server;
+        let (server, said) = (self.server, &closing.farewell);
         let (reason, text) = match closing.reason {
             CloseReason::Local => (DisconnectReason::Local, "this end left".to_owned()),
-            CloseReason::Remote if closing.farewell.text.is_empty() => {
-                (DisconnectReason::Remote, "the server ended the session".to_owned())
+            CloseReason::Remote => {
+                let (reason, text) = match said.kind {
+                    FarewellKind::Left => (DisconnectReason::Remote, "the server ended the session"),
+                    FarewellKind::Refused => (DisconnectReason::Refused, "the server did not let us in"),
+                    FarewellKind::Kicked => (DisconnectReason::Kicked, "the server's host sent us away"),
+                    FarewellKind::Shutdown => (DisconnectReason::Shutdown, "the server ends"),
+                    FarewellKind::Protocol => (DisconnectReason::Protocol, "the server could not read us"),
+                    FarewellKind::Timeout => (DisconnectReason::Timeout, "the server heard nothing of us"),
+                    FarewellKind::Replaced => (DisconnectReason::Replaced, "another client took our place"),
+                    FarewellKind::Blocked => (DisconnectReason::Blocked, "the server blocks our address"),
+                };
+                (reason, if said.text.is_empty() { text.to_owned() } else { said.text.clone() })
             }
-            CloseReason::Remote => (DisconnectReason::Remote, closing.farewell.text.clone()),
             CloseReason::Restarted => {
-                (DisconnectReason::Remote, "the server was started anew and does not know us".to_owned())
+                let text = "the server was started anew and does not know us";
+                (DisconnectReason::Restarted, text.to_owned())
             }
-            CloseReason::Protocol => (DisconnectReason::Remote, "the protocol was broken".to_owned()),
+            CloseReason::Protocol => (DisconnectReason::Protocol, "the protocol was broken".to_owned()),
             CloseReason::Timeout if self.connected => {
                 (DisconnectReason::Timeout, "the server fell silent".to_owned())
             }
             CloseReason::Timeout if self.forged > 0 => {
                 (DisconnectReason::Key, format!("what answered at {server} does not have the pinned key"))
             }
-            CloseReason::Timeout => (DisconnectReason::Timeout, format!("nobody answered at {server}")),
+            CloseReason::Timeout => match self.versions() {
+                [] => (DisconnectReason::Timeout, format!("nobody answered at {server}")),
+                versions => {
+                    let text =
+                        format!("the server at {server} speaks version {versions:?} of the protocol only");
+                    (DisconnectReason::Protocol, text)
+                }
+            },
         };
-        DisconnectInfo { reason, text }
+        DisconnectInfo { reason, code: said.code, text }
+    }
+
+    /// The versions that the server is said to speak where ours is not among them.
+    fn versions(&self) -> &[u32] {
+        self.connection.as_native().map_or(&[], |native| native.versions())
     }
 }

@@ -14,7 +14,7 @@ use crate::ffi::events::*;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::peer::{gk_status, latency_us};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_STATE};
-use crate::ffi::send::{gk_send_options, wanted};
+use crate::ffi::send::{gk_send_options, wanted, Wanted};
 use crate::ffi::server::{microseconds, timeout};
 use crate::ffi::stats::{gk_peer_stats_t, stats_of};
 use crate::ffi::versioned;
@@ -364,7 +364,9 @@ pub unsafe extern "C" fn gk_client_send(
         // SAFETY: the caller's promise.
         let (data, wanted) = unsafe { (bytes("data", data, len)?, wanted(options)?) };
         let on_sent = completion(wanted.on_sent);
-        Ok(client.send(data, SendOptions { retry: wanted.retry, on_sent, tag: wanted.tag() })?)
+        let tag = wanted.tag();
+        let Wanted { retry, channel, priority, redundancy, deadline, .. } = wanted;
+        Ok(client.send(data, SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag })?)
     })
 }
 
@@ -391,7 +393,8 @@ pub unsafe extern "C" fn gk_client_send_guaranteed(
         // SAFETY: the caller's promise.
         let data = unsafe { bytes("data", data, len)? };
         let on_sent = completion(Slot { function: on_sent, user_data });
-        Ok(client.send(data, SendOptions { retry: RetryMode::OnTimeout, on_sent, tag: None })?)
+        Ok(client
+            .send(data, SendOptions { retry: RetryMode::OnTimeout, on_sent, ..SendOptions::default() })?)
     })
 }
 

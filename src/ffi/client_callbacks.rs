@@ -12,8 +12,10 @@ use crate::ffi::client::{gk_client, pointer_of};
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::{
     gk_connect_info, gk_disconnect_code, gk_disconnect_info, gk_log_level, gk_message, gk_update, message,
-    GK_DISCONNECT_KEY, GK_DISCONNECT_LOCAL, GK_DISCONNECT_NAME, GK_DISCONNECT_NOBODY_LISTENS,
-    GK_DISCONNECT_REMOTE, GK_DISCONNECT_TIMEOUT, GK_DISCONNECT_UNREACHABLE, GK_DOOR_UDP,
+    GK_DISCONNECT_BLOCKED, GK_DISCONNECT_KEY, GK_DISCONNECT_KICKED, GK_DISCONNECT_LOCAL, GK_DISCONNECT_NAME,
+    GK_DISCONNECT_NOBODY_LISTENS, GK_DISCONNECT_PROTOCOL, GK_DISCONNECT_REFUSED, GK_DISCONNECT_REMOTE,
+    GK_DISCONNECT_REPLACED, GK_DISCONNECT_RESTARTED, GK_DISCONNECT_SHUTDOWN, GK_DISCONNECT_TIMEOUT,
+    GK_DISCONNECT_UNREACHABLE, GK_DOOR_UDP,
 };
 use crate::ffi::result::gk_result;
 use crate::panic_scope::outside;
@@ -299,7 +301,14 @@ pub(crate) fn code(reason: DisconnectReason) -> gk_disconnect_code {
         DisconnectReason::Local => GK_DISCONNECT_LOCAL,
         DisconnectReason::Remote => GK_DISCONNECT_REMOTE,
         DisconnectReason::Timeout => GK_DISCONNECT_TIMEOUT,
-        DisconnectReason::Refused => GK_DISCONNECT_NOBODY_LISTENS,
+        DisconnectReason::NobodyListens => GK_DISCONNECT_NOBODY_LISTENS,
+        DisconnectReason::Refused => GK_DISCONNECT_REFUSED,
+        DisconnectReason::Kicked => GK_DISCONNECT_KICKED,
+        DisconnectReason::Shutdown => GK_DISCONNECT_SHUTDOWN,
+        DisconnectReason::Protocol => GK_DISCONNECT_PROTOCOL,
+        DisconnectReason::Replaced => GK_DISCONNECT_REPLACED,
+        DisconnectReason::Blocked => GK_DISCONNECT_BLOCKED,
+        DisconnectReason::Restarted => GK_DISCONNECT_RESTARTED,
         DisconnectReason::Unreachable => GK_DISCONNECT_UNREACHABLE,
         DisconnectReason::Name => GK_DISCONNECT_NAME,
         DisconnectReason::Key => GK_DISCONNECT_KEY,
@@ -357,7 +366,7 @@ impl Handler for ClientCallbacks {
             code: code(info.reason),
             text: text.as_ptr(),
             after_delivery: 0,
-            app_code: 0,
+            app_code: info.code,
         };
         call!(self.disconnect, client, &info);
     }

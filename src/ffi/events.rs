@@ -44,6 +44,10 @@ pub const GK_RETRY_ON_TIMEOUT: gk_retry_mode = -1;
 pub const GK_RETRY_NONE: gk_retry_mode = 0;
 /// Sent again until it is acknowledged or the message timeout has passed: at most once.
 pub const GK_RETRY_BEST_EFFORT: gk_retry_mode = 1;
+/// Sent once, in a channel where a newer message drops older ones, unsent ones included: at most once. Native wire.
+pub const GK_RETRY_SEQUENCED: gk_retry_mode = 2;
+/// As `GK_RETRY_ON_TIMEOUT`, and delivered in the order in which its channel's messages were sent. Native wire.
+pub const GK_RETRY_ORDERED: gk_retry_mode = 3;
 /// The wire does not say how a message was sent.
 pub const GK_MODE_UNKNOWN: gk_retry_mode = 127;
 
@@ -362,8 +366,8 @@ pub(crate) fn message(message: &Message) -> gk_message {
         sequence: u32::from(message.sequence),
         data: data_pointer(&message.data),
         len: message.data.len(),
-        mode: GK_MODE_UNKNOWN,
-        channel: 0,
+        mode: message.mode.map_or(GK_MODE_UNKNOWN, |mode| mode as gk_retry_mode),
+        channel: message.channel.into(),
         door: GK_DOOR_UDP,
         reserved: 0,
     }
@@ -581,8 +585,10 @@ mod tests {
     #[test]
     fn an_events_pointers_survive_the_move_into_the_batch() {
         let data = vec![1, 2, 3];
-        let (event, builder) =
-            build(Event::Message(PeerId::from_bits(9), Message { sequence: 65535, data: data.clone() }));
+        let (event, builder) = build(Event::Message(
+            PeerId::from_bits(9),
+            Message { sequence: 65535, channel: 0, mode: None, data: data.clone() },
+        ));
         let batch = Batch { _messages: builder.messages, _texts: builder.texts };
         // SAFETY: the batch lives.
         assert_eq!(unsafe { std::slice::from_raw_parts(event.data, event.len) }, data);
@@ -592,8 +598,15 @@ mod tests {
 
     #[test]
     fn an_empty_message_has_a_pointer() {
-        let (event, _builder) =
-            build(Event::Message(PeerId::from_bits(9), Message { sequence: 1, data: Vec::new() }));
+        let (event, _builder) = build(Event::Message(
+            PeerId::from_bits(9),
+            Message {
+                sequence: 1,
+                channel: 7,
+                mode: Some(crate::server::events::RetryMode::Ordered),
+                data: Vec::new(),
+            },
+        ));
         assert!(!event.data.is_null() && event.len == 0);
     }
 

@@ -1,19 +1,24 @@
 //! What a server does to its peers: messages and goodbyes.
 
 use std::ffi::{c_char, c_void};
+use std::time::Duration;
 
 use crate::ffi::arguments::{bytes, flag, text};
 use crate::ffi::callbacks::{gk_sent_fn, Slot};
 use crate::ffi::events::{
     gk_disconnect_code, gk_disconnect_info, gk_peer, gk_retry_mode, GK_DISCONNECT_HOST, GK_DISCONNECT_KICKED,
-    GK_PEER_NONE, GK_RETRY_BEST_EFFORT, GK_RETRY_NONE, GK_RETRY_ON_TIMEOUT,
+    GK_PEER_NONE, GK_RETRY_BEST_EFFORT, GK_RETRY_NONE, GK_RETRY_ON_TIMEOUT, GK_RETRY_ORDERED,
+    GK_RETRY_SEQUENCED,
 };
 use crate::ffi::panic::fallible;
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ADDRESS, GK_ERR_ARGUMENT, GK_ERR_STALE};
 use crate::ffi::server::{gk_server, pointer_of, with_server};
 use crate::ffi::versioned;
 use crate::panic_scope::outside;
-use crate::server::events::{DisconnectInfo, DisconnectReason, PeerId, RetryMode, SendOptions, SentCallback};
+use crate::server::config::MAX_REDUNDANCY;
+use crate::server::events::{
+    DisconnectInfo, DisconnectReason, PeerId, Priority, RetryMode, SendOptions, SentCallback,
+};
 
 /// The group of all connected peers. Nobody is added to it, or leaves it.
 pub const GK_GROUP_EVERYBODY: u32 = 0;
@@ -34,11 +39,33 @@ pub struct gk_send_options {
     /// 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`; `on_sent` must be NULL, and
     /// there must be an event queue. Default 0.
     pub notify: u32,
-    /// 0.
-    pub reserved: u32,
+    /// The channel of sequenced and ordered messages, 0 to 255; each has an order of its own. Default 0.
+    pub channel: u32,
+    /// Which of the messages that wait goes first. Default `GK_PRIORITY_NORMAL`.
+    pub priority: gk_priority,
+    /// How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
+    /// resent, before anybody knows of a loss: 0 to 4. Native wire; mpgameserver's passes it over. Default 0;
+    /// where `gk_context_set_redundancy` has more, that counts.
+    pub redundancy: u32,
+    /// After so many microseconds it is given up if it is neither guaranteed nor ordered. Default 0: the message
+    /// timeout.
+    pub deadline_us: u64,
 }
 
-versioned!(gk_send_options, first: retry, fields: [struct_size, retry, on_sent, user_data, notify, reserved]);
+versioned!(gk_send_options, first: retry, fields: [
+    struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us
+]);
+
+/// Which of a peer's waiting messages goes first: one of `GK_PRIORITY_…`.
+pub type gk_priority = i32;
+/// Before all others.
+pub const GK_PRIORITY_URGENT: gk_priority = 0;
+/// The default.
+pub const GK_PRIORITY_NORMAL: gk_priority = 1;
+/// After those.
+pub const GK_PRIORITY_LOW: gk_priority = 2;
+/// When nothing else waits: transfers.
+pub const GK_PRIORITY_BULK: gk_priority = 3;
 
 const SEND_DEFAULTS: gk_send_options = gk_send_options {
     struct_size: std::mem::size_of::<gk_send_options>() as u32,
@@ -46,7 +73,10 @@ const SEND_DEFAULTS: gk_send_options = gk_send_options {
     on_sent: None,
     user_data: std::ptr::null_mut(),
     notify: 0,
-    reserved: 0,
+    channel: 0,
+    priority: GK_PRIORITY_NORMAL,
+    redundancy: 0,
+    deadline_us: 0,
 };
 
 const DISCONNECT_DEFAULTS: gk_disconnect_info = gk_disconnect_info {
@@ -95,13 +125,6 @@ pub unsafe extern "C" fn gk_disconnect_info_init(
     fallible(|| unsafe { versioned::init(info, struct_size, &DISCONNECT_DEFAULTS) })
 }
 
-fn reserved(name: &'static str, value: u32) -> Result<(), Failure> {
-    if value == 0 {
-        return Ok(());
-    }
-    Err(Failure::new(GK_ERR_ARGUMENT, format!("{name}->reserved is {value}, and must be 0")))
-}
-
 /// The completion callback for the server, or none if the function is null.
 fn completion(function: gk_sent_fn, user_data: *mut c_void) -> Option<SentCallback> {
     let function = function?;
@@ -119,6 +142,10 @@ fn completion(function: gk_sent_fn, user_data: *mut c_void) -> Option<SentCallba
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Wanted {
     pub(crate) retry: RetryMode,
+    pub(crate) channel: u8,
+    pub(crate) priority: Priority,
+    pub(crate) redundancy: u8,
+    pub(crate) deadline: Option<Duration>,
     pub(crate) on_sent: Slot<gk_sent_fn>,
     notify: bool,
 }
@@ -130,6 +157,11 @@ impl Wanted {
     }
 }
 
+fn within(name: &str, value: u32, most: u8) -> Result<u8, Failure> {
+    let text = || format!("options->{name} is {value}, allowed is 0 to {most}");
+    u8::try_from(value).ok().filter(|v| *v <= most).ok_or_else(|| Failure::new(GK_ERR_ARGUMENT, text()))
+}
+
 /// # Safety
 /// `pointer` is null or points to options of the size that they say.
 pub(crate) unsafe fn wanted(pointer: *const gk_send_options) -> Result<Wanted, Failure> {
@@ -138,13 +170,14 @@ pub(crate) unsafe fn wanted(pointer: *const gk_send_options) -> Result<Wanted, F
     }
     // SAFETY: not null, and the caller's promise.
     let given = unsafe { versioned::read("options", pointer, SEND_DEFAULTS)? };
-    reserved("options", given.reserved)?;
     let retry = match given.retry {
         GK_RETRY_ON_TIMEOUT => RetryMode::OnTimeout,
         GK_RETRY_NONE => RetryMode::None,
         GK_RETRY_BEST_EFFORT => RetryMode::BestEffort,
+        GK_RETRY_SEQUENCED => RetryMode::Sequenced,
+        GK_RETRY_ORDERED => RetryMode::Ordered,
         other => {
-            let text = format!("options->retry is {other}, allowed is -1 to 1");
+            let text = format!("options->retry is {other}, allowed is -1 to 3");
             return Err(Failure::new(GK_ERR_ARGUMENT, text));
         }
     };
@@ -152,8 +185,21 @@ pub(crate) unsafe fn wanted(pointer: *const gk_send_options) -> Result<Wanted, F
     if notify && given.on_sent.is_some() {
         return Err(Failure::new(GK_ERR_ARGUMENT, "options have both on_sent and notify"));
     }
+    let priority = match given.priority {
+        GK_PRIORITY_URGENT => Priority::Urgent,
+        GK_PRIORITY_NORMAL => Priority::Normal,
+        GK_PRIORITY_LOW => Priority::Low,
+        GK_PRIORITY_BULK => Priority::Bulk,
+        other => {
+            let text = format!("options->priority is {other}, allowed is 0 to 3");
+            return Err(Failure::new(GK_ERR_ARGUMENT, text));
+        }
+    };
+    let channel = within("channel", given.channel, u8::MAX)?;
+    let redundancy = within("redundancy", given.redundancy, MAX_REDUNDANCY)?;
+    let deadline = (given.deadline_us > 0).then(|| Duration::from_micros(given.deadline_us));
     let on_sent = Slot { function: given.on_sent, user_data: given.user_data };
-    Ok(Wanted { retry, on_sent, notify })
+    Ok(Wanted { retry, channel, priority, redundancy, deadline, on_sent, notify })
 }
 
 /// # Safety
@@ -162,7 +208,8 @@ unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failur
     // SAFETY: the caller's promise.
     let wanted = unsafe { wanted(pointer)? };
     let on_sent = completion(wanted.on_sent.function, wanted.on_sent.user_data);
-    Ok(SendOptions { retry: wanted.retry, on_sent, tag: wanted.tag() })
+    let Wanted { retry, channel, priority, redundancy, deadline, .. } = wanted;
+    Ok(SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag: wanted.tag() })
 }
 
 /// A peer as an argument.
@@ -224,7 +271,7 @@ pub unsafe extern "C" fn gk_server_send_guaranteed(
         // SAFETY: the caller's promise.
         let data = unsafe { bytes("data", data, len)? };
         let on_sent = completion(on_sent, user_data);
-        let options = SendOptions { retry: RetryMode::OnTimeout, on_sent, tag: None };
+        let options = SendOptions { retry: RetryMode::OnTimeout, on_sent, ..SendOptions::default() };
         Ok(server.send(peer_id(peer)?, data, options)?)
     })
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::crypto::{CryptoError, Point, Provider};
-use super::delivery::{Delivery, Limits, Outcome, QueueError};
+use super::delivery::{Delivery, Limits, Mode, Outcome, QueueError};
 use super::handshake::mpgameserver::Established;
 use super::handshake::native as native_handshake;
 use super::time::Time;
@@ -180,6 +180,8 @@ pub enum Event {
         sequence: u16,
         /// The channel that it was sent on; 0 on a wire that has none.
         channel: u8,
+        /// How it was sent; mpgameserver's wire does not tell.
+        mode: Option<Mode>,
         /// The bytes.
         data: Vec<u8>,
     },

@@ -580,8 +580,9 @@ impl Core {
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
-                ConnectionEvent::Message { sequence, data, .. } => {
-                    self.emit(Event::Message(id, Message { sequence, data }));
+                ConnectionEvent::Message { sequence, channel, mode, data } => {
+                    let mode = mode.map(RetryMode::of);
+                    self.emit(Event::Message(id, Message { sequence, channel, mode, data }));
                 }
                 ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
                 ConnectionEvent::Writable => self.emit(Event::Writable(id)),

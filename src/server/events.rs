@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use crate::metrics::peer::PeerStats;
 use crate::protocol::connection::{Farewell, FarewellKind};
+use crate::protocol::delivery::{Delivery, Mode};
+use crate::server::config::MAX_REDUNDANCY;
 use crate::server::Server;
 
 pub use crate::protocol::connection::Wire;
@@ -106,7 +108,9 @@ pub mod refusal {
     pub const TOO_MANY_GUESSES: u32 = 6;
 }
 
-/// How a message is delivered. The numbers are mpgameserver's.
+pub use crate::protocol::delivery::Priority;
+
+/// How a message is delivered. The first three numbers are mpgameserver's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum RetryMode {
@@ -117,6 +121,38 @@ pub enum RetryMode {
     None = 0,
     /// Resent until acknowledged or until the message timeout: at most once.
     BestEffort = 1,
+    /// Sent once, in a channel where a newer message drops older ones, unsent ones included: at most once. Native wire.
+    Sequenced = 2,
+    /// As `OnTimeout`, and delivered in the order in which its channel's messages were sent. Native wire.
+    Ordered = 3,
+}
+
+impl From<RetryMode> for Delivery {
+    fn from(retry: RetryMode) -> Delivery {
+        retry.mode().into()
+    }
+}
+
+impl RetryMode {
+    pub(crate) fn of(mode: Mode) -> RetryMode {
+        match mode {
+            Mode::Once => RetryMode::None,
+            Mode::Sequenced => RetryMode::Sequenced,
+            Mode::BestEffort => RetryMode::BestEffort,
+            Mode::Guaranteed => RetryMode::OnTimeout,
+            Mode::Ordered => RetryMode::Ordered,
+        }
+    }
+
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            RetryMode::OnTimeout => Mode::Guaranteed,
+            RetryMode::None => Mode::Once,
+            RetryMode::BestEffort => Mode::BestEffort,
+            RetryMode::Sequenced => Mode::Sequenced,
+            RetryMode::Ordered => Mode::Ordered,
+        }
+    }
 }
 
 /// What became of a message. Each message that asked is told exactly once.
@@ -231,6 +267,10 @@ pub struct ConnectInfo {
 pub struct Message {
     /// The sender's message number, 1 to 65535 on mpgameserver's wire; of a fragmented message that of its first fragment.
     pub sequence: u16,
+    /// The channel that it was sent on; 0 on mpgameserver's wire, which has none.
+    pub channel: u8,
+    /// How it was sent; mpgameserver's wire does not tell.
+    pub mode: Option<RetryMode>,
     /// The bytes.
     pub data: Vec<u8>,
 }
@@ -257,10 +297,33 @@ pub type SentCallback = Box<dyn FnOnce(&Server, PeerId, Outcome) + Send>;
 pub struct SendOptions {
     /// How it is delivered.
     pub retry: RetryMode,
+    /// The channel of sequenced and ordered messages, each of which has an order of its own. Default 0.
+    pub channel: u8,
+    /// Which of the messages that wait goes first. Default normal.
+    pub priority: Priority,
+    /// After this it is given up, if it is neither guaranteed nor ordered. Default: the message timeout.
+    pub deadline: Option<std::time::Duration>,
+    /// How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
+    /// resent, before anybody knows of a loss. Native wire; others pass it over. Default 0, at most 4; where the
+    /// connection's own redundancy is more, that counts.
+    pub redundancy: u8,
     /// Told what became of it.
     pub on_sent: Option<SentCallback>,
     /// Without `on_sent`: asks for an [`Event::Sent`] with this tag in the event queue.
     pub tag: Option<u64>,
+}
+
+impl SendOptions {
+    /// What the protocol is asked for.
+    pub(crate) fn delivery(&self) -> Delivery {
+        Delivery {
+            mode: self.retry.mode(),
+            channel: self.channel,
+            priority: self.priority,
+            deadline: self.deadline,
+            redundancy: self.redundancy.min(MAX_REDUNDANCY),
+        }
+    }
 }
 
 /// An event, as the event queue holds it.

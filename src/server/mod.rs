@@ -270,7 +270,7 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        let sent = self.0.core.lock().broadcast(now, except, payload, options.retry)?;
+        let sent = self.0.core.lock().broadcast(now, except, payload, options.delivery())?;
         self.0.life.nudge();
         Ok(sent)
     }
@@ -336,7 +336,7 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        let reach = self.0.core.lock().group_send(now, group, except, &payload, options.retry)?;
+        let reach = self.0.core.lock().group_send(now, group, except, &payload, options.delivery())?;
         self.0.life.nudge();
         Ok(reach)
     }

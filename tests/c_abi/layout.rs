@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, client_callbacks::*, conditions::*, discover::*, events::*, peer::*,
-    result::*, send::*, server::*, stats::*, version::*,
+    callbacks::*, client_callbacks::*, conditions::*, discover::*, events::*, peer::*, result::*, send::*,
+    server::*, stats::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -48,7 +48,9 @@ fn rust() -> BTreeMap<String, i128> {
             struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds,
             tick, user_data, wire, password, app_code, reserved
         }
-        gk_send_options { struct_size, retry, on_sent, user_data, notify, reserved }
+        gk_send_options {
+            struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us
+        }
         gk_peer_stats_t {
             struct_size, queued_messages, queued_bytes, latency_us, assembled, sent, dropped, received, acked,
             timeouts, pending, bytes_sent, bytes_received, messages_resent, messages_received,

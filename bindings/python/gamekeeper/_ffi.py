@@ -110,7 +110,10 @@ class gk_send_options(Structure):
         ("on_sent", CALLBACK),
         ("user_data", c_void_p),
         ("notify", c_uint32),
-        ("reserved", c_uint32),
+        ("channel", c_uint32),
+        ("priority", c_int32),
+        ("redundancy", c_uint32),
+        ("deadline_us", c_uint64),
     ]
 
 

@@ -482,7 +482,7 @@ impl Connection {
         room.messages -= 1;
         room.bytes = room.bytes.saturating_sub(data.len());
         self.stats.messages_received += 1;
-        self.events.push_back(Event::Message { sequence, channel: 0, data });
+        self.events.push_back(Event::Message { sequence, channel: 0, mode: None, data });
     }
 
     /// Takes note of the time.

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
 use crate::protocol::connection::{SendError, Settings};
-use crate::protocol::delivery::{Mode, QueueError};
+use crate::protocol::delivery::{Delivery, QueueError};
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
@@ -47,7 +47,7 @@ impl Core {
         if peer.status == Status::Joining {
             return Err(Error::new(ErrorKind::State, format!("{slot_id:?} was not let in yet")));
         }
-        peer.connection.send(now, payload, mode(options.retry).into(), tag).map_err(|error| match error {
+        peer.connection.send(now, payload, options.delivery(), tag).map_err(|error| match error {
             SendError::Unsupported => {
                 Error::new(ErrorKind::Argument, format!("{slot_id:?} is on a wire that has no such mode"))
             }
@@ -83,9 +83,9 @@ impl Core {
         now: Time,
         except: Option<PeerId>,
         payload: Arc<[u8]>,
-        retry: RetryMode,
+        delivery: impl Into<Delivery>,
     ) -> Result<usize> {
-        Ok(self.group_send(now, EVERYBODY, except, &payload, retry)?.sent)
+        Ok(self.group_send(now, EVERYBODY, except, &payload, delivery)?.sent)
     }
 
     /// See [`crate::Server::disconnect`].
@@ -217,13 +217,5 @@ impl Core {
     /// The bounds that connections were given.
     pub fn settings(&self) -> &Settings {
         &self.settings
-    }
-}
-
-pub(super) fn mode(retry: RetryMode) -> Mode {
-    match retry {
-        RetryMode::OnTimeout => Mode::Guaranteed,
-        RetryMode::None => Mode::Once,
-        RetryMode::BestEffort => Mode::BestEffort,
     }
 }

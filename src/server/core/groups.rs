@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{commands::mode, Core};
+use super::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::connection::{SendError, State};
-use crate::protocol::delivery::QueueError;
+use crate::protocol::delivery::{Delivery, QueueError};
 use crate::protocol::time::Time;
 use crate::server::events::*;
 
@@ -106,8 +106,9 @@ impl Core {
         group: u32,
         except: Option<PeerId>,
         payload: &Arc<[u8]>,
-        retry: RetryMode,
+        delivery: impl Into<Delivery>,
     ) -> Result<Reach> {
+        let delivery = delivery.into();
         if payload.len() > self.settings.limits.max_message {
             return Err(Error::new(ErrorKind::TooLarge, "the message is longer than max_message_size"));
         }
@@ -125,16 +126,15 @@ impl Core {
             if Some(peer.id) == except || !takes {
                 continue;
             }
-            match peer.connection.send(now, payload.clone(), mode(retry).into(), 0) {
+            match peer.connection.send(now, payload.clone(), delivery, 0) {
                 Ok(()) => {
                     reach.sent += 1;
                     self.touched(now, slot);
                 }
-                Err(SendError::Queue(QueueError::Full)) => reach.refused += 1,
-                // What is too large for one is too large for all, and was refused above; every wire has these modes.
-                Err(
-                    SendError::Queue(QueueError::TooLarge) | SendError::NotConnected | SendError::Unsupported,
-                ) => {}
+                // Nor does it reach who is on a wire without such a mode.
+                Err(SendError::Queue(QueueError::Full) | SendError::Unsupported) => reach.refused += 1,
+                // What is too large for one is too large for all, and was refused above.
+                Err(SendError::Queue(QueueError::TooLarge) | SendError::NotConnected) => {}
             }
         }
         Ok(reach)

@@ -207,10 +207,10 @@ impl Inbox {
                 let newest = self.sequenced.entry(whole.channel).or_insert(0);
                 if whole.packet >= *newest || mutant!(SequencedStale) {
                     *newest = whole.packet;
-                    hand_over(whole.number, whole.channel, whole.data, room, deliver);
+                    hand_over(whole.number, whole.channel, whole.mode, whole.data, room, deliver);
                 }
             }
-            _ => hand_over(whole.number, whole.channel, whole.data, room, deliver),
+            _ => hand_over(whole.number, whole.channel, whole.mode, whole.data, room, deliver),
         }
     }
 
@@ -228,20 +228,27 @@ impl Inbox {
             return;
         }
         channel.next = channel.next.max(whole.place + 1);
-        hand_over(whole.place, whole.channel, whole.data, room, deliver);
+        hand_over(whole.place, whole.channel, whole.mode, whole.data, room, deliver);
         while let Some(data) = channel.held.remove(&channel.next) {
             self.held -= 1;
             self.held_bytes -= data.len() + HELD_COST;
-            hand_over(channel.next, whole.channel, data, room, deliver);
+            hand_over(channel.next, whole.channel, whole.mode, data, room, deliver);
             channel.next += 1;
         }
     }
 }
 
-fn hand_over(number: u64, channel: u8, data: Vec<u8>, room: &mut Room, deliver: &mut impl FnMut(Event)) {
+fn hand_over(
+    number: u64,
+    channel: u8,
+    mode: Mode,
+    data: Vec<u8>,
+    room: &mut Room,
+    deliver: &mut impl FnMut(Event),
+) {
     room.messages = room.messages.saturating_sub(1);
     room.bytes = room.bytes.saturating_sub(data.len());
-    deliver(Event::Message { sequence: number as u16, channel, data });
+    deliver(Event::Message { sequence: number as u16, channel, mode: Some(mode), data });
 }
 
 #[cfg(test)]

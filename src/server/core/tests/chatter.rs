@@ -50,7 +50,7 @@ fn a_peer_that_never_acknowledges_costs_bounded_memory() {
         let retry = [RetryMode::None, RetryMode::BestEffort, RetryMode::OnTimeout][i % 3];
         for _ in 0..4 {
             let on_sent: Option<SentCallback> = Some(Box::new(|_, _, _| ()));
-            let options = SendOptions { retry, tag: None, on_sent };
+            let options = SendOptions { retry, tag: None, on_sent, ..SendOptions::default() };
             refused += usize::from(w.core.send(w.now, peer, [9; 700][..].into(), &mut { options }).is_err());
         }
         w.run(ms(17));

@@ -18,7 +18,7 @@ fn kick(w: &mut World, peer: PeerId, after_delivery: bool) -> Option<ErrorKind> 
 }
 
 fn send(w: &mut World, peer: PeerId, data: &[u8], retry: RetryMode, tag: Option<u64>) -> Option<ErrorKind> {
-    let options = SendOptions { retry, tag, on_sent: None };
+    let options = SendOptions { retry, tag, on_sent: None, ..SendOptions::default() };
     w.core.send(w.now, peer, data.into(), &mut { options }).err().map(|e| e.kind())
 }
 
@@ -139,8 +139,12 @@ fn callbacks_are_told_at_the_end_too() {
     let (end, peer) = w.join();
     w.ends[end].deaf = true;
     for _ in 0..10 {
-        let options =
-            SendOptions { retry: RetryMode::OnTimeout, tag: None, on_sent: Some(Box::new(|_, _, _| ())) };
+        let options = SendOptions {
+            retry: RetryMode::OnTimeout,
+            tag: None,
+            on_sent: Some(Box::new(|_, _, _| ())),
+            ..SendOptions::default()
+        };
         w.core.send(w.now, peer, [1; 4000][..].into(), &mut { options }).expect("queued");
     }
     w.run(ms(100));

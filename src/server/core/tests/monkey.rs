@@ -84,7 +84,8 @@ fn play(seed: u64, config: Config) {
                     [RetryMode::None, RetryMode::BestEffort, RetryMode::OnTimeout][random.random_range(0..3)];
                 let data = vec![2; [0, 20, 1500, 30_000][random.random_range(0..4)]];
                 let on_sent: Option<SentCallback> = if pulls { None } else { Some(Box::new(|_, _, _| ())) };
-                let options = SendOptions { retry, on_sent, tag: pulls.then_some(step) };
+                let options =
+                    SendOptions { retry, on_sent, tag: pulls.then_some(step), ..SendOptions::default() };
                 if w.core.send(w.now, peer, data.into(), &mut { options }).is_ok() {
                     asked.insert(step, peer);
                 }
