@@ -571,6 +571,12 @@ impl Sender {
         self.is_window_full() && self.probes == 0 && !mutant!(WindowIgnored)
     }
 
+    /// Whether the window lets nothing go.
+    #[cfg(test)]
+    pub(crate) fn holds_back(&self) -> bool {
+        self.is_window_full() && self.probes == 0
+    }
+
     /// Whether as much is under way as may be.
     pub fn is_window_full(&self) -> bool {
         self.recovery.is_full(self.under_way, self.under_way_bytes)
