@@ -342,7 +342,10 @@ impl Connection {
         if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
-        self.sender.queue(now, payload, delivery.into(), 0, tag).map_err(SendError::Queue)
+        let result = self.sender.queue(now, payload, delivery.into(), 0, tag);
+        // It can have taken the place of another.
+        self.drain_outcomes();
+        result.map_err(SendError::Queue)
     }
 
     /// How many packets beside the first carry a copy of every short message that is resent.
@@ -505,6 +508,8 @@ impl Connection {
         self.stats.messages_malformed += self.inbox.take_left_behind();
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(now, number, urgency);
+        } else {
+            self.acks.refused(now);
         }
         self.drain_outcomes();
         self.finish_lingering(now);
