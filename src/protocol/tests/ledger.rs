@@ -93,6 +93,8 @@ impl Ledger {
     pub fn compose(&self, mode: Mode, len: usize, tagged: bool) -> (Vec<u8>, Mode, u64) {
         let id = self.entries.len();
         let mode = if len == 0 { Mode::Once } else { mode };
+        // Which of several equal ones was the newest, nobody could tell.
+        let len = if mode == Mode::Sequenced { len.max(NUMBERED) } else { len };
         (body(self.seed, id, mode, len), mode, if tagged { id as u64 + 1 } else { 0 })
     }
 

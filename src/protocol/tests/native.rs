@@ -346,7 +346,7 @@ impl NativePair {
         let timeout = Duration::from_secs(2);
         let handshake = self.identity.accept(now, from, &hello, &welcome, timeout, &self.provider);
         let handshake = handshake.map_err(|_| DropReason::Hello)?;
-        self.monitor.learn(&handshake.secrets);
+        self.monitor.learn(&handshake.secrets, from);
         self.handshake = Some((handshake, welcome));
         Ok(())
     }
@@ -407,7 +407,7 @@ impl NativePair {
                 let Some(to) = end.poll_transmit(now, &mut out) else { break };
                 let facts = Facts { is_probe: end.is_probe(), held_back, known_size };
                 let datagram = std::mem::take(&mut out);
-                assert!(datagram.len() <= 1472 && !datagram.is_empty());
+                assert!((1..=1472).contains(&datagram.len()), "{} bytes", datagram.len());
                 count += 1;
                 assert!(count < 5000, "{side:?} sends without end");
                 self.transmit(side, to, &datagram, Some(facts));

@@ -133,6 +133,8 @@ pub struct NativeMonitor {
     proven: HashSet<SocketAddr>,
     challenges: HashMap<SocketAddr, HashSet<[u8; 8]>>,
     responses: HashMap<u64, [u8; 8]>,
+    /// Where the server's answer went: the first packet under its keys proves that it arrived there.
+    welcomed: Option<SocketAddr>,
     remote: Option<SocketAddr>,
     pub sequenced: Vec<Sequenced>,
     pub moves: u32,
@@ -155,10 +157,11 @@ impl NativeMonitor {
     }
 
     /// A handshake was accepted.
-    pub fn learn(&mut self, secrets: &Secrets) {
+    pub fn learn(&mut self, secrets: &Secrets, address: SocketAddr) {
         self.phases = Some([Phases::new(secrets.to_server), Phases::new(secrets.to_client)]);
         self.ways = Default::default();
         self.remote = None;
+        self.welcomed = Some(address);
     }
 
     /// A datagram that the server answers or takes came from `from`.
@@ -201,8 +204,8 @@ impl NativeMonitor {
     ) -> Result<(), String> {
         let way = &mut self.ways[side as usize];
         let number = way.sent + 1;
-        let header =
-            DataHeader::parse(datagram, side == Side::Client, way.sent).ok_or("a header that nobody reads")?;
+        let header = DataHeader::parse(datagram, side == Side::Client, way.sent)
+            .ok_or("a header that nobody reads")?;
         if header.number != number {
             return Err(format!("packet {} instead of {number}", header.number));
         }
@@ -241,13 +244,7 @@ impl NativeMonitor {
         self.check_chatter(now, side, &sent)
     }
 
-    fn check_size(
-        &mut self,
-        side: Side,
-        datagram: &[u8],
-        facts: &Facts,
-        sent: &Sent,
-    ) -> Result<(), String> {
+    fn check_size(&mut self, side: Side, datagram: &[u8], facts: &Facts, sent: &Sent) -> Result<(), String> {
         let way = &mut self.ways[side as usize];
         if facts.is_probe {
             way.probes.insert(way.sent, datagram.len());
@@ -255,10 +252,13 @@ impl NativeMonitor {
         }
         let known = facts.known_size.unwrap_or(BASE_DATAGRAM);
         if known > way.proven.max(BASE_DATAGRAM) {
-            return Err(format!("believes in {known} bytes, but no probe has shown more than {}", way.proven));
+            return Err(format!(
+                "believes in {known} bytes, but no probe has shown more than {}",
+                way.proven
+            ));
         }
         // A piece that was cut for a wider path goes alone.
-        if datagram.len() > known && sent.messages != 1 {
+        if datagram.len() > known && (sent.messages, sent.frames) != (1, 1) {
             return Err(format!("{} bytes, but {known} are known to arrive", datagram.len()));
         }
         Ok(())
@@ -339,10 +339,10 @@ impl NativeMonitor {
         }
         if side == Side::Server {
             self.credit(from, datagram.len());
-            self.remote.get_or_insert_with(|| {
-                self.proven.insert(from);
-                from
-            });
+            if self.remote.is_none() {
+                self.remote = self.welcomed;
+                self.proven.extend(self.welcomed);
+            }
         }
         let way = &mut self.ways[side.other() as usize];
         let Some(number) = way.genuine.get(&hash_of(datagram)).copied() else {
@@ -379,7 +379,10 @@ impl NativeMonitor {
         let way = &self.ways[side.other() as usize];
         let Some(number) = way.genuine.get(&hash_of(datagram)).copied().filter(|_| self.on) else { return };
         if number.abs_diff(way.newest_taken) < NEAR {
-            self.violation(now, format!("{side:?} took packet {number} for forged, after {}", way.newest_taken));
+            self.violation(
+                now,
+                format!("{side:?} took packet {number} for forged, after {}", way.newest_taken),
+            );
         }
     }
 

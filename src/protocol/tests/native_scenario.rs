@@ -118,7 +118,13 @@ impl NativeScenario {
         };
         let deadline = rng.random_bool(0.3).then(|| Duration::from_millis(rng.random_range(40..3000)));
         let priority = PRIORITIES[rng.random_range(0..self.priorities)];
-        Delivery { mode, channel, priority, deadline, redundancy: rng.random_range(0..8_u8).saturating_sub(5) }
+        Delivery {
+            mode,
+            channel,
+            priority,
+            deadline,
+            redundancy: rng.random_range(0..8_u8).saturating_sub(5),
+        }
     }
 
     /// The length of the next message.

@@ -165,7 +165,7 @@ impl Connection {
         let most = start + self.mtu.current() - TAG_LEN;
         self.put_acks(now, reasons.data, most, out);
         let asks = self.put_control(now, &reasons, out);
-        let messages = self.put_messages(now, reasons.data, most, out);
+        let messages = self.put_messages(now, reasons.data, start + header, most, out);
         if out.len() == start + header {
             // What was due has expired.
             out.truncate(start);
@@ -219,14 +219,15 @@ impl Connection {
         accept || reasons.join || reasons.ping
     }
 
-    /// Messages, as many as fit; whether there were any.
-    fn put_messages(&mut self, now: Time, data: bool, most: usize, out: &mut Vec<u8>) -> bool {
+    /// Messages, as many as fit; whether there were any. The packet's frames begin at `frames`.
+    fn put_messages(&mut self, now: Time, data: bool, frames: usize, most: usize, out: &mut Vec<u8>) -> bool {
         let mut plan = std::mem::take(&mut self.plan);
         let (mut left, mut count, mut full) = (most.saturating_sub(out.len()), 0, false);
+        let alone = out.len() == frames;
         let fits = |offer: &Offer| {
             let len = wire::message_len(offer.mode, offer.channel, offer.part, offer.len);
             // The last of a packet needs no length. One that was cut for a wider path goes alone, however long.
-            let last = len - wire::varint_len(offer.len as u64) <= left || count == 0;
+            let last = len - wire::varint_len(offer.len as u64) <= left || (count == 0 && alone);
             if full || !(len <= left || last) {
                 return false;
             }
