@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    Connection, Role, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL, PINGS_PER_TIMEOUT,
+    Connection, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, UNASKED_PACKETS, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL, PINGS_PER_TIMEOUT,
 };
 use crate::protocol::connection::{State, MAX_FAREWELL_TEXT};
 use crate::protocol::crypto::TAG_LEN;
@@ -72,7 +72,8 @@ impl Connection {
     /// Begins a packet and returns the length of its header.
     fn begin(&mut self, out: &mut Vec<u8>) -> Option<usize> {
         let number = self.packets_sent + 1;
-        if number > wire::MAX_PACKET_NUMBER {
+        let kept = if self.state == State::Draining { 0 } else { FAREWELL_NUMBERS };
+        if number > wire::MAX_PACKET_NUMBER - kept {
             return None;
         }
         let acked = self.sender.largest_acked();
@@ -149,6 +150,10 @@ impl Connection {
         let interval = (self.settings.connection_timeout / PINGS_PER_TIMEOUT).min(MAX_PING_INTERVAL);
         let due = match self.role {
             Role::Client => self.last_asked + interval,
+            // Nothing that was sent for long is acknowledged: acknowledgements alone are not.
+            Role::Server if self.packets_sent - self.sender.largest_acked() > UNASKED_PACKETS => {
+                self.last_asked + interval
+            }
             // Its clients ask; the server does when they do not.
             Role::Server => self.last_asked.max(self.last_received) + interval * 2,
         };
