@@ -70,7 +70,11 @@ impl Sender {
         }
         let mut packet = Packet { number, fits, out };
         self.turns += u64::from(!self.resend.is_empty());
-        if !self.resend.is_empty() && !self.sizes.numbers_all && self.turns % RESEND_TURN == 0 {
+        if !self.resend.is_empty()
+            && !self.sizes.numbers_all
+            && self.turns % RESEND_TURN == 0
+            && !mutant!(TurnsNever)
+        {
             self.plan_turn(now, &mut packet);
         }
         self.plan_resends(&mut packet, 0, usize::MAX);
@@ -235,12 +239,12 @@ impl Sender {
         let mut bytes = 0;
         for _ in 0..self.echoes.len() {
             let Some(mut echo) = self.echoes.pop_front() else { break };
-            if echo.packet == packet.number {
+            if echo.packet == packet.number && !mutant!(EchoTwice) {
                 self.echoes.push_back(echo);
                 continue;
             }
             let Some(planned) = self.planned(echo.number) else { continue };
-            let twice = packet.out.iter().any(|p| p.number == echo.number);
+            let twice = packet.out.iter().any(|p| p.number == echo.number) && !mutant!(EchoTwice);
             bytes += planned.range.len();
             if twice || bytes > ECHO_BYTES_PER_PACKET || !packet.fits(&planned) {
                 // It keeps its turn.

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    Connection, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, UNASKED_PACKETS, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL, PINGS_PER_TIMEOUT,
+    Connection, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL,
+    PINGS_PER_TIMEOUT, UNASKED_PACKETS,
 };
 use crate::protocol::connection::{State, MAX_FAREWELL_TEXT};
 use crate::protocol::crypto::TAG_LEN;
@@ -216,7 +217,8 @@ impl Connection {
         }
         if let (true, Some(join), Some((_, pause))) = (reasons.join, &self.join, self.join_due) {
             wire::put_join(out, join.password.as_deref(), &join.data);
-            self.join_due = Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE)));
+            self.join_due =
+                Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE))).filter(|_| !mutant!(JoinOnce));
         }
         if reasons.ping {
             out.push(frame::PING);
