@@ -9,6 +9,7 @@ mod monitor;
 mod mutants;
 mod native;
 mod native_handshake;
+mod native_hostile;
 mod native_monitor;
 mod native_scenario;
 mod native_simulation;
