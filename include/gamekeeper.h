@@ -1,5 +1,5 @@
 /*
- * gamekeeper: a game server that you embed.
+ * gamekeeper: a game server that you embed, and the client that plays on it.
  *
  * This library hosts encrypted UDP game clients inside your process. You set callbacks, it calls them; you
  * call gk_server_send, it delivers. Sockets, encryption, retries, fragments, time-outs and floods are its
@@ -37,6 +37,8 @@
  *     }
  *
  * THREADS
+ *
+ * What this chapter says of servers holds for clients too, with gk_client_ for gk_server_.
  *
  * A server runs on one thread: its own after gk_server_start, the caller of gk_server_poll after
  * gk_server_open. Every callback comes from there, one at a time; so callbacks of one server need no locks
@@ -159,7 +161,45 @@
 #define GK_FOREVER 18446744073709551615ull
 
 /**
- * What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
+ * The group of all connected peers. Nobody is added to it, or leaves it.
+ */
+#define GK_GROUP_EVERYBODY 0
+
+/**
+ * Ports that one search asks at most.
+ */
+#define GK_DISCOVERY_MAX_PORTS 64
+
+/**
+ * Addresses that one search asks at most.
+ */
+#define GK_DISCOVERY_MAX_ADDRESSES 256
+
+/**
+ * One client. It runs beyond the end of a session, until it is stopped, so that it can connect again. Callbacks get
+ * the same pointer that starting it gave out. Unless said otherwise its functions can be called from any thread and
+ * from inside callbacks.
+ *
+ * - `gk_client_start`: run it on a thread of its own
+ * - `gk_client_open`: let the host run it
+ * - `gk_client_poll`: run it until something happened
+ * - `gk_client_wake`: make a waiting poll return
+ * - `gk_client_descriptor`, `gk_client_next_timeout_us`: wait for it in an event loop of the host's own
+ * - `gk_client_next_events`: pull events instead of getting callbacks
+ * - `gk_client_stop`, `gk_client_wait`, `gk_client_is_stopped`: end it
+ * - `gk_client_free`: end it and give it back
+ * - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
+ * - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
+ * - `gk_client_reconnect`: begin another one
+ * - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
+ * - `gk_client_stats`: its counts
+ * - `gk_client_server_address`, `gk_client_local_address`: where it leads from and to
+ * - `gk_client_server_native_key`, `gk_client_server_root_key_der`: what the server has proved
+ */
+typedef struct gk_client gk_client;
+
+/**
+ * What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
  * when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
  * Every value has a default, and is checked when it is set: one out of its range is refused with
  * `GK_ERR_ARGUMENT` and changes nothing.
@@ -184,8 +224,25 @@
  * - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
  * - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
  * - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
+ * - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
+ *   about each client
+ * - `gk_context_set_password`: what a client must know to come in
+ * - `gk_context_set_peer_send_rate`, `gk_context_set_server_send_rate`: bytes per second
+ * - `gk_context_set_raw_datagrams`: datagrams that are of no wire
+ * - `gk_context_set_discovery_info`: what those who look for servers are told
  * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
- *   `_shutdown`, `_log`: the callbacks
+ *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+ *
+ * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
+ * queue from above, and have of their own:
+ *
+ * - `gk_context_set_wire`: how the client talks
+ * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
+ *   them is needed
+ * - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
+ * - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
+ * - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
+ * - `gk_context_on_client_shutdown`, `gk_context_on_client_log`: callbacks
  */
 typedef struct gk_context gk_context;
 
@@ -218,10 +275,12 @@ typedef struct gk_key gk_key;
  * - `gk_server_free`: end it and give it back
  * - `gk_server_address`, `gk_server_port`: where it listens
  * - `gk_server_public_key_der`: what its clients pin
- * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`: messages to peers
+ * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+ * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
  * - `gk_server_set_block_list`: replace the block list
  * - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
+ * - `gk_server_set_discovery_info`: replace what those who look for servers are told
  * - `gk_server_peers`: who is connected
  * - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times
  */
@@ -260,6 +319,8 @@ typedef int32_t gk_event_type;
  * - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
+ * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
+ * - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
  */
 typedef uint64_t gk_peer;
 
@@ -274,9 +335,14 @@ typedef int32_t gk_retry_mode;
 typedef int32_t gk_door;
 
 /**
- * An event as `gk_server_next_events` hands it out. Which fields are set is said at each `GK_EVENT_…`;
- * the others are 0 or NULL. What the pointers point to lives until the next `gk_server_next_events` that
- * succeeds, or `gk_server_free`.
+ * What a peer speaks: one of `GK_WIRE_…`. More will be appended.
+ */
+typedef int32_t gk_wire;
+
+/**
+ * An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
+ * each `GK_EVENT_…`, `peer` with servers only; the others are 0 or NULL. What the pointers point to lives until
+ * the next call that succeeds with the same server or client, or until that is freed.
  */
 typedef struct {
     /**
@@ -292,11 +358,11 @@ typedef struct {
      */
     gk_peer peer;
     /**
-     * Message: the bytes; never NULL then, not even when `len` is 0.
+     * Message, authorise, raw: the bytes; never NULL then, not even when `len` is 0.
      */
     const uint8_t *data;
     /**
-     * Message: how many.
+     * The same: how many.
      */
     size_t len;
     /**
@@ -312,7 +378,7 @@ typedef struct {
      */
     uint32_t channel;
     /**
-     * Connect and message: how the peer came in.
+     * Connect, authorise and message: how the peer came in.
      */
     gk_door door;
     /**
@@ -320,11 +386,11 @@ typedef struct {
      */
     int32_t code;
     /**
-     * Connect: the public number of its session.
+     * Connect and authorise: the public number of its session.
      */
     uint32_t token;
     /**
-     * Connect: its address. Disconnect and log: one sentence. Else NULL.
+     * Connect, authorise and raw: the address. Disconnect and log: one sentence. Else NULL.
      */
     const char *text;
     /**
@@ -339,6 +405,22 @@ typedef struct {
      * Sent: the `user_data` of the `gk_send_options`.
      */
     void *user_data;
+    /**
+     * Authorise: what the client speaks.
+     */
+    gk_wire wire;
+    /**
+     * Authorise: 1 if it gave the password.
+     */
+    uint32_t password;
+    /**
+     * Disconnect: the number that goes with it, as in `gk_disconnect_info`.
+     */
+    uint32_t app_code;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } gk_event;
 
 /**
@@ -391,7 +473,7 @@ typedef struct {
 typedef void (*gk_connect_fn)(void *user_data, gk_server *server, gk_peer peer, const gk_connect_info *info);
 
 /**
- * Why a peer left: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
+ * Why a peer left, or a client's session ended: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
  */
 typedef int32_t gk_disconnect_code;
 
@@ -419,9 +501,10 @@ typedef struct {
      */
     uint32_t after_delivery;
     /**
-     * 0.
+     * A number that goes with it, of whoever ended the connection; 0 (the default): none. Where the wire has
+     * room for it, the other side gets it. A `code` of the host's own stands here too if this is 0.
      */
-    uint32_t reserved;
+    uint32_t app_code;
 } gk_disconnect_info;
 
 /**
@@ -570,6 +653,85 @@ typedef int32_t gk_log_level;
 typedef void (*gk_log_fn)(void *user_data, gk_server *server, gk_log_level level, const char *text);
 
 /**
+ * A client that proved itself and wants to come in, as the authorise callback gets it.
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * The public number of its session, unique among the server's live peers.
+     */
+    uint32_t token;
+    /**
+     * Where its datagrams come from. Borrowed until the callback returns; so are the others.
+     */
+    const char *address;
+    /**
+     * What it brought, a ticket for instance: what the client says, so check it. Never NULL, not even when
+     * `len` is 0, which it always is on mpgameserver's wire.
+     */
+    const uint8_t *data;
+    /**
+     * How many bytes.
+     */
+    size_t len;
+    /**
+     * How it came in.
+     */
+    gk_door door;
+    /**
+     * What it speaks.
+     */
+    gk_wire wire;
+    /**
+     * 1: it gave the password. 0: none is set, or its wire has none to give.
+     */
+    uint32_t password;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_join_request;
+
+/**
+ * A client proved itself and wants to come in. `gk_peer_accept` lets it in, `gk_peer_refuse` sends it away:
+ * from inside this callback, or later from any thread. Without this callback everybody is let in.
+ *
+ * When: before the connect of each peer. Messages that a client sends before it is let in are left
+ * unacknowledged, so that it repeats them; it is refused when `gk_context_set_authorise_timeout_us` has
+ * passed. Who is refused, or leaves first, gets no connect and no disconnect: `gk_peer_accept` then answers
+ * `GK_ERR_STALE`.
+ * Thread: the server's.
+ * Borrowed: `request`, its text and its bytes, until the callback returns. The peer answers questions
+ * (its user data, for instance) until it is refused or leaves.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; sending to the peer
+ * gives `GK_ERR_STATE` until it is let in.
+ */
+typedef void (*gk_authorise_fn)(void *user_data,
+                                gk_server *server,
+                                gk_peer peer,
+                                const gk_join_request *request);
+
+/**
+ * A datagram that is of no wire, or a query of somebody who looks for servers where no discovery info is
+ * set. `gk_server_send_raw` answers it.
+ *
+ * When: for each such datagram within the budget (20 per second and source, 1000 in all); those above it
+ * are counted in `drops_raw_budget`.
+ * Thread: the server's.
+ * Borrowed: `from` and the bytes, until the callback returns. Whoever sent it proved nothing, not even its
+ * address.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_raw_fn)(void *user_data,
+                          gk_server *server,
+                          const char *from,
+                          const uint8_t *data,
+                          size_t len);
+
+/**
  * What became of a message: one of `GK_SENT_…`.
  */
 typedef int32_t gk_outcome;
@@ -577,11 +739,13 @@ typedef int32_t gk_outcome;
 /**
  * What became of a message.
  *
- * When: exactly once for each message that was accepted with it, at the latest when the peer has left. Never
- * from inside the send itself.
- * Thread: the server's.
+ * When: exactly once for each message that was accepted with it, at the latest when the peer has left, or the
+ * client's session ended. Never from inside the send itself. For a message of a client `server` is NULL and
+ * `peer` is `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
  * Borrowed: nothing. The peer can be stale already if the outcome is `GK_SENT_CANCELLED`.
- * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; of a client everything
+ * but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`, `gk_client_disconnect_wait`.
  */
 typedef void (*gk_sent_fn)(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome);
 
@@ -598,7 +762,8 @@ typedef struct {
      */
     gk_retry_mode retry;
     /**
-     * Told once what became of the message. Default NULL.
+     * Told once what became of the message; of a client's it gets a NULL for the server and `GK_PEER_NONE`.
+     * Default NULL.
      */
     gk_sent_fn on_sent;
     /**
@@ -607,7 +772,7 @@ typedef struct {
     void *user_data;
     /**
      * 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`; `on_sent` must be NULL, and
-     * the server must have an event queue. Default 0.
+     * there must be an event queue. Default 0.
      */
     uint32_t notify;
     /**
@@ -622,7 +787,13 @@ typedef struct {
 typedef int32_t gk_status;
 
 /**
- * Lifetime counts of one peer, and what is queued for it now. `gk_peer_stats_init` sets the size.
+ * Why a client was refused: one of `GK_REFUSED_…`, or a number of the host's own, from `GK_REFUSED_HOST` on
+ * by custom.
+ */
+typedef uint32_t gk_refusal;
+
+/**
+ * Lifetime counts of one peer, or of a client's session, and what is queued for it now. `gk_peer_stats_init` sets the size.
  */
 typedef struct {
     /**
@@ -716,9 +887,9 @@ typedef struct {
      */
     uint32_t handshakes;
     /**
-     * 0.
+     * Clients that wait for a decision now; they are not among `peers`.
      */
-    uint32_t reserved;
+    uint32_t joining;
     /**
      * Peers that ever connected.
      */
@@ -823,6 +994,15 @@ typedef struct {
      * Seconds of it spent waiting; of a polled server also what its host does between two polls.
      */
     double idle_s;
+    /**
+     * Clients that proved themselves and were not let in.
+     */
+    uint64_t refusals;
+    /**
+     * Datagrams thrown away: of no wire, or a query, above the budget of the source or of all; or a query that
+     * is shorter than its answer.
+     */
+    uint64_t drops_raw_budget;
 } gk_server_stats_t;
 
 /**
@@ -880,6 +1060,94 @@ typedef struct {
      */
     uint32_t reserved;
 } gk_profile_second;
+
+/**
+ * An address of the server is being tried.
+ *
+ * When: first of all callbacks of a session; again for each further address of a host name.
+ * Thread: the client's.
+ * Borrowed: `address`, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_connecting_fn)(void *user_data, gk_client *client, const char *address);
+
+/**
+ * The server let the client in: messages flow.
+ *
+ * When: once per session, before its messages.
+ * Thread: the client's.
+ * Borrowed: `info` (the server's address, the session's public number) and its text, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_connect_fn)(void *user_data, gk_client *client, const gk_connect_info *info);
+
+/**
+ * The session ended, or never came to be.
+ *
+ * When: once for each session, after all others about it.
+ * Thread: the client's.
+ * Borrowed: `info` and its text, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`; `gk_client_reconnect` begins anew.
+ */
+typedef void (*gk_client_disconnect_fn)(void *user_data, gk_client *client, const gk_disconnect_info *info);
+
+/**
+ * A message arrived.
+ *
+ * When: once for each message, in the order in which they arrive.
+ * Thread: the client's.
+ * Borrowed: `message` and its bytes, until the callback returns. Copy what you keep.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_message_fn)(void *user_data, gk_client *client, const gk_message *message);
+
+/**
+ * One tick.
+ *
+ * When: at the tick rate, also while there is no session; missed ones are left out.
+ * Thread: the client's.
+ * Borrowed: `update`, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_update_fn)(void *user_data, gk_client *client, const gk_update *update);
+
+/**
+ * The queue that had refused a message has room again.
+ *
+ * When: after a send answered `GK_ERR_WOULD_BLOCK`, once.
+ * Thread: the client's.
+ * Borrowed: nothing.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_writable_fn)(void *user_data, gk_client *client);
+
+/**
+ * The client has stopped.
+ *
+ * When: last of all callbacks, once.
+ * Thread: the client's.
+ * Borrowed: the client, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_shutdown_fn)(void *user_data, gk_client *client);
+
+/**
+ * A line for the log.
+ *
+ * When: at any time.
+ * Thread: the client's.
+ * Borrowed: `text`, UTF-8, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_log_fn)(void *user_data, gk_client *client, gk_log_level level, const char *text);
 
 /**
  * What a simulated network does to the datagrams of one direction. `gk_conditions_init` fills in the
@@ -954,6 +1222,48 @@ typedef struct {
  * Which datagrams are meant, as our side sees them: one of `GK_DIRECTION_…`.
  */
 typedef int32_t gk_direction;
+
+/**
+ * A server that answered a search.
+ *
+ * - `gk_client_discover`: look for servers
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Where its answer came from. One that is reached by two ways is found at two addresses.
+     */
+    const char *address;
+    /**
+     * What it tells about itself; nobody vouches for that. Never NULL, not even when `len` is 0.
+     */
+    const uint8_t *info;
+    /**
+     * How many bytes.
+     */
+    size_t len;
+    /**
+     * Time from the query to the answer, in microseconds.
+     */
+    uint64_t round_trip_us;
+} gk_found;
+
+/**
+ * A server was found.
+ *
+ * When: at the end of the search, once for each server, in the order in which they answered.
+ * Thread: the one that called `gk_client_discover`, inside that call.
+ * Borrowed: `found` and what it points to, until the callback returns.
+ * May call: everything.
+ */
+typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 
 /**
  * It worked.
@@ -1138,6 +1448,47 @@ typedef int32_t gk_direction;
 #define GK_DISCONNECT_BLOCKED 6
 
 /**
+ * It was not let in.
+ */
+#define GK_DISCONNECT_REFUSED 7
+
+/**
+ * What it sent breaks the protocol's rules.
+ */
+#define GK_DISCONNECT_PROTOCOL 8
+
+/**
+ * This end left, seen from a client.
+ */
+#define GK_DISCONNECT_LOCAL 9
+
+/**
+ * The server does not know the connection any more: it was started again.
+ */
+#define GK_DISCONNECT_RESTARTED 10
+
+/**
+ * Of a client: the system says that nobody listens at the address. Not all systems tell: then it is
+ * `GK_DISCONNECT_TIMEOUT`.
+ */
+#define GK_DISCONNECT_NOBODY_LISTENS 21
+
+/**
+ * Of a client: the system has no way to the address.
+ */
+#define GK_DISCONNECT_UNREACHABLE 22
+
+/**
+ * Of a client: the host name has no address, or the resolver does not answer.
+ */
+#define GK_DISCONNECT_NAME 23
+
+/**
+ * Of a client: what answered does not have the pinned key.
+ */
+#define GK_DISCONNECT_KEY 24
+
+/**
  * First of the codes that are the host's own; from here to INT32_MAX.
  */
 #define GK_DISCONNECT_HOST 1000
@@ -1146,6 +1497,52 @@ typedef int32_t gk_direction;
  * Encrypted datagrams.
  */
 #define GK_DOOR_UDP 1
+
+/**
+ * The format of the Python package mpgameserver. Its clients bring nothing to their join, and are not told
+ * why they are refused.
+ */
+#define GK_WIRE_MPGAMESERVER 1
+
+/**
+ * The library's own.
+ */
+#define GK_WIRE_NATIVE 2
+
+/**
+ * The server has as many peers as it may.
+ */
+#define GK_REFUSED_FULL 1
+
+/**
+ * As many clients as may be wait for a decision.
+ */
+#define GK_REFUSED_BUSY 2
+
+/**
+ * Nobody decided in time, or the client said nothing.
+ */
+#define GK_REFUSED_UNDECIDED 3
+
+/**
+ * A password is wanted, and none was given.
+ */
+#define GK_REFUSED_PASSWORD_WANTED 4
+
+/**
+ * The password is wrong.
+ */
+#define GK_REFUSED_PASSWORD_WRONG 5
+
+/**
+ * Too many passwords came from the same source.
+ */
+#define GK_REFUSED_TOO_MANY_GUESSES 6
+
+/**
+ * First of the numbers that are the host's own.
+ */
+#define GK_REFUSED_HOST 1000
 
 /**
  * The server runs: the first event.
@@ -1198,6 +1595,22 @@ typedef int32_t gk_direction;
 #define GK_EVENT_LOG 10
 
 /**
+ * Of a client: an address of the server is being tried. Set: `text` (the address).
+ */
+#define GK_EVENT_CONNECTING 20
+
+/**
+ * A client waits for `gk_peer_accept` or `gk_peer_refuse`. Set: `peer`, `text` (its address), `token`, `door`,
+ * `wire`, `password`, `data`, `len`.
+ */
+#define GK_EVENT_AUTHORISE 11
+
+/**
+ * A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
+ */
+#define GK_EVENT_RAW 12
+
+/**
  * The handshake is under way.
  */
 #define GK_STATUS_CONNECTING 1
@@ -1221,6 +1634,11 @@ typedef int32_t gk_direction;
  * Ended by silence.
  */
 #define GK_STATUS_DROPPED 5
+
+/**
+ * It proved itself, and nobody has decided yet whether it may come in.
+ */
+#define GK_STATUS_JOINING 6
 
 /**
  * Those that we receive.
@@ -1428,6 +1846,34 @@ gk_result gk_context_on_shutdown(gk_context *context, gk_shutdown_fn function, v
  * with this context. Servers that run already keep what they copied.
  */
 gk_result gk_context_on_log(gk_context *context, gk_log_fn function, void *user_data);
+
+/**
+ * Sets what decides about clients that proved themselves; see `gk_authorise_fn`.
+ *
+ * - `function`: NULL removes it; then everybody is let in, unless `gk_context_set_authorise` asks for events
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_authorise(gk_context *context, gk_authorise_fn function, void *user_data);
+
+/**
+ * Sets what is called with datagrams that are of no wire; see `gk_raw_fn`.
+ *
+ * - `function`: NULL removes it; then they are dropped, unless `gk_context_set_raw_datagrams` asks for events
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_raw(gk_context *context, gk_raw_fn function, void *user_data);
 
 /**
  * Makes a new key from the system's randomness.
@@ -1964,6 +2410,117 @@ gk_result gk_context_set_block_list(gk_context *context, const char *const *entr
 gk_result gk_context_set_access_log(gk_context *context, const char *path);
 
 /**
+ * Sets whether every client waits for a decision even without an authorise callback: the question is then a
+ * `GK_EVENT_AUTHORISE` in the event queue, which must be there when a server starts.
+ *
+ * - `enabled`: 0 (the default) or 1
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_authorise(gk_context *context, uint32_t enabled);
+
+/**
+ * Sets how many clients can wait for a decision; above it they are refused with `GK_REFUSED_BUSY`.
+ *
+ * - `count`: default 1024, range 1 to 1,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_joining(gk_context *context, uint32_t count);
+
+/**
+ * Sets after how long a client about which nothing was decided is refused with `GK_REFUSED_UNDECIDED`.
+ *
+ * - `microseconds`: default 10,000,000 (10 s), range 100,000 (0.1 s) to 3,600,000,000 (1 h)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_authorise_timeout_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets what a client must know to come in. It is compared in constant time, before the authorise callback,
+ * and wrong ones are limited: ten at once from one source (an IPv4 address or an IPv6 /64), then one in five
+ * seconds. A client of mpgameserver's wire has no way to give one: it is refused, unless there is an authorise
+ * callback, which then decides.
+ *
+ * - `password`, `len`: 1 to 256 bytes; NULL with 0 (the default): none
+ *
+ * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied; a server keeps a digest. Clients made with the context give it.
+ */
+gk_result gk_context_set_password(gk_context *context,
+                                  const uint8_t *password,
+                                  size_t len);
+
+/**
+ * Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second.
+ * Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
+ * the same, and count.
+ *
+ * - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_peer_send_rate(gk_context *context,
+                                        uint64_t bytes_per_second);
+
+/**
+ * Sets how many bytes all peers together can be sent per second on average, in bursts of a tenth of a second.
+ * They take turns, a datagram each. What strangers are answered counts too, and always leaves.
+ *
+ * - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_server_send_rate(gk_context *context, uint64_t bytes_per_second);
+
+/**
+ * Sets whether datagrams that are of no wire become `GK_EVENT_RAW` in the event queue even without a callback.
+ *
+ * - `enabled`: 0 (the default: without a callback they are dropped) or 1
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_raw_datagrams(gk_context *context,
+                                       uint32_t enabled);
+
+/**
+ * Sets what those who look for servers are told (`gk_client_discover`): a name, a number of players, in a form of
+ * the host's own. Anybody who can send the server a datagram can read it. `gk_server_set_discovery_info`
+ * replaces that of a running server.
+ *
+ * - `info`, `len`: at most 1187 bytes; NULL with 0 (the default): no answer
+ *
+ * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_set_discovery_info(gk_context *context,
+                                        const uint8_t *info,
+                                        size_t len);
+
+/**
  * Binds an address and runs a server on a thread of its own, which all callbacks come from.
  *
  * - `context`: copied
@@ -2150,6 +2707,18 @@ gk_result gk_server_public_key_der(const gk_server *server, uint8_t *buf, size_t
 gk_result gk_server_set_block_list(gk_server *server, const char *const *entries, size_t count);
 
 /**
+ * Replaces what those who look for servers are told.
+ *
+ * - `info`, `len`: as for `gk_context_set_discovery_info`
+ *
+ * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_STATE` (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_server_set_discovery_info(gk_server *server, const uint8_t *info, size_t len);
+
+/**
  * Gives all connected peers.
  *
  * - `buf`: an array; may be NULL if `cap` is 0
@@ -2254,7 +2823,51 @@ gk_result gk_server_broadcast(gk_server *server,
                               size_t *out_sent);
 
 /**
- * Ends a peer's connection. The disconnect event follows, from the server's thread.
+ * Queues a message for all members of a group, or all but one. Peers whose queue is full are left out and
+ * counted; they get `writable` later.
+ *
+ * - `group`: a number that `gk_peer_group_add` was given, or `GK_GROUP_EVERYBODY`; a group without members
+ *   reaches nobody
+ * - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
+ * - `data`, `len`: the bytes; may be NULL with 0
+ * - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
+ * - `out_sent`: for how many peers it was queued; may be NULL
+ * - `out_refused`: how many have a full queue; may be NULL
+ *
+ * Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied, once for all.
+ */
+gk_result gk_server_group_send(gk_server *server,
+                               uint32_t group,
+                               gk_peer except,
+                               const uint8_t *data,
+                               size_t len,
+                               const gk_send_options *options,
+                               size_t *out_sent,
+                               size_t *out_refused);
+
+/**
+ * Answers a raw datagram: within five seconds, once, and with no more bytes than it had, so that nobody
+ * can make the server send a third party more than they send themselves.
+ *
+ * - `to`: where the datagram came from, as the callback or the event told
+ * - `data`, `len`: the bytes; may be NULL with 0
+ *
+ * Errors: `GK_ERR_STATE` (nobody there has asked, or they were answered; stopped), `GK_ERR_TOO_LARGE`,
+ * `GK_ERR_WOULD_BLOCK` (too many answers wait to be sent: this one is dropped), `GK_ERR_ADDRESS`,
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_server_send_raw(gk_server *server, const char *to, const uint8_t *data, size_t len);
+
+/**
+ * Ends a peer's connection. The disconnect event follows, from the server's thread. A client that waits for a
+ * decision is refused by it, and no event follows.
  *
  * - `info`: why, and whether now; NULL: `GK_DISCONNECT_KICKED`, now
  *
@@ -2351,6 +2964,59 @@ gk_result gk_peer_user_data(const gk_server *server, gk_peer peer, void **out);
  * Ownership: what it points to stays the host's.
  */
 gk_result gk_peer_set_user_data(gk_server *server, gk_peer peer, void *user_data);
+
+/**
+ * Lets a client in that waits for a decision: its connect follows, from the server's thread.
+ *
+ * Errors: `GK_ERR_STALE` (it left, or was refused), `GK_ERR_STATE` (it was let in already; stopped),
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_accept(gk_server *server, gk_peer peer);
+
+/**
+ * Refuses a client that waits for a decision: it is told to go, and no event follows. The peer is stale
+ * from now on.
+ *
+ * - `code`: why, `GK_REFUSED_HOST` or more by custom; told to the client where its wire has room for it
+ * - `text`: one sentence for a person, UTF-8; NULL is none
+ *
+ * Errors: as `gk_peer_accept`, and `GK_ERR_UTF8`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_peer_refuse(gk_server *server, gk_peer peer, gk_refusal code, const char *text);
+
+/**
+ * Puts a peer into a group, which comes to be with its first member. The membership ends with the peer.
+ * To be in it already is no error.
+ *
+ * - `group`: any number but `GK_GROUP_EVERYBODY`
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`GK_GROUP_EVERYBODY`), `GK_ERR_WOULD_BLOCK` (it is in 64 groups, or
+ * the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_group_add(gk_server *server,
+                            gk_peer peer,
+                            uint32_t group);
+
+/**
+ * Takes a peer out of a group. Not to be in it is no error.
+ *
+ * - `group`: the number
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_group_remove(gk_server *server, gk_peer peer, uint32_t group);
 
 /**
  * Sets the size and zeroes the rest.
@@ -2470,6 +3136,554 @@ gk_result gk_server_profile_series(const gk_server *server,
                                    size_t *out_count);
 
 /**
+ * Sets what is called when an address is tried; see `gk_client_connecting_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_connecting(gk_context *context,
+                                          gk_client_connecting_fn function,
+                                          void *user_data);
+
+/**
+ * Sets what is called when messages flow; see `gk_client_connect_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_connect(gk_context *context, gk_client_connect_fn function, void *user_data);
+
+/**
+ * Sets what is called when a session ended; see `gk_client_disconnect_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_disconnect(gk_context *context,
+                                          gk_client_disconnect_fn function,
+                                          void *user_data);
+
+/**
+ * Sets what is called when a message arrived; see `gk_client_message_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_message(gk_context *context, gk_client_message_fn function, void *user_data);
+
+/**
+ * Sets what is called once per tick; see `gk_client_update_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_update(gk_context *context, gk_client_update_fn function, void *user_data);
+
+/**
+ * Sets what is called when a full queue has room again; see `gk_client_writable_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_writable(gk_context *context, gk_client_writable_fn function, void *user_data);
+
+/**
+ * Sets what is called when the client has stopped; see `gk_client_shutdown_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_shutdown(gk_context *context, gk_client_shutdown_fn function, void *user_data);
+
+/**
+ * Sets what is called with lines for the log; see `gk_client_log_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_log(gk_context *context, gk_client_log_fn function, void *user_data);
+
+/**
+ * Sets how clients talk; servers understand all wires.
+ *
+ * - `wire`: default `GK_WIRE_NATIVE`
+ *
+ * Errors: `GK_ERR_ARGUMENT` (not one of `GK_WIRE_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_wire(gk_context *context, gk_wire wire);
+
+/**
+ * Has clients of the native wire believe a server that has the private part of this key, and no other.
+ *
+ * - `key`, `len`: the server's X25519 public key, 32 bytes
+ *
+ * Errors: `GK_ERR_KEY` (`len`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_pin_native_key(gk_context *context, const uint8_t *key, size_t len);
+
+/**
+ * Has clients of mpgameserver's wire believe a server that has the private part of this root key, and no other.
+ *
+ * - `der`, `len`: the public part, SubjectPublicKeyInfo, as `gk_key_public_der` or
+ *   `gk_server_public_key_der` gives it
+ *
+ * Errors: `GK_ERR_KEY`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_pin_root_key(gk_context *context,
+                                  const uint8_t *der,
+                                  size_t len);
+
+/**
+ * Has clients believe whoever answers, and forgets pinned keys. Nobody on the way can read what is sent then, but
+ * who reads it at its end is not known: for development, or where something else tells.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_trust_any_server(gk_context *context);
+
+/**
+ * Sets what the server's host gets to see before it lets a client in: a name, a ticket. Native wire only: with
+ * the other one a client with join data does not start.
+ *
+ * - `data`, `len`: the bytes, at most 768; may be NULL with 0 (the default)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`len`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_set_join_data(gk_context *context,
+                                   const uint8_t *data,
+                                   size_t len);
+
+/**
+ * Starts to connect to a server, and runs the client on a thread of its own, which all callbacks come from. That the
+ * server cannot be reached is told by the disconnect event.
+ *
+ * - `context`: copied; it says whom to believe
+ * - `address`: `"example.org:2021"`, `"192.0.2.1:2021"`, `"[2001:db8::1]:2021"`. A name is looked up in the background,
+ *   and its addresses are tried in turn
+ * - `out`: the client. Callbacks can come before it is written; they get it as their argument.
+ *
+ * Errors: `GK_ERR_KEY` (nothing says whom to believe, or no key for the wire), `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (the
+ * wire cannot carry join data or password), `GK_ERR_IO` (socket, thread), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, while nobody changes the context.
+ * Ownership: the client is the caller's, to be ended with `gk_client_free`; context and address stay the
+ * caller's.
+ */
+gk_result gk_client_start(const gk_context *context,
+                          const char *address,
+                          gk_client **out);
+
+/**
+ * Starts to connect, for a client that the host runs with `gk_client_poll`, from its own main loop. All callbacks come
+ * from inside that call, and from inside `gk_client_disconnect_wait`, `gk_client_stop` and `gk_client_free` where these
+ * have to run the client. Nothing happens between polls: poll at least a few times per second. It costs no thread and a
+ * few kilobytes.
+ *
+ * - the parameters are those of `gk_client_start`
+ *
+ * Errors: as `gk_client_start`.
+ *
+ * Thread: any, while nobody changes the context.
+ * Ownership: as `gk_client_start`.
+ */
+gk_result gk_client_open(const gk_context *context,
+                         const char *address,
+                         gk_client **out);
+
+/**
+ * Runs the client: reads what came, calls back, ticks, writes. If there is nothing to do it waits for
+ * something first.
+ *
+ * - `timeout_us`: waits at most so many microseconds; 0 does not wait, and costs one system call where nothing
+ *   is due; `GK_FOREVER` waits until something happened
+ *
+ * Errors: `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another thread is in it), `GK_ERR_STATE`
+ * (stopped, being stopped by another thread, or made by `gk_client_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * That nothing happened is no error.
+ *
+ * Thread: any, one at a time; best always the same. Callbacks come from it.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_poll(gk_client *client,
+                         uint64_t timeout_us);
+
+/**
+ * Makes a `gk_client_poll` that waits return; if none waits, the next one returns at once.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_wake(gk_client *client);
+
+/**
+ * Gives a descriptor that becomes readable when `gk_client_poll` has something to do (unix). Wait for it no longer
+ * than `gk_client_next_timeout_us` says, then poll with timeout 0. It is only good for waiting.
+ *
+ * - `out`: the descriptor
+ *
+ * Errors: `GK_ERR_STATE` (a system without descriptors), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the descriptor is the client's; do not close it. It is valid until `gk_client_free`.
+ */
+gk_result gk_client_descriptor(const gk_client *client,
+                               int32_t *out);
+
+/**
+ * Gives the time until `gk_client_poll` has something to do even if nothing arrives.
+ *
+ * - `out`: microseconds from now, rounded up; 0: it is due; `GK_FOREVER`: nothing is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_next_timeout_us(const gk_client *client, uint64_t *out);
+
+/**
+ * Takes up to `max` events out of the client's queue, oldest first. The queue holds the events for which
+ * no callback is set; it exists only if `gk_context_set_max_queued_events` made it. The last event is
+ * `GK_EVENT_SHUTDOWN`.
+ *
+ * - `events`: an array of `max` elements, which need no initialisation; may be NULL if `max` is 0
+ * - `event_size`: `sizeof(gk_event)`
+ * - `max`: how many at most
+ * - `out_count`: how many were written; 0 if nothing happened
+ *
+ * Errors: `GK_ERR_STATE` (no event queue), `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another
+ * thread is in it), `GK_ERR_ARGUMENT` (`event_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`. The batch before is
+ * kept when the call fails.
+ *
+ * Thread: any, one at a time.
+ * Ownership: what the events point to belongs to the client and lives until the next call that succeeds,
+ * or `gk_client_free`.
+ */
+gk_result gk_client_next_events(gk_client *client,
+                                gk_event *events,
+                                size_t event_size,
+                                size_t max,
+                                size_t *out_count);
+
+/**
+ * Stops the client: ends the session at once and reports it, says goodbye, and calls shutdown last. From inside a
+ * callback it takes effect when the callback has returned; from outside it returns when all that is done, after 0.2 s at
+ * most. A second stop does nothing more.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any. If nobody polls a client made by `gk_client_open`, the last callbacks come from here.
+ * Ownership: the client stays the caller's, and answers questions until `gk_client_free`.
+ */
+gk_result gk_client_stop(gk_client *client);
+
+/**
+ * Waits until the client has stopped. It does not stop it.
+ *
+ * - `timeout_us`: waits at most so many microseconds; 0 only asks; `GK_FOREVER`: without limit
+ *
+ * Errors: `GK_ERR_TIMEOUT`, `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any but the client's own; a client made by `gk_client_open` needs another thread that polls it.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_wait(gk_client *client, uint64_t timeout_us);
+
+/**
+ * Tells whether the client has stopped.
+ *
+ * - `out`: 1 when its last callback has returned, else 0
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_is_stopped(const gk_client *client, uint32_t *out);
+
+/**
+ * Stops the client as `gk_client_stop` does, and gives it back. From inside one of the client's own
+ * callbacks it returns at once: the stop takes effect when the callback has returned, and the callbacks
+ * that stopping makes still come, with the same pointer, which is good inside them only.
+ *
+ * - `client`: may be NULL
+ *
+ * Thread: any. No other thread may call with this pointer from now on; calls of `gk_client_poll`,
+ * `gk_client_wait` and `gk_client_disconnect_wait` that wait in other threads return.
+ * Ownership: ends the caller's; what `gk_client_next_events` handed out ends with it.
+ */
+void gk_client_free(gk_client *client);
+
+/**
+ * Queues a message for the server.
+ *
+ * - `data`, `len`: the bytes; may be NULL with 0: an empty message is one
+ * - `options`: NULL sends it once, without asking what became of it
+ *
+ * Errors, after which nothing is queued and `on_sent` is not called: `GK_ERR_STATE` (not connected, stopped, or
+ * `notify` without an event queue), `GK_ERR_WOULD_BLOCK` (the queue is full: `writable` will tell; or with `notify` the
+ * event queue is: take events first), `GK_ERR_TOO_LARGE`, `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied; `options->user_data` stays the host's and must live until `on_sent`.
+ */
+gk_result gk_client_send(gk_client *client,
+                         const uint8_t *data,
+                         size_t len,
+                         const gk_send_options *options);
+
+/**
+ * Queues a message for the server that is sent again until it is acknowledged: it arrives exactly once if the
+ * session lives. The same as `gk_client_send` with `GK_RETRY_ON_TIMEOUT`.
+ *
+ * - `data`, `len`: the bytes; may be NULL with 0
+ * - `on_sent`: told once what became of it, with NULL for the server and `GK_PEER_NONE`; may be NULL
+ * - `user_data`: passed to `on_sent`
+ *
+ * Errors: as `gk_client_send`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied; `user_data` stays the host's and must live until `on_sent`.
+ */
+gk_result gk_client_send_guaranteed(gk_client *client,
+                                    const uint8_t *data,
+                                    size_t len,
+                                    gk_sent_fn on_sent,
+                                    void *user_data);
+
+/**
+ * Ends the session at once; what is queued is cancelled. The disconnect event follows. Without a session it does
+ * nothing.
+ *
+ * Errors: `GK_ERR_STATE` (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_disconnect(gk_client *client);
+
+/**
+ * Ends the session when what is queued is acknowledged, and waits until the server has heard the goodbye too, or it was
+ * said as often as the wire has it. When the time is over the session ends at once.
+ *
+ * - `timeout_us`: waits at most so many microseconds
+ *
+ * Errors: `GK_ERR_TIMEOUT` (not all was delivered, or the goodbye was not heard), `GK_ERR_REENTRANT` (inside a
+ * callback), `GK_ERR_STATE` (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any but the client's own. If nobody polls a client made by `gk_client_open`, its callbacks come from here.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_disconnect_wait(gk_client *client,
+                                    uint64_t timeout_us);
+
+/**
+ * Begins a new session with the same server and configuration; a host name is looked up again. A session that is under
+ * way ends at once.
+ *
+ * Errors: `GK_ERR_STATE` (stopped, or being stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_reconnect(gk_client *client);
+
+/**
+ * Gives where the session stands.
+ *
+ * - `out`: one of `GK_STATUS_…`
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_status(const gk_client *client, gk_status *out);
+
+/**
+ * Gives the smoothed time that a message takes one way: half of what an acknowledgement takes.
+ *
+ * - `out`: microseconds; 0 if nothing was measured yet
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_latency_us(const gk_client *client, uint64_t *out);
+
+/**
+ * Gives how many bytes of message are queued and not yet acknowledged.
+ *
+ * - `out`: bytes
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_queued_bytes(const gk_client *client, size_t *out);
+
+/**
+ * Gives the public number of the session, as the server knows it.
+ *
+ * - `out`: the number; 0 before it is known
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_token(const gk_client *client, uint32_t *out);
+
+/**
+ * Gives the counts of the session, or of the last one.
+ *
+ * - `out`: with `struct_size` set, by `gk_peer_stats_init`; filled as far as that reaches
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_client_stats(const gk_client *client, gk_peer_stats_t *out);
+
+/**
+ * Gives the address of the server that is being tried, or was reached last.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (its name is being looked up), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_client_server_address(const gk_client *client,
+                                   char *buf,
+                                   size_t cap,
+                                   size_t *out_len);
+
+/**
+ * Gives the address that the client's socket is bound to: all interfaces, with the port that the system chose.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_client_local_address(const gk_client *client,
+                                  char *buf,
+                                  size_t cap,
+                                  size_t *out_len);
+
+/**
+ * Gives the X25519 public key that the server has proved to have in this session, for instance to pin it from now on.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 32 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (not connected yet, or the wire does not tell), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_client_server_native_key(const gk_client *client,
+                                      uint8_t *buf,
+                                      size_t cap,
+                                      size_t *out_len);
+
+/**
+ * Gives the root key that the server has proved to have in this session on mpgameserver's wire: the pinned one.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 91 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (not connected yet, or the wire does not tell), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_client_server_root_key_der(const gk_client *client,
+                                        uint8_t *buf,
+                                        size_t cap,
+                                        size_t *out_len);
+
+/**
  * Fills in size and defaults.
  *
  * - `conditions`: the struct
@@ -2516,6 +3730,34 @@ gk_result gk_server_simulate_peer(gk_server *server,
                                   gk_peer peer,
                                   gk_direction direction,
                                   const gk_conditions *conditions);
+
+/**
+ * Looks for servers, and waits for answers: on each port at all machines of the local network (broadcast, IPv4)
+ * and at this one, and at each address. A server answers if it has discovery info
+ * (`gk_context_set_discovery_info`). It ends early if no port was given and all addresses have answered.
+ *
+ * - `ports`, `port_count`: at most `GK_DISCOVERY_MAX_PORTS`; may be NULL with 0
+ * - `addresses`, `address_count`: `"192.0.2.1:2021"`, IPv4 and numbers only; at most
+ *   `GK_DISCOVERY_MAX_ADDRESSES`; may be NULL with 0
+ * - `timeout_us`: how long to wait, at most 60,000,000 (60 s)
+ * - `function`: called for each server; may be NULL
+ * - `user_data`: passed to each call as it is
+ * - `out_count`: how many were found, at most 256; may be NULL
+ *
+ * Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, an IPv6 address, the time), `GK_ERR_ADDRESS`,
+ * `GK_ERR_IO`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That nobody answered is no error.
+ *
+ * Thread: any; it waits in this call.
+ * Ownership: arrays and texts are copied; `user_data` stays the host's.
+ */
+gk_result gk_client_discover(const uint16_t *ports,
+                             size_t port_count,
+                             const char *const *addresses,
+                             size_t address_count,
+                             uint64_t timeout_us,
+                             gk_found_fn function,
+                             void *user_data,
+                             size_t *out_count);
 
 #ifdef __cplusplus
 }  // extern "C"

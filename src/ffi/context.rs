@@ -5,15 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ffi::arguments::{text, texts};
+use crate::ffi::arguments::{bytes, flag, text, texts};
 use crate::ffi::callbacks::Callbacks;
+use crate::ffi::client_callbacks::ClientCallbacks;
+use crate::ffi::client_context::ClientPart;
 use crate::ffi::key::gk_key;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::server::block_list::BlockList;
 use crate::server::config::Config;
+use crate::server::password::Password;
 
-/// What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
+/// What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
 /// when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
 /// Every value has a default, and is checked when it is set: one out of its range is refused with
 /// `GK_ERR_ARGUMENT` and changes nothing.
@@ -38,11 +41,30 @@ use crate::server::config::Config;
 /// - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
 /// - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
 /// - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
+/// - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
+///   about each client
+/// - `gk_context_set_password`: what a client must know to come in
+/// - `gk_context_set_peer_send_rate`, `gk_context_set_server_send_rate`: bytes per second
+/// - `gk_context_set_raw_datagrams`: datagrams that are of no wire
+/// - `gk_context_set_discovery_info`: what those who look for servers are told
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
-///   `_shutdown`, `_log`: the callbacks
+///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+///
+/// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
+/// queue from above, and have of their own:
+///
+/// - `gk_context_set_wire`: how the client talks
+/// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
+///   them is needed
+/// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
+/// - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
+/// - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
+/// - `gk_context_on_client_shutdown`, `gk_context_on_client_log`: callbacks
 pub struct gk_context {
     pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
+    pub(crate) client: ClientPart,
+    pub(crate) client_callbacks: ClientCallbacks,
 }
 
 impl gk_context {
@@ -83,7 +105,12 @@ pub(crate) unsafe fn with_context(
 pub unsafe extern "C" fn gk_context_new(out: *mut *mut gk_context) -> gk_result {
     fallible(|| {
         not_null!(out);
-        let context = gk_context { config: Config::default(), callbacks: Callbacks::default() };
+        let context = gk_context {
+            config: Config::default(),
+            callbacks: Callbacks::default(),
+            client: ClientPart::default(),
+            client_callbacks: ClientCallbacks::default(),
+        };
         // SAFETY: not null, and the caller's to write.
         unsafe { out.write(Box::into_raw(Box::new(context))) };
         Ok(())
@@ -525,5 +552,153 @@ pub unsafe extern "C" fn gk_context_set_access_log(
         };
         context.config.access_log = path;
         Ok(())
+    })
+}
+
+/// Sets whether every client waits for a decision even without an authorise callback: the question is then a
+/// `GK_EVENT_AUTHORISE` in the event queue, which must be there when a server starts.
+///
+/// - `enabled`: 0 (the default) or 1
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_authorise(context: *mut gk_context, enabled: u32) -> gk_result {
+    with_context(context, |context| {
+        context.config.authorise = flag("enabled", enabled)?;
+        Ok(())
+    })
+}
+
+/// Sets how many clients can wait for a decision; above it they are refused with `GK_REFUSED_BUSY`.
+///
+/// - `count`: default 1024, range 1 to 1,000,000
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_max_joining(context: *mut gk_context, count: u32) -> gk_result {
+    with_context(context, |context| context.set(|config| &mut config.max_joining, count))
+}
+
+/// Sets after how long a client about which nothing was decided is refused with `GK_REFUSED_UNDECIDED`.
+///
+/// - `microseconds`: default 10,000,000 (10 s), range 100,000 (0.1 s) to 3,600,000,000 (1 h)
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_authorise_timeout_us(
+    context: *mut gk_context,
+    microseconds: u64,
+) -> gk_result {
+    with_context(context, |context| {
+        context.set(|config| &mut config.authorise_timeout, Duration::from_micros(microseconds))
+    })
+}
+
+/// Sets what a client must know to come in. It is compared in constant time, before the authorise callback,
+/// and wrong ones are limited: ten at once from one source (an IPv4 address or an IPv6 /64), then one in five
+/// seconds. A client of mpgameserver's wire has no way to give one: it is refused, unless there is an authorise
+/// callback, which then decides.
+///
+/// - `password`, `len`: 1 to 256 bytes; NULL with 0 (the default): none
+///
+/// Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: the bytes are copied; a server keeps a digest. Clients made with the context give it.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_password(
+    context: *mut gk_context,
+    password: *const u8,
+    len: usize,
+) -> gk_result {
+    with_context(context, |context| {
+        // SAFETY: the caller's promise.
+        let given = unsafe { bytes("password", password, len)? };
+        context.config.password = if password.is_null() { None } else { Some(Password::new(given)?) };
+        context.client.password = context.config.password.as_ref().map(|_| given.to_vec());
+        Ok(())
+    })
+}
+
+/// Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second.
+/// Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
+/// the same, and count.
+///
+/// - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_peer_send_rate(
+    context: *mut gk_context,
+    bytes_per_second: u64,
+) -> gk_result {
+    with_context(context, |context| context.set(|config| &mut config.peer_send_rate, bytes_per_second))
+}
+
+/// Sets how many bytes all peers together can be sent per second on average, in bursts of a tenth of a second.
+/// They take turns, a datagram each. What strangers are answered counts too, and always leaves.
+///
+/// - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_server_send_rate(
+    context: *mut gk_context,
+    bytes_per_second: u64,
+) -> gk_result {
+    with_context(context, |context| context.set(|config| &mut config.server_send_rate, bytes_per_second))
+}
+
+/// Sets whether datagrams that are of no wire become `GK_EVENT_RAW` in the event queue even without a callback.
+///
+/// - `enabled`: 0 (the default: without a callback they are dropped) or 1
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_raw_datagrams(context: *mut gk_context, enabled: u32) -> gk_result {
+    with_context(context, |context| {
+        context.config.raw_datagrams = flag("enabled", enabled)?;
+        Ok(())
+    })
+}
+
+/// Sets what those who look for servers are told (`gk_client_discover`): a name, a number of players, in a form of
+/// the host's own. Anybody who can send the server a datagram can read it. `gk_server_set_discovery_info`
+/// replaces that of a running server.
+///
+/// - `info`, `len`: at most 1187 bytes; NULL with 0 (the default): no answer
+///
+/// Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: the bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_discovery_info(
+    context: *mut gk_context,
+    info: *const u8,
+    len: usize,
+) -> gk_result {
+    with_context(context, |context| {
+        // SAFETY: the caller's promise.
+        let given = unsafe { bytes("info", info, len)? };
+        context.set(|config| &mut config.discovery_info, (!info.is_null()).then(|| given.to_vec()))
     })
 }

@@ -65,7 +65,32 @@ class gk_disconnect_info(Structure):
         ("code", c_int32),
         ("text", c_char_p),
         ("after_delivery", c_uint32),
+        ("app_code", c_uint32),
+    ]
+
+
+class gk_join_request(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("token", c_uint32),
+        ("address", c_char_p),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("door", c_int32),
+        ("wire", c_int32),
+        ("password", c_uint32),
         ("reserved", c_uint32),
+    ]
+
+
+class gk_found(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("address", c_char_p),
+        ("info", c_void_p),
+        ("len", c_size_t),
+        ("round_trip_us", c_uint64),
     ]
 
 
@@ -107,6 +132,10 @@ class gk_event(Structure):
         ("seconds", c_double),
         ("tick", c_uint64),
         ("user_data", c_void_p),
+        ("wire", c_int32),
+        ("password", c_uint32),
+        ("app_code", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -138,7 +167,7 @@ class gk_server_stats_t(Structure):
         ("struct_size", c_uint32),
         ("peers", c_uint32),
         ("handshakes", c_uint32),
-        ("reserved", c_uint32),
+        ("joining", c_uint32),
         ("connects", c_uint64),
         ("disconnects", c_uint64),
         ("handshake_timeouts", c_uint64),
@@ -165,6 +194,8 @@ class gk_server_stats_t(Structure):
         ("update_s", c_double),
         ("network_s", c_double),
         ("idle_s", c_double),
+        ("refusals", c_uint64),
+        ("drops_raw_budget", c_uint64),
     ]
 
 
@@ -211,6 +242,7 @@ class gk_conditions(Structure):
 STRUCTURES: List[Type[Structure]] = [
     gk_message,
     gk_connect_info,
+    gk_join_request,
     gk_disconnect_info,
     gk_update,
     gk_send_options,
@@ -220,6 +252,7 @@ STRUCTURES: List[Type[Structure]] = [
     gk_second,
     gk_profile_second,
     gk_conditions,
+    gk_found,
 ]
 
 #: Those that the caller makes, each with its function that fills in size and defaults.
@@ -236,7 +269,7 @@ _TEXT_OUT: List[Any] = [c_void_p, c_size_t, POINTER(c_size_t)]
 
 def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
     """Every function: its result and its arguments."""
-    key, context, server = c_void_p, c_void_p, c_void_p
+    key, context, server, client = c_void_p, c_void_p, c_void_p, c_void_p
     out = POINTER(c_void_p)
     table: Dict[str, Tuple[Any, List[Any]]] = {
         "gk_context_new": (RESULT, [out]),
@@ -267,6 +300,40 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
             RESULT,
             [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options), POINTER(c_size_t)],
         ),
+        "gk_server_group_send": (
+            RESULT,
+            [
+                server,
+                c_uint32,
+                PEER,
+                c_char_p,
+                c_size_t,
+                POINTER(gk_send_options),
+                POINTER(c_size_t),
+                POINTER(c_size_t),
+            ],
+        ),
+        "gk_server_send_raw": (RESULT, [server, c_char_p, c_char_p, c_size_t]),
+        "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
+        "gk_context_set_password": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_peer_accept": (RESULT, [server, PEER]),
+        "gk_peer_refuse": (RESULT, [server, PEER, c_uint32, c_char_p]),
+        "gk_peer_group_add": (RESULT, [server, PEER, c_uint32]),
+        "gk_peer_group_remove": (RESULT, [server, PEER, c_uint32]),
+        "gk_client_discover": (
+            RESULT,
+            [
+                POINTER(c_uint16),
+                c_size_t,
+                POINTER(c_char_p),
+                c_size_t,
+                c_uint64,
+                CALLBACK,
+                c_void_p,
+                POINTER(c_size_t),
+            ],
+        ),
         "gk_server_disconnect": (RESULT, [server, PEER, POINTER(gk_disconnect_info)]),
         "gk_server_set_block_list": (RESULT, [server, POINTER(c_char_p), c_size_t]),
         "gk_server_simulate": (RESULT, [server, c_int32, POINTER(gk_conditions)]),
@@ -278,6 +345,39 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
             RESULT,
             [server, POINTER(gk_profile_second), c_size_t, POINTER(c_size_t)],
         ),
+        "gk_context_set_wire": (RESULT, [context, c_int32]),
+        "gk_context_pin_native_key": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_context_pin_root_key": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_context_trust_any_server": (RESULT, [context]),
+        "gk_context_set_join_data": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_client_start": (RESULT, [context, c_char_p, out]),
+        "gk_client_open": (RESULT, [context, c_char_p, out]),
+        "gk_client_poll": (RESULT, [client, c_uint64]),
+        "gk_client_wake": (RESULT, [client]),
+        "gk_client_descriptor": (RESULT, [client, POINTER(c_int32)]),
+        "gk_client_next_timeout_us": (RESULT, [client, POINTER(c_uint64)]),
+        "gk_client_next_events": (
+            RESULT,
+            [client, POINTER(gk_event), c_size_t, c_size_t, POINTER(c_size_t)],
+        ),
+        "gk_client_stop": (RESULT, [client]),
+        "gk_client_wait": (RESULT, [client, c_uint64]),
+        "gk_client_free": (None, [client]),
+        "gk_client_is_stopped": (RESULT, [client, POINTER(c_uint32)]),
+        "gk_client_send": (RESULT, [client, c_char_p, c_size_t, POINTER(gk_send_options)]),
+        "gk_client_send_guaranteed": (RESULT, [client, c_char_p, c_size_t, CALLBACK, c_void_p]),
+        "gk_client_disconnect": (RESULT, [client]),
+        "gk_client_disconnect_wait": (RESULT, [client, c_uint64]),
+        "gk_client_reconnect": (RESULT, [client]),
+        "gk_client_status": (RESULT, [client, POINTER(c_int32)]),
+        "gk_client_latency_us": (RESULT, [client, POINTER(c_uint64)]),
+        "gk_client_queued_bytes": (RESULT, [client, POINTER(c_size_t)]),
+        "gk_client_token": (RESULT, [client, POINTER(c_uint32)]),
+        "gk_client_stats": (RESULT, [client, POINTER(gk_peer_stats_t)]),
+        "gk_client_server_address": (RESULT, [client] + _TEXT_OUT),
+        "gk_client_local_address": (RESULT, [client] + _TEXT_OUT),
+        "gk_client_server_native_key": (RESULT, [client] + _TEXT_OUT),
+        "gk_client_server_root_key_der": (RESULT, [client] + _TEXT_OUT),
         "gk_peer_address": (RESULT, [server, PEER] + _TEXT_OUT),
         "gk_peer_token": (RESULT, [server, PEER, POINTER(c_uint32)]),
         "gk_peer_latency_us": (RESULT, [server, PEER, POINTER(c_uint64)]),
@@ -323,9 +423,24 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
                 "reconcile_interval_us",
                 "send_interval_us",
                 "reassembly_timeout_us",
+                "authorise_timeout_us",
+                "peer_send_rate",
+                "server_send_rate",
             ),
         ),
-        (c_uint32, ("mtu", "max_peers", "max_handshakes", "max_queued_messages", "max_queued_events")),
+        (
+            c_uint32,
+            (
+                "mtu",
+                "max_peers",
+                "max_handshakes",
+                "max_queued_messages",
+                "max_queued_events",
+                "max_joining",
+                "authorise",
+                "raw_datagrams",
+            ),
+        ),
         (
             c_size_t,
             (
@@ -351,6 +466,16 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "reconcile",
         "shutdown",
         "log",
+        "client_connecting",
+        "client_connect",
+        "client_disconnect",
+        "client_message",
+        "client_update",
+        "client_writable",
+        "client_shutdown",
+        "client_log",
+        "authorise",
+        "raw",
     ):
         table["gk_context_on_" + event] = (RESULT, [context, CALLBACK, c_void_p])
     for name, struct in INITIALISED.items():

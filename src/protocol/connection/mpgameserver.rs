@@ -65,6 +65,8 @@ pub struct Connection {
     started: Time,
     last_received: Time,
     last_sent: Time,
+    /// Messages leave no earlier.
+    held_until: Time,
     /// Until when lingering lasts, or draining.
     deadline: Time,
     goodbye: Goodbye,
@@ -82,6 +84,9 @@ struct Goodbye {
     said: usize,
     answers: u32,
     answer_due: bool,
+    /// Packet that carried it first; 0: none yet. Those after it are goodbyes too.
+    packet: u64,
+    acknowledged: bool,
 }
 
 impl Connection {
@@ -133,6 +138,7 @@ impl Connection {
             started: now,
             last_received: now,
             last_sent: Time::default(),
+            held_until: Time::default(),
             deadline: now,
             goodbye: Goodbye::default(),
             farewell: Farewell::default(),
@@ -206,6 +212,11 @@ impl Connection {
         self.ack_delay = SERVER_ACK_DELAY;
     }
 
+    /// Whether the other side has acknowledged our goodbye.
+    pub fn is_goodbye_acknowledged(&self) -> bool {
+        self.goodbye.acknowledged
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> PeerStats {
         let sender = self.sender.stats();
@@ -237,6 +248,11 @@ impl Connection {
             return Err(SendError::Unsupported);
         }
         self.sender.queue(now, payload, delivery, kind::APP, tag).map_err(SendError::Queue)
+    }
+
+    /// See [`super::Connection::hold`].
+    pub fn hold(&mut self, until: Time) {
+        self.held_until = until;
     }
 
     /// Ends the connection: at once, or when what is queued is acknowledged, at most after the connection
@@ -323,6 +339,9 @@ impl Connection {
         self.stats.received += 1;
         self.stats.bytes_received += bytes as u64;
         if self.state == State::Draining {
+            let heard = seq::widen(header.ack, self.packets_sent).filter(|n| *n <= self.packets_sent);
+            let first = self.goodbye.packet;
+            self.goodbye.acknowledged |= first > 0 && heard.is_some_and(|heard| heard >= first);
             // Messages that come now reach nobody. A late goodbye is acknowledged: the package waits for that.
             let goodbye = Messages::new(&header, payload).flatten().any(|m| m.kind == kind::DISCONNECT);
             if header.count == 0 || goodbye || mutant!(DrainAcks) {
@@ -563,11 +582,8 @@ impl Connection {
     /// When waiting data leaves: at once if it fills a packet, else a send interval after the last one.
     fn data_due(&self, now: Time) -> Time {
         let paced = self.last_sent + self.settings.send_interval;
-        if paced <= now || self.sender.full_packet_waits() {
-            now
-        } else {
-            paced
-        }
+        let due = if paced <= now || self.sender.full_packet_waits() { now } else { paced };
+        due.max(self.held_until)
     }
 
     /// Appends the next datagram to `out`; false if there is none now.
