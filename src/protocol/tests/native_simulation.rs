@@ -365,6 +365,7 @@ impl Run {
     /// Whether it lived on.
     fn settle(&mut self) -> bool {
         let calm = self.pair.now;
+        let asleep = Side::BOTH.iter().any(|s| self.pair.is_asleep(*s));
         self.pair.network.calm();
         self.pair.room = [Room::ENDLESS; 2];
         // What a receiver of little memory refuses comes again a few packets a second.
@@ -379,7 +380,7 @@ impl Run {
             // The silence can have begun before, and last until the next sign of life.
             let mercy = self.scenario.settings.connection_timeout.saturating_sub(Duration::from_millis(1500));
             let silent = Side::BOTH.iter().any(|s| calm.since(self.pair.last_taken[*s as usize]) > mercy);
-            if !silent || !reasons.contains(&Some(CloseReason::Timeout)) {
+            if !(silent || asleep) || !reasons.contains(&Some(CloseReason::Timeout)) {
                 self.wrong(format!("died on a good network: {reasons:?}"));
             }
             return false;
