@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    Echo, Message, Mode, Outcome, Part, Piece, PieceRef, Planned, Sender, ECHO_BYTES_PER_PACKET, ECHO_DELAY,
-    MAX_ECHO_BYTES, MAX_SENT_PACKETS, MESSAGE_COST,
+    Delivery, Echo, Message, Mode, Outcome, Part, Piece, PieceRef, Planned, Sender, ECHO_BYTES_PER_PACKET,
+    ECHO_DELAY, MAX_ECHO_BYTES, MAX_SENT_PACKETS, MESSAGE_COST,
 };
 use super::{PacketState, SentPacket};
 use crate::protocol::mutant;
@@ -13,6 +13,10 @@ use crate::protocol::time::Time;
 
 /// Every so many packets a long message goes before short ones of its priority, so that neither starves.
 const BULK_TURN: u64 = 4;
+/// Every so many packets with resent pieces are for the others: for the message in parts that was begun first, and for those
+/// pieces whose turn has not come yet. What a receiver without room refuses would otherwise be resent for ever, and
+/// keep back what it waits for.
+const RESEND_TURN: u64 = 4;
 /// Pieces to be resent that may be passed over because they do not fit, before the packet counts as full.
 const MAX_MISFITS: usize = 16;
 
@@ -65,7 +69,15 @@ impl Sender {
             return;
         }
         let mut packet = Packet { number, fits, out };
-        self.plan_resends(&mut packet);
+        self.turns += u64::from(!self.resend.is_empty());
+        if !self.resend.is_empty()
+            && !self.sizes.numbers_all
+            && self.turns % RESEND_TURN == 0
+            && !mutant!(TurnsNever)
+        {
+            self.plan_turn(now, &mut packet);
+        }
+        self.plan_resends(&mut packet, 0, usize::MAX);
         for priority in 0..self.queues.len() {
             let bulk_first = self.packets % BULK_TURN == 0;
             self.plan_fresh(now, &mut packet, priority, bulk_first);
@@ -101,9 +113,35 @@ impl Sender {
         }
     }
 
-    fn plan_resends<F: FnMut(&Offer) -> bool>(&mut self, packet: &mut Packet<'_, F>) {
-        let (mut next, mut misfits) = (0, 0);
-        while let Some(number) = self.resend.range(next..).next().copied().filter(|_| misfits < MAX_MISFITS) {
+    /// Now and then those go first who would otherwise wait for others to be acknowledged.
+    fn plan_turn<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
+        let begun = |queues: &[_; 2]| {
+            let [_, long]: &[std::collections::VecDeque<u64>; 2] = queues;
+            let message = self.messages.get(long.front()?)?;
+            (message.sent > 0).then_some(message.begun)
+        };
+        let all = self.queues.iter().enumerate();
+        let first = all.filter_map(|(priority, queues)| Some((begun(queues)?, priority))).min();
+        if let Some((_, priority)) = first.filter(|_| self.turns % (2 * RESEND_TURN) == 0) {
+            self.plan_fresh(now, packet, priority, true);
+        } else {
+            let next = self.resend.range(self.turn_next..).next().copied().unwrap_or(0);
+            // One alone: whether it fits must not depend on others before it.
+            self.turn_next = self.plan_resends(packet, next, 1);
+        }
+    }
+
+    /// Pieces to be resent, from number `next` on, at most `most`; returns the number after the last of them.
+    fn plan_resends<F: FnMut(&Offer) -> bool>(
+        &mut self,
+        packet: &mut Packet<'_, F>,
+        mut next: u64,
+        most: usize,
+    ) -> u64 {
+        let (mut misfits, mut count, mut end) = (0, 0, next);
+        while let Some(number) =
+            self.resend.range(next..).next().copied().filter(|_| misfits < MAX_MISFITS && count < most)
+        {
             next = number + 1;
             let Some(planned) = self.planned(number) else {
                 self.resend.remove(&number);
@@ -117,6 +155,7 @@ impl Sender {
             if let Some(piece) = self.piece_mut(number) {
                 piece.last_packet = packet.number;
             }
+            (count, end) = (count + 1, next);
             self.stats.resent += 1;
             self.planned.push(PieceRef::Numbered(number));
             packet.out.push(if mutant!(ResendRenumbers) {
@@ -125,6 +164,7 @@ impl Sender {
                 planned
             });
         }
+        end
     }
 
     fn plan_fresh<F: FnMut(&Offer) -> bool>(
@@ -148,6 +188,8 @@ impl Sender {
             if message.pieces > 1 && index == 0 && message.fragment_id == 0 {
                 message.fragment_id = self.next_fragment_id;
                 self.next_fragment_id = self.next_fragment_id.checked_add(1).unwrap_or(1);
+                self.begun += 1;
+                message.begun = self.begun;
             }
             let planned = plan(message, index, if numbered { self.next_number } else { 0 });
             if !packet.fits(&planned) {
@@ -161,11 +203,14 @@ impl Sender {
             }
             self.unsent_bytes = self.unsent_bytes.saturating_sub(planned.range.len() + MESSAGE_COST);
             self.next_number += u64::from(numbered);
-            let mode = message.delivery.mode;
+            let (Delivery { mode, channel, .. }, tag) = (message.delivery, message.tag);
+            if whole && mode == Mode::Ordered {
+                self.release(channel);
+            }
             if mode.is_resent() {
                 self.remember(now, id, index, packet.number, &planned);
             } else {
-                if message.tag != 0 {
+                if tag != 0 {
                     self.planned.push(PieceRef::Once(id));
                 }
                 self.sent_once(id, whole);
@@ -194,12 +239,12 @@ impl Sender {
         let mut bytes = 0;
         for _ in 0..self.echoes.len() {
             let Some(mut echo) = self.echoes.pop_front() else { break };
-            if echo.packet == packet.number {
+            if echo.packet == packet.number && !mutant!(EchoTwice) {
                 self.echoes.push_back(echo);
                 continue;
             }
             let Some(planned) = self.planned(echo.number) else { continue };
-            let twice = packet.out.iter().any(|p| p.number == echo.number);
+            let twice = packet.out.iter().any(|p| p.number == echo.number) && !mutant!(EchoTwice);
             bytes += planned.range.len();
             if twice || bytes > ECHO_BYTES_PER_PACKET || !packet.fits(&planned) {
                 // It keeps its turn.

@@ -46,6 +46,8 @@ pub struct Link {
     pub rate: Option<f64>,
     /// Nothing passes.
     pub cut: bool,
+    /// Probability that a copy comes from a foreign address, before the original.
+    pub stray: f64,
 }
 
 impl Link {
@@ -57,6 +59,9 @@ impl Link {
         Link { loss, ..Link::delay(ms) }
     }
 }
+
+/// Port of copies that somebody on the way sends.
+pub const STRAY_PORT: u16 = 6666;
 
 /// What the network did.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,7 +76,9 @@ pub struct NetworkStats {
 pub struct Network {
     rng: SmallRng,
     pub links: [Link; 2],
-    under_way: BTreeMap<(Time, u64), (Side, Vec<u8>)>,
+    under_way: BTreeMap<(Time, u64), (Side, u16, Vec<u8>)>,
+    /// Port that the client sends from.
+    pub port: u16,
     counter: u64,
     burst_until: [Time; 2],
     busy_until: [Time; 2],
@@ -85,6 +92,7 @@ impl Network {
             rng: SmallRng::seed_from_u64(seed ^ 0x6e65_7477),
             links: [to_server, to_client],
             under_way: BTreeMap::new(),
+            port: 4000,
             counter: 0,
             burst_until: [Time::default(); 2],
             busy_until: [Time::default(); 2],
@@ -127,6 +135,10 @@ impl Network {
             }
             self.busy_until[i] = start + Duration::from_secs_f64((datagram.len() + 28) as f64 / rate);
             at = self.busy_until[i] + link.delay;
+        }
+        if link.stray > 0.0 && self.rng.random_bool(link.stray) {
+            let early = at.since(now).mul_f64(self.rng.random());
+            self.stray(now + early, from, datagram);
         }
         let copies = if self.rng.random_bool(link.duplicate) { 2 } else { 1 };
         self.stats[i].duplicated += copies - 1;
@@ -172,10 +184,16 @@ impl Network {
         }
     }
 
+    /// Puts a copy under way that comes from a foreign address.
+    pub fn stray(&mut self, at: Time, from: Side, datagram: &[u8]) {
+        self.counter += 1;
+        self.under_way.insert((at, self.counter), (from.other(), STRAY_PORT, datagram.to_vec()));
+    }
+
     /// Puts a datagram under way as it is.
     pub fn arrive(&mut self, at: Time, from: Side, datagram: Vec<u8>) {
         self.counter += 1;
-        self.under_way.insert((at, self.counter), (from.other(), datagram));
+        self.under_way.insert((at, self.counter), (from.other(), self.port, datagram));
     }
 
     pub fn next_arrival(&self) -> Option<Time> {
@@ -184,6 +202,11 @@ impl Network {
 
     /// The next datagram that has arrived, and where.
     pub fn receive(&mut self, now: Time) -> Option<(Side, Vec<u8>)> {
+        self.receive_from(now).map(|(to, _, datagram)| (to, datagram))
+    }
+
+    /// The same, with the port that the client sent it from.
+    pub fn receive_from(&mut self, now: Time) -> Option<(Side, u16, Vec<u8>)> {
         if self.next_arrival()? > now {
             return None;
         }
