@@ -81,7 +81,11 @@ impl NativePair {
 
     pub fn connected(seed: u64, link: Link) -> NativePair {
         let network = Network::new(seed, link.clone(), link);
-        let mut pair = NativePair::new(seed, [settings(), settings()], network, Join::default());
+        NativePair::connected_with(seed, settings(), network)
+    }
+
+    pub fn connected_with(seed: u64, settings: Settings, network: Network) -> NativePair {
+        let mut pair = NativePair::new(seed, [settings.clone(), settings], network, Join::default());
         let limit = START + Duration::from_secs(5);
         while !pair.both(State::Connected) && pair.step(limit) {}
         assert!(pair.both(State::Connected), "{:?}", pair.drops);
@@ -114,7 +118,8 @@ impl NativePair {
         self.events[side as usize].drain(..).filter_map(message).collect()
     }
 
-    fn next_time(&self) -> Option<Time> {
+    /// When something happens next.
+    pub fn next_time(&self) -> Option<Time> {
         let server = self.server.as_ref().and_then(|s| s.poll_timeout(self.now));
         [self.network.next_arrival(), self.client.poll_timeout(self.now), server].into_iter().flatten().min()
     }
