@@ -388,6 +388,12 @@ impl Sender {
         &self.recovery
     }
 
+    /// For tests: messages of one piece that wait to be sent for the first time.
+    #[cfg(test)]
+    pub(crate) fn waiting_short(&self) -> usize {
+        self.queues.iter().map(|[short, _]| short.len()).sum()
+    }
+
     /// Whether every message was resolved.
     pub fn is_idle(&self) -> bool {
         self.messages.is_empty()
