@@ -70,6 +70,8 @@ pub struct Room {
 impl Room {
     /// Enough for whatever one datagram can bring.
     pub const ENDLESS: Room = Room { messages: usize::MAX, bytes: usize::MAX };
+    /// None: all messages are refused.
+    pub const NONE: Room = Room { messages: 0, bytes: 0 };
 }
 
 /// Where a connection stands.
@@ -273,6 +275,11 @@ impl Connection {
         Ok(Connection::Native(Box::new(connection)))
     }
 
+    /// Whether the datagram that was given last probes the path: it must not be fragmented.
+    pub fn is_probe(&self) -> bool {
+        self.as_native().is_some_and(native::Connection::is_probe)
+    }
+
     /// The native wire's own, where it is one.
     pub fn as_native(&self) -> Option<&native::Connection> {
         match self {
@@ -379,6 +386,11 @@ impl Connection {
         if let Connection::Native(c) = self {
             c.set_redundancy(copies);
         }
+    }
+
+    /// Messages leave no earlier than at `until`. Acknowledgements, keep-alives and goodbyes do.
+    pub fn hold(&mut self, until: Time) {
+        either!(self, c => c.hold(until))
     }
 
     /// Ends the connection: at once, or when what is queued is acknowledged, at most after the connection

@@ -9,7 +9,28 @@ use crate::keys::RootKey;
 use crate::protocol::connection::Settings;
 use crate::protocol::delivery::Limits;
 use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
+use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
+use crate::server::password::Password;
+
+/// Copies that ride beside a message at most.
+pub const MAX_REDUNDANCY: u8 = 4;
+
+/// The datagram formats that a server speaks on its port; they are told apart by the first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wires {
+    /// That of the Python package mpgameserver.
+    pub mpgameserver: bool,
+    /// Our own.
+    pub native: bool,
+}
+
+impl Default for Wires {
+    /// Both.
+    fn default() -> Wires {
+        Wires { mpgameserver: true, native: true }
+    }
+}
 
 /// The configuration of a server. Inert: the server copies what it needs when it starts.
 #[derive(Clone, Debug)]
@@ -17,6 +38,11 @@ pub struct Config {
     /// The key that proves the server's identity to clients that pinned its public part.
     /// `None`: one is generated at start, with a log line that says so; clients cannot pin it.
     pub root_key: Option<Arc<RootKey>>,
+    /// The datagram formats that are spoken on the port. Default both; at least one.
+    pub wires: Wires,
+    /// Native wire: how many packets beside the first carry a copy of every short message (up to 512 bytes) that is resent, so
+    /// that a single loss costs no round trip. Default 0, range 0 to 4. A message's own redundancy counts where it is more.
+    pub redundancy: u8,
     /// `update` events per second. Default 60, range 1 to 10,000.
     pub tick_rate_hz: f64,
     /// A peer that got nothing for this long is sent an empty datagram, which carries acks; one that has as
@@ -81,7 +107,36 @@ pub struct Config {
     pub block_list: BlockList,
     /// File that gets one line per connect, refusal and disconnect; `None`: no such log.
     pub access_log: Option<PathBuf>,
+    /// Whether every client that proved itself waits for the host's decision even if the handler does not
+    /// take `authorise`: the question is then an event in the queue. Default no: without a handler that
+    /// takes it everybody is let in.
+    pub authorise: bool,
+    /// Clients that wait for a decision at most; above it they are refused. Default 1024, range 1 to 1,000,000.
+    pub max_joining: u32,
+    /// A client about which nothing was decided within this time is refused. Default 10 s, range 100 ms to 1 h.
+    pub authorise_timeout: Duration,
+    /// What a client must know to come in; `None`: nothing. A client of mpgameserver's wire has no way to give
+    /// one: it is refused, unless the host is asked about every client: then that decides.
+    pub password: Option<Password>,
+    /// Bytes per second that are sent to one peer at most on average, whole UDP payloads, with bursts of a
+    /// tenth of a second; 0 (the default): no limit. Messages beyond it wait in the peer's queue; datagrams
+    /// that carry none (acknowledgements, goodbyes) leave all the same, and count.
+    /// Range 0, or 1000 to 1,000,000,000.
+    pub peer_send_rate: u64,
+    /// The same for all peers together, who take turns. What strangers are answered counts too.
+    pub server_send_rate: u64,
+    /// Whether datagrams that are of no wire are events in the queue even if the handler does not take `raw`.
+    /// Default no.
+    pub raw_datagrams: bool,
+    /// What those who look for servers are told; `None` (the default): nothing. At most 1187 bytes
+    /// ([`MAX_INFO`]).
+    pub discovery_info: Option<Vec<u8>>,
 }
+
+/// Least send rate other than none, in bytes per second: below it a full datagram takes seconds.
+pub const MIN_SEND_RATE: u64 = 1000;
+/// Largest send rate other than none.
+pub const MAX_SEND_RATE: u64 = 1_000_000_000;
 
 /// Largest value of [`Config::max_message_size`]: the fragments that the wire can count, full.
 pub const MAX_MESSAGE_SIZE: usize = MAX_FRAGMENTS as usize * 1024;
@@ -90,6 +145,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             root_key: None,
+            wires: Wires::default(),
+            redundancy: 0,
             tick_rate_hz: 60.0,
             keep_alive_interval: Duration::from_millis(100),
             connection_timeout: Duration::from_secs(5),
@@ -113,6 +170,14 @@ impl Default for Config {
             socket_send_bytes: 4 << 20,
             block_list: BlockList::default(),
             access_log: None,
+            authorise: false,
+            max_joining: 1024,
+            authorise_timeout: Duration::from_secs(10),
+            password: None,
+            peer_send_rate: 0,
+            server_send_rate: 0,
+            raw_datagrams: false,
+            discovery_info: None,
         }
     }
 }
@@ -124,6 +189,10 @@ impl Config {
     /// Checks every value against its range; the error names the value and the range.
     pub fn validate(&self) -> Result<()> {
         let minute = Duration::from_secs(60);
+        if !self.wires.mpgameserver && !self.wires.native {
+            return Err(Error::new(ErrorKind::Argument, "wires: at least one of them must be spoken"));
+        }
+        integer("redundancy", u64::from(self.redundancy), 0, MAX_REDUNDANCY.into())?;
         float("tick_rate_hz", self.tick_rate_hz, 1.0, 10_000.0)?;
         duration("keep_alive_interval", self.keep_alive_interval, 10 * MS, minute)?;
         duration("connection_timeout", self.connection_timeout, 100 * MS, HOUR)?;
@@ -144,7 +213,13 @@ impl Config {
         integer("max_queued_events", self.max_queued_events as u64, 0, 10_000_000)?;
         integer("max_queued_event_bytes", self.max_queued_event_bytes as u64, 64 << 10, 4 << 30)?;
         integer("socket_receive_bytes", self.socket_receive_bytes as u64, 4096, 1 << 30)?;
-        integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)
+        integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)?;
+        integer("max_joining", self.max_joining as u64, 1, 1_000_000)?;
+        duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
+        send_rate("peer_send_rate", self.peer_send_rate)?;
+        send_rate("server_send_rate", self.server_send_rate)?;
+        let info = self.discovery_info.as_ref().map_or(0, Vec::len);
+        integer("discovery_info in bytes", info as u64, 0, MAX_INFO as u64)
     }
 
     /// What the protocol takes of it.
@@ -165,9 +240,16 @@ impl Config {
             send_interval: self.send_interval,
             reassembly_timeout: self.reassembly_timeout,
             max_reassembly_bytes: self.max_reassembly_bytes,
-            redundancy: 0,
+            redundancy: self.redundancy,
         })
     }
+}
+
+fn send_rate(name: &str, value: u64) -> Result<()> {
+    if value == 0 {
+        return Ok(());
+    }
+    integer(name, value, MIN_SEND_RATE, MAX_SEND_RATE)
 }
 
 fn out_of_range(

@@ -205,7 +205,10 @@ impl Runner {
             happened = true;
             let now = self.spent(server, Activity::Messages);
             server.0.profiler.lock().tick(now);
-            server.0.core.lock().emit(Event::Update { seconds, tick });
+            let mut core = server.0.core.lock();
+            core.note_tick(now, tick);
+            core.emit(Event::Update { seconds, tick });
+            drop(core);
             self.dispatch(server);
             self.spent(server, Activity::Update);
         }
@@ -277,6 +280,14 @@ impl Runner {
                 Event::Sent(..) => {}
                 Event::Shutdown => handler.shutdown(server),
                 Event::Log(level, text) => handler.log(server, level, &text),
+                Event::Authorise(peer, request) => {
+                    // It may have left since.
+                    if server.0.core.lock().is_joining(peer) {
+                        let decision = handler.authorise(server, peer, &request);
+                        server.0.core.lock().decided(server.0.clock.now(), peer, decision);
+                    }
+                }
+                Event::Raw(from, data) => handler.raw(server, from, &data),
             },
         }
     }

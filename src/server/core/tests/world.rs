@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::crypto::RingProvider;
 use crate::keys::RootKey;
 use crate::metrics::server::DropReason;
+use crate::protocol::connection::native::Join;
 use crate::protocol::connection::{CloseReason, Connection, Event as EndEvent, Room, State};
 use crate::protocol::delivery::Mode;
 use crate::protocol::time::Time;
@@ -83,13 +84,25 @@ pub struct World {
 impl World {
     /// Its handler takes all events, unless the configuration has an event queue: then none.
     pub fn new(config: Config) -> World {
+        let takes = if config.max_queued_events > 0 { Takes::default() } else { Takes::ALL };
+        World::taking(takes, config)
+    }
+
+    /// Its handler is asked about every client; whoever tests decides.
+    pub fn asking(config: Config) -> World {
+        World::taking(Takes { authorise: true, raw: true, ..Takes::ALL }, config)
+    }
+
+    /// Its handler takes these.
+    pub fn taking(takes: Takes, config: Config) -> World {
         config.validate().expect("a valid configuration");
         let now = Time::from_micros(1_700_000_000_000_000);
-        let takes = if config.max_queued_events > 0 { Takes::default() } else { Takes::ALL };
         let provider = Arc::new(RingProvider::new());
+        let identity = root().native_identity(&*provider).expect("the system has randomness");
+        let identity = config.wires.native.then_some(identity);
         World {
             now,
-            core: Core::new(now, &config, takes, root(), provider, None),
+            core: Core::new(now, &config, takes, root(), identity, provider, None),
             config,
             ends: Vec::new(),
             seen: Vec::new(),
@@ -109,6 +122,16 @@ impl World {
 
     pub fn client_from(&mut self, address: SocketAddr) -> usize {
         self.client_with(address, &self.config.clone())
+    }
+
+    /// A client on the native wire.
+    pub fn native_client(&mut self, join: Join) -> usize {
+        let address = address(self.ends.len() as u32);
+        let (settings, pinned) = (self.config.protocol_settings(), Some(root().native_public()));
+        let connection = Connection::native_connect(self.now, settings, pinned, join, &self.provider, SERVER);
+        let connection = connection.expect("the system has randomness");
+        self.ends.push(End { address, connection, events: Vec::new(), mute: false, deaf: false });
+        self.ends.len() - 1
     }
 
     /// A client with settings of its own.
@@ -134,6 +157,23 @@ impl World {
             w.ends[end].connection.state() == State::Connected && w.peer_of(end).is_some()
         });
         self.peer_of(end).expect("it was announced")
+    }
+
+    /// A client that waits for a decision, and its id.
+    pub fn knock(&mut self) -> (usize, PeerId) {
+        let end = self.client();
+        let asked = self.asked().len();
+        self.run_until(|w| {
+            w.pull(usize::MAX);
+            w.asked().len() > asked
+        });
+        (end, self.asked()[asked])
+    }
+
+    /// The clients about which the host was asked, in order.
+    pub fn asked(&self) -> Vec<PeerId> {
+        let asked = |e: &Event| if let Event::Authorise(peer, _) = e { Some(*peer) } else { None };
+        self.seen.iter().filter_map(asked).collect()
     }
 
     /// The peer that was announced last at a client's address, with the client's token.
