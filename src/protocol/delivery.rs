@@ -22,6 +22,7 @@ use super::time::Time;
 use assemble::piece_range;
 pub use assemble::Offer;
 pub use recovery::Recovery;
+use recovery::{Lossiness, Reordering};
 
 /// A packet is taken for lost when one this much newer was acknowledged (RFC 9002).
 pub const PACKET_THRESHOLD: u64 = 3;
@@ -33,6 +34,8 @@ const MAX_BACKOFF: u32 = 3;
 const MESSAGE_COST: usize = 5;
 /// How many priorities there are.
 const PRIORITIES: usize = 4;
+/// Short and long messages of each.
+const RESEND_CLASSES: usize = 2 * PRIORITIES;
 /// Longest message that is sent again before anybody knows of a loss; redundancy asked for a longer one is passed over.
 pub const MAX_ECHO_BYTES: usize = 512;
 /// Bytes of such copies in one packet, at most.
@@ -273,7 +276,13 @@ pub struct Sender {
     first_piece: u64,
     next_number: u64,
     next_fragment_id: u16,
-    resend: BTreeSet<u64>,
+    /// Pieces that are to be sent again, by their messages' priority and length, as [`queues`](Self::queues) are; all in the
+    /// first on a wire where they go before anything else.
+    resend: [BTreeSet<u64>; RESEND_CLASSES],
+    /// Packets in a row in which a long message waited and none of its pieces left.
+    passed_over: u32,
+    reordering: Reordering,
+    lossiness: Lossiness,
     echoes: VecDeque<Echo>,
     echo_due: Option<Time>,
     /// Copies of every short message that is resent, whatever it asks for itself.
@@ -323,7 +332,10 @@ impl Sender {
             first_piece: next_number,
             next_number,
             next_fragment_id: 1,
-            resend: BTreeSet::new(),
+            resend: Default::default(),
+            passed_over: 0,
+            reordering: Reordering::default(),
+            lossiness: Lossiness::default(),
             echoes: VecDeque::new(),
             echo_due: None,
             redundancy: 0,
@@ -422,6 +434,8 @@ impl Sender {
     pub fn on_path_change(&mut self, now: Time) {
         self.rtt = Rtt::default();
         self.backoff = 0;
+        self.reordering = Reordering::default();
+        self.lossiness = Lossiness::default();
         self.recovery.on_path_change(now);
     }
 
@@ -522,7 +536,8 @@ impl Sender {
         self.deadlines = BTreeSet::new();
         self.first_piece = self.next_number;
         self.pieces = VecDeque::new();
-        self.resend.clear();
+        self.resend = Default::default();
+        self.passed_over = 0;
         self.echoes = VecDeque::new();
         self.echo_due = None;
         self.sent = VecDeque::new();
@@ -557,7 +572,7 @@ impl Sender {
         if self.sent.len() >= MAX_SENT_PACKETS || self.is_held_back() {
             return false;
         }
-        !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
+        self.resend_len() > 0 || (self.fresh_waits() && !self.stale(now))
     }
 
     /// When what waits may leave as far as the pace is concerned: the past, but for a transfer.
@@ -589,7 +604,7 @@ impl Sender {
 
     /// Whether what waits fills a packet.
     pub fn full_packet_waits(&self) -> bool {
-        let resend: usize = self.resend.iter().filter_map(|n| self.piece_len(*n)).sum();
+        let resend: usize = self.resend.iter().flatten().filter_map(|n| self.piece_len(*n)).sum();
         resend + if self.fresh_waits() { self.unsent_bytes } else { 0 } >= self.sizes.payload
     }
 
@@ -640,9 +655,27 @@ impl Sender {
     fn resolve(&mut self, number: u64) {
         let Some(index) = number.checked_sub(self.first_piece) else { return };
         let Some(piece) = self.pieces.get_mut(index as usize).and_then(Option::take) else { return };
-        self.resend.remove(&number);
+        self.cancel_resend(number);
         self.trim_pieces();
         self.piece_done(piece.message);
+    }
+
+    /// Where a message's pieces wait to be sent again.
+    fn resend_class(&self, message: u64) -> usize {
+        let adaptive = self.recovery.is_adaptive();
+        let message = self.messages.get(&message).filter(|_| adaptive);
+        message.map_or(0, |m| 2 * m.delivery.priority as usize + usize::from(m.pieces > 1))
+    }
+
+    /// Pieces that are to be sent again.
+    fn resend_len(&self) -> usize {
+        self.resend.iter().map(BTreeSet::len).sum()
+    }
+
+    fn cancel_resend(&mut self, number: u64) {
+        self.resend.iter_mut().for_each(|class| {
+            class.remove(&number);
+        });
     }
 
     fn trim_pieces(&mut self) {
@@ -678,10 +711,13 @@ impl Sender {
             return;
         }
         let resent = self.messages.get(&id).is_some_and(|m| m.delivery.mode.is_resent() && m.sent > 0);
+        let class = self.resend_class(id);
         for (i, slot) in self.pieces.iter_mut().enumerate().filter(|_| resent) {
             if slot.as_ref().is_some_and(|p| p.message == id) {
                 *slot = None;
-                self.resend.remove(&(self.first_piece + i as u64));
+                if let Some(class) = self.resend.get_mut(class) {
+                    class.remove(&(self.first_piece + i as u64));
+                }
             }
         }
         self.trim_pieces();

@@ -15,6 +15,8 @@ use crate::protocol::time::Time;
 const BULK_TURN: u64 = 4;
 /// Pieces to be resent that may be passed over because they do not fit, before the packet counts as full.
 const MAX_MISFITS: usize = 16;
+/// While so many copies wait, none is added of what is sent again.
+const MAX_RESENT_ECHOES: usize = 64;
 
 /// A piece that would like to ride: the wire says whether it fits, and then counts it.
 #[derive(Clone, Copy, Debug)]
@@ -65,13 +67,48 @@ impl Sender {
             return;
         }
         let mut packet = Packet { number, fits, out };
-        self.plan_resends(&mut packet);
+        if self.recovery.is_adaptive() {
+            return self.plan_by_class(now, &mut packet);
+        }
+        self.plan_resends(&mut packet, 0);
         for priority in 0..self.queues.len() {
             let bulk_first = self.packets % BULK_TURN == 0;
             self.plan_fresh(now, &mut packet, priority, bulk_first);
             self.plan_fresh(now, &mut packet, priority, !bulk_first);
         }
         self.plan_echoes(now, &mut packet);
+    }
+
+    /// By priority, short ones first, of equals what is sent again first. So a short message leaves with the next packet whatever
+    /// a transfer has waiting; so do copies of short ones.
+    fn plan_by_class<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
+        let long_first = self.passed_over + 1 >= BULK_TURN as u32;
+        let mut echoed = false;
+        for priority in 0..self.queues.len() {
+            for long in [long_first, !long_first] {
+                if long && !long_first && !echoed && self.long_waits(priority) {
+                    self.plan_echoes(now, packet);
+                    echoed = true;
+                }
+                self.plan_resends(packet, 2 * priority + usize::from(long));
+                self.plan_fresh(now, packet, priority, long);
+            }
+        }
+        if !echoed {
+            self.plan_echoes(now, packet);
+        }
+        if !self.echoes.is_empty() {
+            self.echo_due.get_or_insert(now + ECHO_DELAY);
+        }
+        let left = packet.out.iter().any(|p| p.fragment.is_some());
+        let waits = (0..self.queues.len()).any(|priority| self.long_waits(priority));
+        self.passed_over = if left || !waits { 0 } else { self.passed_over + 1 };
+    }
+
+    /// Whether pieces of long messages wait.
+    fn long_waits(&self, priority: usize) -> bool {
+        self.queues.get(priority).is_some_and(|[_, long]| !long.is_empty())
+            || self.resend.get(2 * priority + 1).is_some_and(|class| !class.is_empty())
     }
 
     /// Packet `number` left with what was chosen for it, `bytes` long.
@@ -96,24 +133,27 @@ impl Sender {
             // Only keep-alives get here, at a rate that the message timeout keeps far below the bound.
             self.give_up_front(now);
         }
-        if !self.window_limited && self.resend.is_empty() && self.waiting == 0 {
+        if !self.window_limited && self.resend_len() == 0 && self.waiting == 0 {
             self.recovery.app_limited(self.under_way_bytes);
         }
     }
 
-    fn plan_resends<F: FnMut(&Offer) -> bool>(&mut self, packet: &mut Packet<'_, F>) {
+    fn plan_resends<F: FnMut(&Offer) -> bool>(&mut self, packet: &mut Packet<'_, F>, class: usize) {
         let (mut next, mut misfits) = (0, 0);
-        while let Some(number) = self.resend.range(next..).next().copied().filter(|_| misfits < MAX_MISFITS) {
+        while misfits < MAX_MISFITS {
+            let waiting = self.resend.get(class).and_then(|class| class.range(next..).next());
+            let Some(&number) = waiting else { return };
             next = number + 1;
             let Some(planned) = self.planned(number) else {
-                self.resend.remove(&number);
+                self.cancel_resend(number);
                 continue;
             };
             if !packet.fits(&planned) {
                 misfits += 1;
                 continue;
             }
-            self.resend.remove(&number);
+            self.cancel_resend(number);
+            self.echo_resent(packet.number, &planned);
             if let Some(piece) = self.piece_mut(number) {
                 piece.last_packet = packet.number;
             }
@@ -186,6 +226,18 @@ impl Sender {
         if copies > 0 && planned.fragment.is_none() && planned.range.len() <= MAX_ECHO_BYTES {
             self.echoes.push_back(Echo { number, left: copies, packet });
             self.echo_due.get_or_insert(now + ECHO_DELAY);
+        }
+    }
+
+    /// What is short and lost, or asks whether anything arrives, goes twice: on a path of many losses once would often not do,
+    /// and finding that out takes a round trip more.
+    fn echo_resent(&mut self, packet: u64, planned: &Planned) {
+        let pays = self.recovery.is_adaptive() && (self.lossiness.is_high() || self.probes > 0);
+        let short = planned.fragment.is_none() && planned.range.len() <= MAX_ECHO_BYTES;
+        let number = planned.number;
+        let many = self.echoes.len() >= MAX_RESENT_ECHOES;
+        if pays && short && !many && self.echoes.iter().all(|echo| echo.number != number) {
+            self.echoes.push_back(Echo { number, left: 1, packet });
         }
     }
 

@@ -175,6 +175,17 @@ fn latency_under_loss() {
     }
 }
 
+#[test]
+fn a_single_message_is_asked_about() {
+    for (loss, bound) in [(0.05, 110.0), (0.2, 500.0)] {
+        let s = Stream { every: 700 * MS, ..Stream::of(Mode::Guaranteed, 0, 3000) };
+        let all = pooled(&Link::lossy(20, loss), &s, 4);
+        all.print(&format!("guaranteed, one in 0.7 s, {} % loss", loss * 100.0));
+        assert_eq!(all.late.len(), all.sent as usize);
+        assert!(all.ms(0.99) <= bound);
+    }
+}
+
 /// Megabits per second in bytes per second.
 const MEGABIT: f64 = 125_000.0;
 /// Bytes of a message of a transfer.
@@ -634,13 +645,14 @@ fn the_path_s_size_is_found() {
 #[test]
 fn jitter_costs_little() {
     let link = Link { jitter: 10 * MS, reorder: 0.02, ..Link::delay(20) };
+    let mut worst: f64 = 0.0;
     for (mode, every) in [(Mode::Guaranteed, 10 * MS), (Mode::Guaranteed, 3 * MS), (Mode::Guaranteed, MS)] {
         let s = Stream { every, ..Stream::of(mode, 0, 10_000) };
         let all = pooled(&link, &s, 2);
         all.print(&format!("jitter of 10 ms, 2 % up to 300 ms late, every {every:?}"));
         let part = all.resent as f64 / f64::from(all.sent);
         println!("  {:.1} % sent again for nothing", part * 100.0);
-        assert!(part < 0.1, "{part}");
+        worst = worst.max(part);
     }
     // And a transfer.
     let mut p = warm(1, 20 * MS, [None, Some(line(20.0, 100 * MS))]);
@@ -656,7 +668,7 @@ fn jitter_costs_little() {
         (8 << 20) as f64 / took / (20.0 * MEGABIT) * 100.0,
         part * 100.0
     );
-    assert!(part < 0.1, "{part}");
+    assert!(worst.max(part) < 0.1, "{worst} {part}");
 }
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots/native_latency.md");
