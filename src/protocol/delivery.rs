@@ -32,6 +32,8 @@ pub const MAX_SENT_PACKETS: usize = 4096;
 const MAX_BACKOFF: u32 = 3;
 /// What a message costs in a packet beside its body, to tell whether a packet's worth waits.
 const MESSAGE_COST: usize = 5;
+/// What a short message takes in a packet of its own, beside its body.
+const SHORT_COST: usize = 48;
 /// How many priorities there are.
 const PRIORITIES: usize = 4;
 /// Short and long messages of each.
@@ -580,7 +582,15 @@ impl Sender {
         if self.probes > 0 {
             return now;
         }
-        self.recovery.send_at(now, self.sizes.datagram)
+        self.recovery.send_at(now, self.next_bytes())
+    }
+
+    /// About how long the next packet is: a short message need not wait until the pace lets a full one go.
+    fn next_bytes(&self) -> usize {
+        let first = self.queues.iter().find_map(|[short, _]| short.front());
+        let len =
+            first.and_then(|id| self.messages.get(id)).map(|message| message.payload.len() + SHORT_COST);
+        len.map_or(self.sizes.datagram, |len| len.min(self.sizes.datagram))
     }
 
     /// When copies of short messages leave if no packet does before.

@@ -210,10 +210,7 @@ impl Sender {
 
     /// No acknowledgement came: the oldest messages are sent again, which brings one if anything arrives.
     fn probe(&mut self, now: Time) {
-        self.probed = now;
-        self.backoff += 1;
-        self.probes = PROBES;
-        let (start, mut packets) = (self.first_under_way(), 0);
+        let (start, mut packets, mut waits) = (self.first_under_way(), 0, false);
         for i in start..self.sent.len().min(start + PROBE_SCAN) {
             if packets == usize::from(PROBES) {
                 break;
@@ -221,14 +218,35 @@ impl Sender {
             if !self.sent[i].is_resent_under_way() {
                 continue;
             }
+            if self.is_resolved(i) {
+                // Another copy of all that is in it was acknowledged: nobody waits for this one.
+                self.sent[i].pieces.retain(|p| matches!(p, PieceRef::Once(_)));
+                self.resent_under_way -= 1;
+                continue;
+            }
+            waits = true;
             let before = self.resend_len();
             self.resend_pieces(i);
             packets += usize::from(self.resend_len() > before);
         }
+        if !waits {
+            return;
+        }
+        self.probed = now;
+        self.backoff += 1;
+        self.probes = PROBES;
         if self.resend_len() == 0 {
             // Their newest copies are under way: the timer runs on.
             self.probes = 0;
         }
+    }
+
+    /// Whether every piece that packet `i` carries and that would be sent again is known to have arrived.
+    fn is_resolved(&self, i: usize) -> bool {
+        let pieces = self.sent.get(i).map_or(&[][..], |p| &p.pieces);
+        pieces.iter().all(|p| {
+            matches!(p, PieceRef::Numbered(n) if self.piece(*n).is_none()) || matches!(p, PieceRef::Once(_))
+        })
     }
 
     fn resend_pieces(&mut self, i: usize) {
