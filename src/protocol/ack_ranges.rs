@@ -93,6 +93,15 @@ impl AckRanges {
         }
     }
 
+    /// A packet came that is not acknowledged, since there was no room for what is in it. Its sender hears all the same that
+    /// somebody is there.
+    pub fn refused(&mut self, now: Time) {
+        if !mutant!(AckTooLate) && !mutant!(RefusedInSilence) {
+            let at = now + LAZY_ACK_DELAY;
+            self.due = Some(self.due.map_or(at, |due| due.min(at)));
+        }
+    }
+
     fn insert(&mut self, number: u64) {
         // The first range that does not lie wholly above the number.
         let at = self.ranges.iter().position(|r| r.low <= number + 1).unwrap_or(self.ranges.len());

@@ -186,6 +186,8 @@ struct Message {
     kind: u8,
     tag: u64,
     fragment_id: u16,
+    /// When its first fragment left, as a place among all messages in parts.
+    begun: u64,
     pieces: u16,
     /// Bytes of every piece but the last.
     piece_len: usize,
@@ -230,6 +232,18 @@ struct SentPacket {
     pieces: Vec<PieceRef>,
 }
 
+/// One channel's ordered messages: one at a time is in the queues, since none can be delivered before those ahead of it. What
+/// overtook them would fill the receiver's memory, and keep out what it waits for.
+#[derive(Debug, Default)]
+struct Channel {
+    /// How many were queued so far.
+    count: u64,
+    /// Whether one of them is in the queues, with pieces that were not sent yet.
+    busy: bool,
+    /// Those that come after it.
+    waiting: VecDeque<u64>,
+}
+
 /// A copy that rides with later packets, unasked.
 #[derive(Clone, Copy, Debug)]
 struct Echo {
@@ -270,8 +284,8 @@ pub struct Sender {
     waiting: usize,
     /// Of each channel the sequenced message that waits.
     sequenced: BTreeMap<u8, u64>,
-    /// Ordered messages queued so far, by channel.
-    ordered: BTreeMap<u8, u64>,
+    /// Each channel's ordered messages.
+    ordered: BTreeMap<u8, Channel>,
     deadlines: BTreeSet<(Time, u64)>,
     /// Pieces that can be resent: index 0 is number `first_piece`. At most a number window of them.
     pieces: VecDeque<Option<Piece>>,
@@ -285,6 +299,11 @@ pub struct Sender {
     passed_over: u32,
     reordering: Reordering,
     lossiness: Lossiness,
+    /// Packets with copies of lost pieces, and the piece after the last one that had its turn.
+    turns: u64,
+    turn_next: u64,
+    /// Messages in parts that were begun.
+    begun: u64,
     echoes: VecDeque<Echo>,
     echo_due: Option<Time>,
     /// Copies of every short message that is resent, whatever it asks for itself.
@@ -338,6 +357,9 @@ impl Sender {
             passed_over: 0,
             reordering: Reordering::default(),
             lossiness: Lossiness::default(),
+            turns: 0,
+            turn_next: 0,
+            begun: 0,
             echoes: VecDeque::new(),
             echo_due: None,
             redundancy: 0,
@@ -455,14 +477,17 @@ impl Sender {
         if len > self.limits.max_message || self.sizes.fragments(len) > most {
             return Err(QueueError::TooLarge);
         }
-        if delivery.mode == Mode::Sequenced {
-            self.replace(delivery.channel);
-        }
-        let crowded = self.messages.len() >= self.limits.max_messages
-            || (self.queued_bytes > 0 && self.queued_bytes + len > self.limits.max_bytes);
+        let replaced = if delivery.mode == Mode::Sequenced { self.replaced(delivery.channel) } else { None };
+        let (messages, bytes) = replaced.map_or((0, 0), |(_, bytes)| (1, bytes));
+        let (messages, bytes) = (self.messages.len() - messages, self.queued_bytes - bytes);
+        let crowded =
+            messages >= self.limits.max_messages || (bytes > 0 && bytes + len > self.limits.max_bytes);
         if crowded && !mutant!(QueueUnbounded) {
             self.refused = Some(self.refused.map_or(len, |longest| longest.max(len)));
             return Err(QueueError::Full);
+        }
+        if let Some((id, _)) = replaced {
+            self.replace(id);
         }
         // At most `most_fragments`, see above.
         let pieces = self.sizes.fragments(len) as u16;
@@ -482,6 +507,7 @@ impl Sender {
             kind,
             tag,
             fragment_id: 0,
+            begun: 0,
             pieces,
             piece_len: self.sizes.fragment,
             sequence: self.take_sequence(delivery),
@@ -497,23 +523,54 @@ impl Sender {
         if delivery.mode == Mode::Sequenced {
             self.sequenced.insert(delivery.channel, id);
         }
-        self.waiting += 1;
-        self.queues[delivery.priority as usize][usize::from(pieces > 1)].push_back(id);
+        if delivery.mode == Mode::Ordered && !mutant!(OrderedOvertake) {
+            let channel = self.ordered.entry(delivery.channel).or_default();
+            if std::mem::replace(&mut channel.busy, true) {
+                channel.waiting.push_back(id);
+                return Ok(());
+            }
+        }
+        self.enqueue(id);
         Ok(())
+    }
+
+    /// A message can be sent: it takes its place among those of its priority, by its age.
+    fn enqueue(&mut self, id: u64) {
+        let Some(message) = self.messages.get(&id) else { return };
+        let queue = &mut self.queues[message.delivery.priority as usize][usize::from(message.pieces > 1)];
+        let begun = queue.front().and_then(|front| self.messages.get(front)).is_some_and(|m| m.sent > 0);
+        let at = queue.partition_point(|waiting| *waiting < id).max(usize::from(begun));
+        queue.insert(at, id);
+        self.waiting += 1;
+    }
+
+    /// All of an ordered message was sent: the next one of its channel may follow.
+    fn release(&mut self, channel: u8) {
+        let Some(channel) = self.ordered.get_mut(&channel) else { return };
+        match channel.waiting.pop_front() {
+            Some(id) => self.enqueue(id),
+            None => channel.busy = false,
+        }
     }
 
     fn take_sequence(&mut self, delivery: Delivery) -> u64 {
         if delivery.mode != Mode::Ordered {
             return 0;
         }
-        let sequence = self.ordered.entry(delivery.channel).or_insert(0);
-        *sequence += 1;
-        *sequence
+        let channel = self.ordered.entry(delivery.channel).or_default();
+        channel.count += 1;
+        channel.count
     }
 
-    /// A newer sequenced message takes the place of what its channel has not sent.
-    fn replace(&mut self, channel: u8) {
-        let Some(id) = self.sequenced.remove(&channel).filter(|_| !mutant!(SequencedKept)) else { return };
+    /// The message that a newer sequenced one takes the place of, and its bytes: what its channel has not sent.
+    fn replaced(&self, channel: u8) -> Option<(u64, usize)> {
+        let id = self.sequenced.get(&channel).filter(|_| !mutant!(SequencedKept))?;
+        // What has left wholly waits for its outcome alone.
+        let message = self.messages.get(id).filter(|m| m.sent < m.pieces)?;
+        Some((*id, message.counted))
+    }
+
+    fn replace(&mut self, id: u64) {
         let Some(message) = self.messages.get(&id) else { return };
         let queue = &mut self.queues[message.delivery.priority as usize][usize::from(message.pieces > 1)];
         // One message per channel waits, so this moves few.
@@ -600,6 +657,37 @@ impl Sender {
 
     fn is_held_back(&self) -> bool {
         self.is_window_full() && self.probes == 0 && !mutant!(WindowIgnored)
+    }
+
+    /// For tests that find it stuck: what waits for what.
+    #[cfg(test)]
+    pub(crate) fn summary(&self) -> String {
+        let fronts: Vec<_> = self
+            .queues
+            .iter()
+            .flatten()
+            .map(|q| {
+                (q.len(), q.front().and_then(|id| self.messages.get(id)).map(|m| (m.sent, m.pieces, m.begun)))
+            })
+            .collect();
+        format!(
+            "{} to resend, {} of {} packets ({} bytes) under way, full: {}, backoff {}, probes {}, queues {fronts:?}, pieces {}..{}",
+            self.resend_len(),
+            self.under_way,
+            self.sent.len(),
+            self.under_way_bytes,
+            self.is_window_full(),
+            self.backoff,
+            self.probes,
+            self.first_piece,
+            self.next_number,
+        )
+    }
+
+    /// Whether the window lets nothing go.
+    #[cfg(test)]
+    pub(crate) fn holds_back(&self) -> bool {
+        self.is_window_full() && self.probes == 0
     }
 
     /// Whether as much is under way as may be.

@@ -46,6 +46,8 @@ pub struct Fragment<'a> {
     pub number: u64,
     /// The packet that it came in.
     pub packet: u64,
+    /// Whether its sender repeats it for as long as the connection lives: its message is never given up.
+    pub promised: bool,
     /// Its data, never empty.
     pub data: &'a [u8],
 }
@@ -53,6 +55,7 @@ pub struct Fragment<'a> {
 #[derive(Debug)]
 struct Partial {
     count: u16,
+    promised: bool,
     parts: BTreeMap<u16, Box<[u8]>>,
     bytes: usize,
     first: u64,
@@ -124,6 +127,7 @@ impl Reassembly {
             std::collections::btree_map::Entry::Vacant(_) if crowded || !room => return Stored::Refused,
             std::collections::btree_map::Entry::Vacant(v) => v.insert(Partial {
                 count,
+                promised: fragment.promised,
                 parts: BTreeMap::new(),
                 bytes: 0,
                 first: 0,
@@ -198,7 +202,7 @@ impl Reassembly {
         let timeout = self.timeout;
         let late = self.give_up(|p, age| p.touched_age + timeout <= age && p.least < least);
         self.left_behind += late as u64;
-        let oldest = self.partials.values().map(|p| p.touched_age).min();
+        let oldest = self.partials.values().filter(|p| !p.promised).map(|p| p.touched_age).min();
         // What is late and newest is looked at again with the next fragment.
         self.next_scan = oldest.unwrap_or(self.age) + timeout;
     }
@@ -227,7 +231,8 @@ impl Reassembly {
             return 0;
         }
         let age = self.age;
-        let late: Vec<u16> = self.partials.iter().filter(|(_, p)| late(p, age)).map(|(id, _)| *id).collect();
+        let late = self.partials.iter().filter(|(_, p)| !p.promised && late(p, age));
+        let late: Vec<u16> = late.map(|(id, _)| *id).collect();
         for id in &late {
             self.remove(*id);
         }
@@ -237,7 +242,7 @@ impl Reassembly {
     /// When [`expire`](Self::expire) has something to do.
     pub fn next_expiry(&self) -> Option<Time> {
         let timeout = self.timeout;
-        let partials = self.partials.values().filter(|_| !mutant!(PartialsForEver));
+        let partials = self.partials.values().filter(|p| !p.promised && !mutant!(PartialsForEver));
         partials.map(|p| p.touched + timeout * patience()).min()
     }
 
@@ -263,7 +268,7 @@ mod tests {
     const FIVE: Duration = Duration::from_secs(5);
 
     fn fragment(id: u16, index: u16, count: u16, data: &[u8]) -> Fragment<'_> {
-        Fragment { id, index, count, number: 100 + u64::from(index), packet: 7, data }
+        Fragment { id, index, count, number: 100 + u64::from(index), packet: 7, promised: false, data }
     }
 
     #[test]
@@ -294,7 +299,7 @@ mod tests {
         for id in 0..MAX_PARTIALS as u16 {
             number -= 1;
             let stored =
-                r.insert(t, Fragment { id, index: 0, count: 2, number, packet: 0, data: &[0; 1400] });
+                r.insert(t, Fragment { index: 0, number, packet: 0, ..fragment(id, 0, 2, &[0; 1400]) });
             refused |= stored == Stored::Refused;
         }
         assert!(refused && r.bytes() <= Reassembly::most_bytes(1000, 2000), "{}", r.bytes());
@@ -307,6 +312,20 @@ mod tests {
         assert_eq!(r.expire(t + Duration::from_secs(29)), 0);
         assert_eq!(r.expire(t + Duration::from_secs(30)), MAX_PARTIALS);
         assert_eq!(r.bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_promised_is_never_given_up() {
+        let mut r = Reassembly::new(1 << 20, 1000, FIVE);
+        let mut t = Time::from_micros(1);
+        r.insert(t, Fragment { promised: true, ..fragment(1, 0, 2, b"old") });
+        for index in 0..90 {
+            t = t + Duration::from_millis(900);
+            r.insert(t, Fragment { number: 300, ..fragment(2, index, 100, b"n") });
+        }
+        assert_eq!((r.take_left_behind(), r.expire(t + FIVE * 100), r.next_expiry()), (0, 1, None));
+        let whole = Stored::Complete(b"old and new".to_vec(), 100, 7);
+        assert_eq!(r.insert(t, Fragment { promised: true, ..fragment(1, 1, 2, b" and new") }), whole);
     }
 
     #[test]

@@ -92,6 +92,10 @@ mod inner {
         PathNever,
         /// Anybody can end a connection with a reset.
         ResetUnchecked,
+        /// Ordered messages are sent before those ahead of them.
+        OrderedOvertake,
+        /// Whoever is refused hears nothing.
+        RefusedInSilence,
     }
 
     impl Mutant {

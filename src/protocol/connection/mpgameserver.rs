@@ -451,8 +451,15 @@ impl Connection {
             self.reassembly.touch_all(now);
             return false;
         }
-        let fragment =
-            Fragment { id: header.id, index: header.index - 1, count: header.count, number, packet: 0, data };
+        let fragment = Fragment {
+            id: header.id,
+            index: header.index - 1,
+            count: header.count,
+            number,
+            packet: 0,
+            promised: false,
+            data,
+        };
         match self.reassembly.insert(now, fragment) {
             Stored::Complete(message, first, _) => {
                 self.deliver(seq::to_wire(first), message, room);

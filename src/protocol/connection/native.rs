@@ -48,6 +48,11 @@ pub const MAX_GOODBYE_ANSWERS: u32 = 8;
 const PINGS_PER_TIMEOUT: u32 = 5;
 /// The longest pause between two of these: it is also how soon a server learns of a silent client's new address.
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(1);
+/// Packet numbers kept back for goodbyes and answers to them.
+const FAREWELL_NUMBERS: u64 = (MAX_GOODBYES + MAX_GOODBYE_ANSWERS) as u64;
+/// An end asks for an acknowledgement when none of its last so many packets was acknowledged: without one its packet numbers grow
+/// longer, and its key never changes.
+const UNASKED_PACKETS: u64 = 1 << 12;
 /// How often a client repeats its wish to be let in, at first; each pause is twice as long, at most [`MAX_JOIN_PAUSE`].
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two wishes.
@@ -345,7 +350,10 @@ impl Connection {
         if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
-        self.sender.queue(now, payload, delivery.into(), 0, tag).map_err(SendError::Queue)
+        let result = self.sender.queue(now, payload, delivery.into(), 0, tag);
+        // It can have taken the place of another.
+        self.drain_outcomes();
+        result.map_err(SendError::Queue)
     }
 
     /// How many packets beside the first carry a copy of every short message that is resent.
@@ -513,6 +521,8 @@ impl Connection {
         self.stats.messages_malformed += self.inbox.take_left_behind();
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(now, number, urgency);
+        } else {
+            self.acks.refused(now);
         }
         self.drain_outcomes();
         self.finish_lingering(now);
@@ -679,7 +689,7 @@ impl Connection {
         if now >= self.last_received + self.settings.connection_timeout && !mutant!(TimeoutNever) {
             return self.end(now, CloseReason::Timeout, Farewell::of(FarewellKind::Timeout));
         }
-        if self.packets_sent >= MAX_PACKET_NUMBER {
+        if self.packets_sent >= MAX_PACKET_NUMBER - FAREWELL_NUMBERS {
             return self.end(now, CloseReason::Protocol, Farewell::of(FarewellKind::Protocol));
         }
         self.sender.handle_timeout(now);

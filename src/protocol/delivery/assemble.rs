@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::{
-    Echo, Message, Mode, Outcome, Part, Piece, PieceRef, Planned, Sender, ECHO_BYTES_PER_PACKET, ECHO_DELAY,
-    MAX_ECHO_BYTES, MAX_SENT_PACKETS, MESSAGE_COST,
+    Delivery, Echo, Message, Mode, Outcome, Part, Piece, PieceRef, Planned, Sender, ECHO_BYTES_PER_PACKET,
+    ECHO_DELAY, MAX_ECHO_BYTES, MAX_SENT_PACKETS, MESSAGE_COST,
 };
 use super::{PacketState, SentPacket};
 use crate::protocol::mutant;
@@ -13,6 +13,13 @@ use crate::protocol::time::Time;
 
 /// Every so many packets a long message goes before short ones of its priority, so that neither starves.
 const BULK_TURN: u64 = 4;
+/// Every so many packets with resent pieces are for the others: for the message in parts that was begun first, and for those
+/// pieces whose turn has not come yet. What a receiver without room refuses would otherwise be resent for ever, and
+/// keep back what it waits for.
+const RESEND_TURN: u64 = 4;
+/// In most of these packets short new messages go first all the same; in every so many packets they do not, or they could keep
+/// the others back.
+const SHORT_TURN: u64 = 4 * RESEND_TURN;
 /// Pieces to be resent that may be passed over because they do not fit, before the packet counts as full.
 const MAX_MISFITS: usize = 16;
 /// While so many copies wait, none is added of what is sent again.
@@ -70,7 +77,7 @@ impl Sender {
         if self.recovery.is_adaptive() {
             return self.plan_by_class(now, &mut packet);
         }
-        self.plan_resends(&mut packet, 0);
+        self.plan_resends(&mut packet, 0, 0, usize::MAX);
         for priority in 0..self.queues.len() {
             let bulk_first = self.packets % BULK_TURN == 0;
             self.plan_fresh(now, &mut packet, priority, bulk_first);
@@ -84,13 +91,19 @@ impl Sender {
     fn plan_by_class<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
         let long_first = self.passed_over + 1 >= BULK_TURN as u32;
         let mut echoed = false;
+        if self.take_turn() {
+            if self.turns % SHORT_TURN != 0 {
+                (0..self.queues.len()).for_each(|priority| self.plan_fresh(now, packet, priority, false));
+            }
+            self.plan_turn(now, packet);
+        }
         for priority in 0..self.queues.len() {
             for long in [long_first, !long_first] {
                 if long && !long_first && !echoed && self.long_waits(priority) {
                     self.plan_echoes(now, packet);
                     echoed = true;
                 }
-                self.plan_resends(packet, 2 * priority + usize::from(long));
+                self.plan_resends(packet, 2 * priority + usize::from(long), 0, usize::MAX);
                 self.plan_fresh(now, packet, priority, long);
             }
         }
@@ -138,11 +151,49 @@ impl Sender {
         }
     }
 
-    fn plan_resends<F: FnMut(&Offer) -> bool>(&mut self, packet: &mut Packet<'_, F>, class: usize) {
-        let (mut next, mut misfits) = (0, 0);
-        while misfits < MAX_MISFITS {
+    /// Whether this packet is one for those who would otherwise wait for others to be acknowledged.
+    fn take_turn(&mut self) -> bool {
+        if self.resend_len() == 0 {
+            return false;
+        }
+        self.turns += 1;
+        self.turns % RESEND_TURN == 0
+    }
+
+    /// What goes first in such a packet.
+    fn plan_turn<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
+        let begun = |queues: &[_; 2]| {
+            let [_, long]: &[std::collections::VecDeque<u64>; 2] = queues;
+            let message = self.messages.get(long.front()?)?;
+            (message.sent > 0).then_some(message.begun)
+        };
+        let all = self.queues.iter().enumerate();
+        let first = all.filter_map(|(priority, queues)| Some((begun(queues)?, priority))).min();
+        if let Some((_, priority)) = first.filter(|_| self.turns % (2 * RESEND_TURN) == 0) {
+            return self.plan_fresh(now, packet, priority, true);
+        }
+        let from = |next: u64| {
+            let classes = self.resend.iter().enumerate();
+            classes.filter_map(|(class, all)| Some((*all.range(next..).next()?, class))).min()
+        };
+        if let Some((next, class)) = from(self.turn_next).or_else(|| from(0)) {
+            // One alone: whether it fits must not depend on others before it.
+            self.turn_next = self.plan_resends(packet, class, next, 1);
+        }
+    }
+
+    /// Pieces of a class that are to be resent, from number `next` on, at most `most`; returns the number after the last of them.
+    fn plan_resends<F: FnMut(&Offer) -> bool>(
+        &mut self,
+        packet: &mut Packet<'_, F>,
+        class: usize,
+        mut next: u64,
+        most: usize,
+    ) -> u64 {
+        let (mut misfits, mut count, mut end) = (0, 0, next);
+        while misfits < MAX_MISFITS && count < most {
             let waiting = self.resend.get(class).and_then(|class| class.range(next..).next());
-            let Some(&number) = waiting else { return };
+            let Some(&number) = waiting else { break };
             next = number + 1;
             let Some(planned) = self.planned(number) else {
                 self.cancel_resend(number);
@@ -157,6 +208,7 @@ impl Sender {
             if let Some(piece) = self.piece_mut(number) {
                 piece.last_packet = packet.number;
             }
+            (count, end) = (count + 1, next);
             self.stats.resent += 1;
             self.planned.push(PieceRef::Numbered(number));
             packet.out.push(if mutant!(ResendRenumbers) {
@@ -165,6 +217,7 @@ impl Sender {
                 planned
             });
         }
+        end
     }
 
     fn plan_fresh<F: FnMut(&Offer) -> bool>(
@@ -188,6 +241,8 @@ impl Sender {
             if message.pieces > 1 && index == 0 && message.fragment_id == 0 {
                 message.fragment_id = self.next_fragment_id;
                 self.next_fragment_id = self.next_fragment_id.checked_add(1).unwrap_or(1);
+                self.begun += 1;
+                message.begun = self.begun;
             }
             let planned = plan(message, index, if numbered { self.next_number } else { 0 });
             if !packet.fits(&planned) {
@@ -201,11 +256,14 @@ impl Sender {
             }
             self.unsent_bytes = self.unsent_bytes.saturating_sub(planned.range.len() + MESSAGE_COST);
             self.next_number += u64::from(numbered);
-            let mode = message.delivery.mode;
+            let (Delivery { mode, channel, .. }, tag) = (message.delivery, message.tag);
+            if whole && mode == Mode::Ordered {
+                self.release(channel);
+            }
             if mode.is_resent() {
                 self.remember(now, id, index, packet.number, &planned);
             } else {
-                if message.tag != 0 {
+                if tag != 0 {
                     self.planned.push(PieceRef::Once(id));
                 }
                 self.sent_once(id, whole);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::protocol::delivery::{Mode, Outcome};
+use crate::protocol::delivery::{Delivery, Mode, Outcome};
 use crate::protocol::time::Time;
 
 /// Messages shorter than this carry no number of their own and are counted in pools of equal ones.
@@ -11,6 +11,10 @@ const NUMBERED: usize = 9;
 
 struct Entry {
     mode: Mode,
+    channel: u8,
+    /// Its place among the numbered messages of its channel and mode.
+    place: usize,
+    deadline: Option<Duration>,
     tag: u64,
     len: usize,
     sent: Time,
@@ -35,6 +39,10 @@ pub struct Ledger {
     pools: HashMap<Vec<u8>, Pool>,
     /// By entry, the pool of a short message.
     short: HashMap<usize, Vec<u8>>,
+    /// Of each channel's ordered and sequenced messages: how many were sent, and the place that is due, or was last.
+    orders: HashMap<(u8, bool), (usize, usize)>,
+    /// How much later than its deadline a message may end: its sender stands still for so long.
+    pub slack: Duration,
     pub received: u32,
     pub violations: Vec<String>,
 }
@@ -68,6 +76,8 @@ impl Ledger {
             tags: HashMap::new(),
             pools: HashMap::new(),
             short: HashMap::new(),
+            orders: HashMap::new(),
+            slack: Duration::MAX,
             received: 0,
             violations: Vec::new(),
         }
@@ -83,11 +93,14 @@ impl Ledger {
     pub fn compose(&self, mode: Mode, len: usize, tagged: bool) -> (Vec<u8>, Mode, u64) {
         let id = self.entries.len();
         let mode = if len == 0 { Mode::Once } else { mode };
+        // Which of several equal ones was the newest, nobody could tell.
+        let len = if mode == Mode::Sequenced { len.max(NUMBERED) } else { len };
         (body(self.seed, id, mode, len), mode, if tagged { id as u64 + 1 } else { 0 })
     }
 
     /// It was queued.
-    pub fn sent(&mut self, now: Time, data: &[u8], mode: Mode, tag: u64) {
+    pub fn sent(&mut self, now: Time, data: &[u8], delivery: impl Into<Delivery>, tag: u64) {
+        let Delivery { mode, channel, deadline, .. } = delivery.into();
         let id = self.entries.len();
         if tag != 0 {
             self.tags.insert(tag, id);
@@ -95,11 +108,52 @@ impl Ledger {
         if data.len() < NUMBERED {
             let pool = self.pools.entry(data.to_vec()).or_default();
             pool.sent += 1;
-            pool.guaranteed += u32::from(mode == Mode::Guaranteed);
+            pool.guaranteed += u32::from(is_promised(mode));
             self.short.insert(id, data.to_vec());
         }
         let len = data.len();
-        self.entries.push(Entry { mode, tag, len, sent: now, received: None, outcome: None });
+        let mut place = 0;
+        if matches!(mode, Mode::Ordered | Mode::Sequenced) && len >= NUMBERED {
+            let sent = &mut self.orders.entry((channel, mode == Mode::Ordered)).or_default().0;
+            *sent += 1;
+            place = *sent;
+        }
+        self.entries.push(Entry {
+            mode,
+            channel,
+            place,
+            deadline,
+            tag,
+            len,
+            sent: now,
+            received: None,
+            outcome: None,
+        });
+    }
+
+    /// A sequenced message is on its way: none that is newer may have been queued before it left.
+    pub fn left(&mut self, channel: u8, data: &[u8]) {
+        let id = data.first_chunk::<8>().map_or(0, |b| u64::from_be_bytes(*b)) as usize;
+        let newest = self.orders.get(&(channel, false)).map_or(0, |(sent, _)| *sent);
+        let place = self.entries.get(id).map_or(newest, |e| e.place);
+        if data.len() >= NUMBERED && place < newest {
+            self.wrong(format!("sequenced message {id} leaves after a newer one was queued"));
+        }
+    }
+
+    fn check_order(&mut self, id: usize, channel: u8) {
+        let Entry { mode, place, channel: expected, .. } = self.entries[id];
+        if channel != expected {
+            self.wrong(format!("message {id} ({mode:?}) came on channel {channel}, not {expected}"));
+        }
+        if place == 0 {
+            return;
+        }
+        let last = &mut self.orders.entry((channel, mode == Mode::Ordered)).or_default().1;
+        let before = std::mem::replace(last, place);
+        if mode == Mode::Ordered && place != before + 1 || place <= before {
+            self.wrong(format!("message {id} ({mode:?}, channel {channel}) came as {place} after {before}"));
+        }
     }
 
     pub fn count(&self) -> usize {
@@ -108,6 +162,11 @@ impl Ledger {
 
     /// A message came out of the other end.
     pub fn message(&mut self, now: Time, data: &[u8]) {
+        self.message_on(now, 0, data);
+    }
+
+    /// The same, on a channel.
+    pub fn message_on(&mut self, now: Time, channel: u8, data: &[u8]) {
         self.received += 1;
         if data.len() < NUMBERED {
             let pool = self.pools.entry(data.to_vec()).or_default();
@@ -129,6 +188,21 @@ impl Ledger {
         if data != body(self.seed, id, mode, len) {
             self.wrong(format!("message {id} ({mode:?}, {len} bytes) came with other bytes"));
         }
+        if !again {
+            self.check_order(id, channel);
+        }
+    }
+
+    /// [`outcome`](Self::outcome), where messages that are not promised must end by their deadline.
+    pub fn outcome_at(&mut self, now: Time, tag: u64, outcome: Outcome) {
+        if let Some(entry) = self.tags.get(&tag).and_then(|id| self.entries.get(*id)) {
+            let late = entry.deadline.is_some_and(|d| now.since(entry.sent) > d.saturating_add(self.slack));
+            if late && !is_promised(entry.mode) && outcome != Outcome::Cancelled {
+                let text = format!("{:?} after {:?}", entry.deadline, now.since(entry.sent));
+                self.wrong(format!("tag {tag} ({:?}) ended as {outcome:?} beyond {text}", entry.mode));
+            }
+        }
+        self.outcome(tag, outcome);
     }
 
     /// An outcome was reported to the sender.
@@ -143,11 +217,15 @@ impl Ledger {
                 "message {id} ({mode:?}, {len} bytes) ended as {before:?} and as {outcome:?}"
             ));
         }
-        if mode == Mode::Guaranteed && outcome == Outcome::Expired {
+        if is_promised(mode) && outcome == Outcome::Expired {
             self.wrong(format!("message {id} is guaranteed and expired"));
         }
-        if outcome != Outcome::Delivered {
+        // An ordered one can be held back over there, and a sequenced one be overtaken.
+        if outcome != Outcome::Delivered || mode == Mode::Ordered {
             return;
+        }
+        if mode == Mode::Sequenced {
+            return self.check_overtaken(id);
         }
         let missing = match self.short.get(&id) {
             Some(data) => {
@@ -162,13 +240,21 @@ impl Ledger {
         }
     }
 
+    fn check_overtaken(&mut self, id: usize) {
+        let Entry { channel, place, received, .. } = self.entries[id];
+        let newest = self.orders.get(&(channel, false)).map_or(0, |(_, last)| *last);
+        if received.is_none() && newest < place {
+            self.wrong(format!("sequenced message {id} is Delivered, but neither it nor a newer one came"));
+        }
+    }
+
     /// Everything had its time: what was guaranteed is there, and every tag has its outcome.
     pub fn check_settled(&mut self) {
         let missing: Vec<_> = self
             .entries
             .iter()
             .enumerate()
-            .filter(|(_, e)| e.mode == Mode::Guaranteed && e.len >= NUMBERED && e.received.is_none())
+            .filter(|(_, e)| is_promised(e.mode) && e.len >= NUMBERED && e.received.is_none())
             .map(|(id, e)| (id, e.len, e.outcome))
             .take(12)
             .collect();
@@ -211,6 +297,10 @@ impl Ledger {
         let of_mode: Vec<_> = self.entries.iter().filter(|e| e.mode == mode && e.len >= NUMBERED).collect();
         of_mode.iter().filter(|e| e.received.is_some()).count() as f64 / of_mode.len().max(1) as f64
     }
+}
+
+fn is_promised(mode: Mode) -> bool {
+    matches!(mode, Mode::Guaranteed | Mode::Ordered)
 }
 
 /// The value below which the share `q` of sorted values lies.

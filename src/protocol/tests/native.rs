@@ -1,19 +1,29 @@
 //! The native wire's ends on one virtual clock.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::network::{Link, Network, Side};
+use super::native_monitor::{Facts, NativeMonitor};
+use super::network::{Link, Network, Side, STRAY_PORT};
 use super::pair::{settings, START};
 use super::provider::TestProvider;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::native::{Connection, Join};
-use crate::protocol::connection::{CloseReason, Event, Farewell, FarewellKind, Room, Settings, State};
+use crate::protocol::connection::{
+    CloseReason, Closing, Event, Farewell, FarewellKind, Room, SendError, Settings, State,
+};
 use crate::protocol::delivery::{Delivery, Mode, Outcome};
 use crate::protocol::handshake::native::{Hello, Identity, ServerHandshake, Welcome};
 use crate::protocol::time::Time;
 use crate::protocol::wire::native as wire;
+
+/// What a kernel's default receive buffer holds, and what it counts per datagram beside its bytes.
+const SOCKET_BYTES: usize = 212_992;
+const SOCKET_COST: usize = 768;
+/// Bytes of an IP packet's payload that a narrow path carries at least.
+const IP_FRAGMENT: usize = 1200;
 
 fn server_address() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 9], 2021))
@@ -35,6 +45,19 @@ pub struct NativePair {
     /// Largest datagram that the network carries.
     pub mtu: usize,
     pub accepts: bool,
+    pub monitor: NativeMonitor,
+    /// The server asks strangers for a cookie first.
+    pub cookies: bool,
+    /// The server forgets connections that have ended, and says so to whoever goes on.
+    pub forgets: bool,
+    /// Until when an end stands still, and what waits in its socket.
+    asleep: [Option<Time>; 2],
+    sockets: [VecDeque<(SocketAddr, Vec<u8>)>; 2],
+    pub closed: [Option<(Time, Closing)>; 2],
+    /// When a datagram was last taken.
+    pub last_taken: [Time; 2],
+    /// A server's ends that were forgotten.
+    pub former: Option<Connection>,
     settings: [Arc<Settings>; 2],
     identity: Identity,
     provider: TestProvider,
@@ -69,6 +92,14 @@ impl NativePair {
             sizes: None,
             mtu: 1472,
             accepts: true,
+            monitor: NativeMonitor::default(),
+            cookies: false,
+            forgets: false,
+            asleep: [None; 2],
+            sockets: Default::default(),
+            closed: [None, None],
+            last_taken: [START; 2],
+            former: None,
             settings,
             identity,
             provider,
@@ -120,8 +151,13 @@ impl NativePair {
 
     /// When something happens next.
     pub fn next_time(&self) -> Option<Time> {
-        let server = self.server.as_ref().and_then(|s| s.poll_timeout(self.now));
-        [self.network.next_arrival(), self.client.poll_timeout(self.now), server].into_iter().flatten().min()
+        let awake = |side: Side, c: &Connection| match self.asleep[side as usize] {
+            Some(until) => Some(until),
+            None => c.poll_timeout(self.now),
+        };
+        let server = self.server.as_ref().and_then(|s| awake(Side::Server, s));
+        let client = awake(Side::Client, &self.client);
+        [self.network.next_arrival(), client, server].into_iter().flatten().min()
     }
 
     pub fn step(&mut self, limit: Time) -> bool {
@@ -132,12 +168,26 @@ impl NativePair {
         self.spins = if next > self.now { 0 } else { self.spins + 1 };
         assert!(self.spins < 200, "a timer that is due stays due: the driver would spin");
         self.now = self.now.max(next);
-        while let Some((to, datagram)) = self.network.receive(self.now) {
-            self.handle(to, datagram);
-        }
         let now = self.now;
         for side in Side::BOTH {
-            if side == Side::Client || self.server.is_some() {
+            if self.asleep[side as usize].is_some_and(|until| until <= now) {
+                self.wake(side);
+            }
+        }
+        while let Some((to, port, datagram)) = self.network.receive_from(now) {
+            let mut from = self.client_address;
+            // Tests that change the address alone say nothing to the network.
+            if port != self.network.port {
+                from.set_port(port);
+            }
+            if self.asleep[to as usize].is_some() {
+                self.store(to, from, datagram);
+            } else {
+                self.handle_from(to, from, datagram);
+            }
+        }
+        for side in Side::BOTH {
+            if (side == Side::Client || self.server.is_some()) && self.asleep[side as usize].is_none() {
                 let end = self.end(side);
                 if end.poll_timeout(now).is_some_and(|t| t <= now) {
                     end.handle_timeout(now);
@@ -148,31 +198,121 @@ impl NativePair {
         true
     }
 
+    /// `side` stands still until then: a debugger, a window that is moved.
+    pub fn sleep(&mut self, side: Side, until: Time) {
+        self.asleep[side as usize] = Some(until);
+    }
+
+    pub fn is_asleep(&self, side: Side) -> bool {
+        self.asleep[side as usize].is_some()
+    }
+
+    fn store(&mut self, to: Side, from: SocketAddr, datagram: Vec<u8>) {
+        let held: usize = self.sockets[to as usize].iter().map(|(_, d)| d.len() + SOCKET_COST).sum();
+        if held + datagram.len() + SOCKET_COST <= SOCKET_BYTES {
+            self.sockets[to as usize].push_back((from, datagram));
+        }
+    }
+
+    /// It goes on: what waits is read before the clock is looked at.
+    fn wake(&mut self, side: Side) {
+        self.asleep[side as usize] = None;
+        self.monitor.excuse(self.now, side);
+        while let Some((from, datagram)) = self.sockets[side as usize].pop_front() {
+            self.handle_from(side, from, datagram);
+        }
+    }
+
+    /// The client is at another address from now on.
+    pub fn move_client(&mut self, port: u16) {
+        self.client_address.set_port(port);
+        self.network.port = port;
+    }
+
+    /// The server's process is killed and started again with the same root key.
+    pub fn restart_server(&mut self) {
+        self.former = self.server.take();
+        self.handshake = None;
+        self.forgets = true;
+        self.identity = Identity::new(&[7; 32], &self.provider).unwrap();
+    }
+
+    /// Queues a message and lets out what may leave.
+    pub fn try_send(
+        &mut self,
+        side: Side,
+        data: &[u8],
+        delivery: impl Into<Delivery>,
+        tag: u64,
+    ) -> Result<(), SendError> {
+        let now = self.now;
+        let result = self.end(side).send(now, data.into(), delivery, tag);
+        self.flush();
+        result
+    }
+
     pub fn run(&mut self, time: Duration) {
         let limit = self.now + time;
         while self.step(limit) {}
     }
 
-    pub fn handle(&mut self, to: Side, mut datagram: Vec<u8>) {
-        let (now, from) = (self.now, self.client_address);
+    pub fn handle(&mut self, to: Side, datagram: Vec<u8>) {
+        self.handle_from(to, self.client_address, datagram);
+    }
+
+    /// A datagram comes to `to`; where that is the server, from an address.
+    pub fn handle_from(&mut self, to: Side, from: SocketAddr, mut datagram: Vec<u8>) {
+        let now = self.now;
         let mut room = self.room[to as usize];
+        let original = if self.monitor.on { datagram.clone() } else { Vec::new() };
+        let refused = self.refused(to);
+        if self.forgets && self.server.as_ref().is_some_and(|s| s.state() == State::Closed) {
+            self.former = self.server.take();
+        }
         let result = match (to, self.server.as_mut()) {
             (Side::Client, _) => self.client.handle_datagram(now, server_address(), &mut datagram, &mut room),
             (Side::Server, Some(server)) if wire::is_data(&datagram) => {
                 server.handle_datagram(now, from, &mut datagram, &mut room)
             }
-            _ => self.handle_stranger(datagram),
+            _ => self.handle_stranger(from, datagram),
         };
-        if let Err(reason) = result {
-            self.drops[to as usize].push(reason);
+        match result {
+            Ok(()) => {
+                if self.closed[to as usize].is_none() && (to == Side::Client || self.server.is_some()) {
+                    self.last_taken[to as usize] = now;
+                }
+                let refused = self.refused(to) > refused;
+                let live = match to {
+                    Side::Client => self.client.state(),
+                    Side::Server => self.server.as_ref().map_or(State::Closed, Connection::state),
+                };
+                let live = !matches!(live, State::Draining | State::Closed);
+                self.monitor.on_taken(now, to, from, &original, refused, live);
+            }
+            Err(reason) => {
+                if reason == DropReason::Forged && wire::is_data(&original) {
+                    self.monitor.on_forged(now, to, &original);
+                }
+                self.drops[to as usize].push(reason);
+            }
         }
         self.take_events();
     }
 
-    fn handle_stranger(&mut self, mut datagram: Vec<u8>) -> Result<(), DropReason> {
-        let (now, from) = (self.now, self.client_address);
+    fn refused(&self, side: Side) -> u64 {
+        match side {
+            Side::Client => self.client.stats().messages_refused,
+            Side::Server => self.server.as_ref().map_or(0, |s| s.stats().messages_refused),
+        }
+    }
+
+    fn handle_stranger(&mut self, from: SocketAddr, mut datagram: Vec<u8>) -> Result<(), DropReason> {
+        let now = self.now;
         if wire::is_data(&datagram) {
-            let (handshake, welcome) = self.handshake.take().ok_or(DropReason::Unknown)?;
+            let Some((handshake, welcome)) = self.handshake.take() else {
+                self.answer_unknown(from, &datagram);
+                return Err(DropReason::Unknown);
+            };
             let mut end =
                 Connection::accepted(now, self.settings[1].clone(), &handshake, welcome.clone()).unwrap();
             let result = end.handle_datagram(now, from, &mut datagram, &mut self.room[1].clone());
@@ -184,6 +324,16 @@ impl NativePair {
             return result;
         }
         let hello = Hello::parse(&datagram).map_err(|_| DropReason::Hello)?;
+        self.monitor.credit(from, datagram.len());
+        if self.cookies && !self.identity.cookie_valid(now, from, &hello) {
+            let mut out = Vec::new();
+            self.identity.write_cookie(now, from, &hello, &mut out);
+            self.transmit(Side::Server, from, &out, None);
+            return Ok(());
+        }
+        if self.cookies && from.port() == STRAY_PORT {
+            self.monitor.violation(now, "a stolen cookie is taken".into());
+        }
         if let Some((handshake, _)) = self.handshake.as_mut().filter(|(h, _)| h.client == hello.client) {
             handshake.repeated();
             return Ok(());
@@ -200,8 +350,19 @@ impl NativePair {
         };
         let timeout = Duration::from_secs(2);
         let handshake = self.identity.accept(now, from, &hello, &welcome, timeout, &self.provider);
-        self.handshake = Some((handshake.map_err(|_| DropReason::Hello)?, welcome));
+        let handshake = handshake.map_err(|_| DropReason::Hello)?;
+        self.monitor.learn(&handshake.secrets, from);
+        self.handshake = Some((handshake, welcome));
         Ok(())
+    }
+
+    /// Data for a connection that the server does not know.
+    fn answer_unknown(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let Some(id) = wire::connection_id(datagram).filter(|_| self.forgets) else { return };
+        let mut out = Vec::new();
+        self.identity.write_reset(id, &mut out);
+        self.monitor.credit(from, datagram.len());
+        self.transmit(Side::Server, from, &out, None);
     }
 
     fn take_events(&mut self) {
@@ -217,6 +378,12 @@ impl NativePair {
                 if matches!(event, Event::Join { .. }) && accepts {
                     end.accept(now);
                 }
+                if self.closed[side as usize].is_some() {
+                    self.monitor.violation(now, format!("{side:?}: {event:?} after the end"));
+                }
+                if let Event::Closed(closing) = &event {
+                    self.closed[side as usize] = Some((now, closing.clone()));
+                }
                 self.events[side as usize].push((now, event));
             }
         }
@@ -226,33 +393,56 @@ impl NativePair {
         let now = self.now;
         let mut out = Vec::new();
         self.take_events();
-        if let Some((handshake, _)) = &mut self.handshake {
-            while handshake.poll_transmit(now, &mut out) {
-                self.network.send(now, Side::Server, &std::mem::take(&mut out));
+        let handshake = self.handshake.as_mut().filter(|_| self.asleep[1].is_none());
+        if let Some((handshake, _)) = handshake {
+            let to = handshake.address;
+            if handshake.poll_transmit(now, &mut out) {
+                let datagram = std::mem::take(&mut out);
+                self.transmit(Side::Server, to, &datagram, None);
             }
         }
         for side in Side::BOTH {
-            if side == Side::Server && self.server.is_none() {
+            if (side == Side::Server && self.server.is_none()) || self.asleep[side as usize].is_some() {
                 continue;
             }
             let mut count = 0;
-            while let Some(to) = self.end(side).poll_transmit(now, &mut out) {
+            loop {
+                let end = self.end(side);
+                let (held_back, known_size) = (end.sender().holds_back(), Some(end.datagram_size()));
+                let Some(to) = end.poll_transmit(now, &mut out) else { break };
+                let facts = Facts { is_probe: end.is_probe(), held_back, known_size };
                 let datagram = std::mem::take(&mut out);
-                assert!(datagram.len() <= 1472 && !datagram.is_empty());
+                assert!((1..=1472).contains(&datagram.len()), "{} bytes", datagram.len());
                 count += 1;
                 assert!(count < 5000, "{side:?} sends without end");
-                let sent = &mut self.sent[side as usize];
-                (sent.0, sent.1) = (sent.0 + 1, sent.1 + datagram.len() as u64);
-                if let Some(sizes) = &mut self.sizes {
-                    sizes[side as usize].push(datagram.len());
-                }
-                let there = side == Side::Client || to == self.client_address;
-                if there && datagram.len() <= self.mtu {
-                    self.network.send(now, side, &datagram);
-                }
+                self.transmit(side, to, &datagram, Some(facts));
+            }
+            let timeout = self.settings[side as usize].connection_timeout;
+            let end = self.end(side);
+            let (state, remote) = (end.state(), end.remote());
+            if state == State::Connected {
+                self.monitor.on_flushed(now, side, timeout, remote);
             }
         }
         self.take_events();
+    }
+
+    /// A datagram leaves; `facts` are those of the connection's end that sends it.
+    fn transmit(&mut self, side: Side, to: SocketAddr, datagram: &[u8], facts: Option<Facts>) {
+        let is_probe = facts.as_ref().is_some_and(|f| f.is_probe);
+        let facts = facts.unwrap_or(Facts { is_probe, held_back: false, known_size: None });
+        self.monitor.on_sent(self.now, side, to, datagram, &facts);
+        let sent = &mut self.sent[side as usize];
+        (sent.0, sent.1) = (sent.0 + 1, sent.1 + datagram.len() as u64);
+        if let Some(sizes) = &mut self.sizes {
+            sizes[side as usize].push(datagram.len());
+        }
+        let there = side == Side::Client || to == self.client_address;
+        // What is no probe may be cut into IP fragments on its way.
+        let fits = datagram.len() <= self.mtu || (!is_probe && self.mtu >= IP_FRAGMENT && self.monitor.on);
+        if there && fits {
+            self.network.send(self.now, side, datagram);
+        }
     }
 }
 

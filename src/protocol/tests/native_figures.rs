@@ -507,7 +507,8 @@ fn a_transfer_delays_a_short_message_by_one_packet() {
             ms(quantile(&held, 1.0)),
             packets.last().unwrap()
         );
-        assert_eq!(packets.last(), Some(&0), "it is in the next packet");
+        // What is resent has its turn now and then.
+        assert!(packets.last() <= Some(&usize::from(loss > 0.0)), "it is in the next packet");
         assert!(
             ms(quantile(&held, 0.99)) <= 2.0 * packet,
             "two packets have to arrive until one is acknowledged"

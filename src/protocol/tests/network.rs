@@ -47,6 +47,8 @@ pub struct Link {
     pub rate: Option<f64>,
     /// Nothing passes.
     pub cut: bool,
+    /// Probability that a copy comes from a foreign address, before the original.
+    pub stray: f64,
 }
 
 impl Link {
@@ -97,6 +99,9 @@ impl Bottleneck {
     }
 }
 
+/// Port of copies that somebody on the way sends.
+pub const STRAY_PORT: u16 = 6666;
+
 /// What the network did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NetworkStats {
@@ -112,7 +117,9 @@ pub struct Network {
     pub links: [Link; 2],
     /// In front of a link.
     pub bottlenecks: [Option<Arc<Mutex<Bottleneck>>>; 2],
-    under_way: BTreeMap<(Time, u64), (Side, Vec<u8>)>,
+    under_way: BTreeMap<(Time, u64), (Side, u16, Vec<u8>)>,
+    /// Port that the client sends from.
+    pub port: u16,
     counter: u64,
     burst_until: [Time; 2],
     busy_until: [Time; 2],
@@ -127,6 +134,7 @@ impl Network {
             links: [to_server, to_client],
             bottlenecks: [None, None],
             under_way: BTreeMap::new(),
+            port: 4000,
             counter: 0,
             burst_until: [Time::default(); 2],
             busy_until: [Time::default(); 2],
@@ -177,6 +185,11 @@ impl Network {
             self.busy_until[i] = start + Duration::from_secs_f64((datagram.len() + LINE_COST) as f64 / rate);
             at = self.busy_until[i] + link.delay;
         }
+        if link.stray > 0.0 && self.rng.random_bool(link.stray) {
+            let early = at.since(now).mul_f64(self.rng.random());
+            self.counter += 1;
+            self.under_way.insert((now + early, self.counter), (from.other(), STRAY_PORT, datagram.to_vec()));
+        }
         let copies = if self.rng.random_bool(link.duplicate) { 2 } else { 1 };
         self.stats[i].duplicated += copies - 1;
         for _ in 0..copies {
@@ -224,7 +237,7 @@ impl Network {
     /// Puts a datagram under way as it is.
     pub fn arrive(&mut self, at: Time, from: Side, datagram: Vec<u8>) {
         self.counter += 1;
-        self.under_way.insert((at, self.counter), (from.other(), datagram));
+        self.under_way.insert((at, self.counter), (from.other(), self.port, datagram));
     }
 
     pub fn next_arrival(&self) -> Option<Time> {
@@ -233,6 +246,11 @@ impl Network {
 
     /// The next datagram that has arrived, and where.
     pub fn receive(&mut self, now: Time) -> Option<(Side, Vec<u8>)> {
+        self.receive_from(now).map(|(to, _, datagram)| (to, datagram))
+    }
+
+    /// The same, with the port that the client sent it from.
+    pub fn receive_from(&mut self, now: Time) -> Option<(Side, u16, Vec<u8>)> {
         if self.next_arrival()? > now {
             return None;
         }

@@ -141,7 +141,7 @@ impl Scenario {
     }
 }
 
-fn link(rng: &mut SmallRng, class: Class) -> Link {
+pub fn link(rng: &mut SmallRng, class: Class) -> Link {
     let ms = Duration::from_millis;
     let delay = ms(rng.random_range(0..100));
     match (class, rng.random_range(0..5)) {

@@ -379,7 +379,12 @@ impl Run {
 
 /// [`simulate`], with a panic as one more thing that must not happen.
 pub fn attempt(seed: u64) -> Result<Report, String> {
-    catch_unwind(AssertUnwindSafe(|| simulate(seed))).unwrap_or_else(|panic| {
+    caught(|| simulate(seed))
+}
+
+/// What `run` says, or how it panicked.
+pub fn caught<R>(run: impl FnOnce() -> Result<R, String>) -> Result<R, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         Err(text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string())).unwrap_or_default())
     })
@@ -390,12 +395,17 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-#[test]
-fn seeds() {
+/// Runs the seeds that the environment asks for, or `default` of them, on two threads. `test` is how to name the caller to
+/// repeat one. Returns the reports of many seeds, none of one.
+pub fn run_seeds<R: std::fmt::Debug + Send>(
+    test: &str,
+    default: u64,
+    attempt: impl Fn(u64) -> Result<R, String> + Sync,
+) -> Vec<R> {
     let one = from_environment("GAMEKEEPER_SEED");
     let seeds = match one {
         Some(seed) => seed..seed + 1,
-        None => 0..from_environment("GAMEKEEPER_SEEDS").unwrap_or(SEEDS),
+        None => 0..from_environment("GAMEKEEPER_SEEDS").unwrap_or(default),
     };
     let next = std::sync::atomic::AtomicU64::new(seeds.start);
     let work = || {
@@ -414,32 +424,33 @@ fn seeds() {
         all.extend(other.join().expect("panics are caught inside"));
         all
     });
-    let (mut failed, mut connected, mut survived, mut full, mut refused, mut datagrams) = (0, 0, 0, 0, 0, 0);
-    for (seed, result) in &results {
+    let (mut failed, mut reports) = (0, Vec::new());
+    for (seed, result) in results {
         match result {
             Err(text) => {
                 failed += 1;
                 if failed <= 5 {
                     println!("seed {seed}: {text}");
-                    println!("  GAMEKEEPER_SEED={seed} cargo test --lib simulation::seeds -- --nocapture");
+                    println!("  GAMEKEEPER_SEED={seed} cargo test --lib {test} -- --nocapture");
                 }
             }
-            Ok(report) => {
-                connected += u64::from(report.connected);
-                survived += u64::from(report.survived);
-                full += u64::from(report.full > 0);
-                refused += u64::from(report.refused > 0);
-                datagrams += report.datagrams;
-                if one.is_some() {
-                    println!("{report:?}");
-                }
-            }
+            Ok(report) if one.is_some() => println!("{report:?}"),
+            Ok(report) => reports.push(report),
         }
     }
-    let ran = results.len() as u64;
+    assert_eq!(failed, 0, "seeds that failed; {} did not", reports.len());
+    reports
+}
+
+#[test]
+fn seeds() {
+    let reports = run_seeds("simulation::seeds", SEEDS, attempt);
+    let count = |of: fn(&Report) -> bool| reports.iter().filter(|r| of(r)).count();
+    let [connected, survived] = [count(|r| r.connected), count(|r| r.survived)];
+    let [full, refused] = [count(|r| r.full > 0), count(|r| r.refused > 0)];
+    let (ran, datagrams) = (reports.len(), reports.iter().map(|r| r.datagrams).sum::<u64>());
     println!("{ran} seeds: {connected} connected, {survived} lived on, {full} filled a queue, {refused} refused a message, {datagrams} datagrams");
-    assert_eq!(failed, 0, "of {ran} seeds");
-    if one.is_none() && ran >= 100 {
+    if ran >= 100 {
         // The harness itself: what it is there for must have happened.
         assert!(connected * 100 >= ran * 97, "{connected} connected");
         assert!(survived * 100 >= ran * 85, "{survived} lived on");

@@ -181,6 +181,7 @@ impl Inbox {
             count: part.count,
             number: order,
             packet,
+            promised: matches!(m.mode, Mode::Guaranteed | Mode::Ordered),
             data: m.data,
         };
         match self.reassembly.insert(now, fragment) {

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    Connection, Role, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL, PINGS_PER_TIMEOUT,
+    Connection, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL,
+    PINGS_PER_TIMEOUT, UNASKED_PACKETS,
 };
 use crate::protocol::connection::{State, MAX_FAREWELL_TEXT};
 use crate::protocol::crypto::TAG_LEN;
@@ -72,7 +73,8 @@ impl Connection {
     /// Begins a packet and returns the length of its header.
     fn begin(&mut self, out: &mut Vec<u8>) -> Option<usize> {
         let number = self.packets_sent + 1;
-        if number > wire::MAX_PACKET_NUMBER {
+        let kept = if self.state == State::Draining { 0 } else { FAREWELL_NUMBERS };
+        if number > wire::MAX_PACKET_NUMBER - kept {
             return None;
         }
         let acked = self.sender.largest_acked();
@@ -149,6 +151,10 @@ impl Connection {
         let interval = (self.settings.connection_timeout / PINGS_PER_TIMEOUT).min(MAX_PING_INTERVAL);
         let due = match self.role {
             Role::Client => self.last_asked + interval,
+            // Nothing that was sent for long is acknowledged: acknowledgements alone are not.
+            Role::Server if self.packets_sent - self.sender.largest_acked() > UNASKED_PACKETS => {
+                self.last_asked + interval
+            }
             // Its clients ask; the server does when they do not.
             Role::Server => self.last_asked.max(self.last_received) + interval * 2,
         };
@@ -165,7 +171,7 @@ impl Connection {
         let most = start + self.mtu.current() - TAG_LEN;
         self.put_acks(now, reasons.data, most, out);
         let asks = self.put_control(now, &reasons, out);
-        let messages = self.put_messages(now, reasons.data, most, out);
+        let messages = self.put_messages(now, reasons.data, start + header, most, out);
         if out.len() == start + header {
             // What was due has expired.
             out.truncate(start);
@@ -219,14 +225,15 @@ impl Connection {
         accept || reasons.join || reasons.ping
     }
 
-    /// Messages, as many as fit; whether there were any.
-    fn put_messages(&mut self, now: Time, data: bool, most: usize, out: &mut Vec<u8>) -> bool {
+    /// Messages, as many as fit; whether there were any. The packet's frames begin at `frames`.
+    fn put_messages(&mut self, now: Time, data: bool, frames: usize, most: usize, out: &mut Vec<u8>) -> bool {
         let mut plan = std::mem::take(&mut self.plan);
         let (mut left, mut count, mut full) = (most.saturating_sub(out.len()), 0, false);
+        let alone = out.len() == frames;
         let fits = |offer: &Offer| {
             let len = wire::message_len(offer.mode, offer.channel, offer.part, offer.len);
             // The last of a packet needs no length. One that was cut for a wider path goes alone, however long.
-            let last = len - wire::varint_len(offer.len as u64) <= left || count == 0;
+            let last = len - wire::varint_len(offer.len as u64) <= left || (count == 0 && alone);
             if full || !(len <= left || last) {
                 return false;
             }
