@@ -319,6 +319,8 @@ impl Sender {
             if let Some(piece) = self.piece_mut(echo.number) {
                 piece.last_packet = packet.number;
             }
+            // With this copy on its way it need not be sent again for an older one.
+            self.cancel_resend(echo.number);
             self.stats.echoed += 1;
             self.planned.push(PieceRef::Numbered(echo.number));
             packet.out.push(planned);

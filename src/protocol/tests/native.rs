@@ -42,6 +42,8 @@ pub struct NativePair {
     pub sent: [(u64, u64); 2],
     /// Lengths of what each end sent, newest last, if a test wants them.
     pub sizes: Option<[Vec<usize>; 2]>,
+    /// Long datagrams that left, by sender, while a short message went on waiting.
+    pub overtook: [u64; 2],
     /// Largest datagram that the network carries.
     pub mtu: usize,
     pub accepts: bool,
@@ -90,6 +92,7 @@ impl NativePair {
             room: [Room::ENDLESS; 2],
             sent: [(0, 0); 2],
             sizes: None,
+            overtook: [0; 2],
             mtu: 1472,
             accepts: true,
             monitor: NativeMonitor::default(),
@@ -413,6 +416,9 @@ impl NativePair {
                 let facts = Facts { is_probe: end.is_probe(), held_back, known_size };
                 let datagram = std::mem::take(&mut out);
                 assert!((1..=1472).contains(&datagram.len()), "{} bytes", datagram.len());
+                if datagram.len() >= 1000 && self.end(side).sender().waiting_short() > 0 {
+                    self.overtook[side as usize] += 1;
+                }
                 count += 1;
                 assert!(count < 5000, "{side:?} sends without end");
                 self.transmit(side, to, &datagram, Some(facts));
