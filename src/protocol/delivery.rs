@@ -495,6 +495,7 @@ impl Sender {
         self.next_message += 1;
         let expires = match delivery.mode {
             Mode::Guaranteed | Mode::Ordered => None,
+            _ if mutant!(DeadlineIgnored) => None,
             _ => delivery
                 .deadline
                 .or_else(|| self.recovery.expires_by_age().then_some(self.limits.message_timeout))

@@ -96,6 +96,32 @@ mod inner {
         OrderedOvertake,
         /// Whoever is refused hears nothing.
         RefusedInSilence,
+        /// What is refused again and again goes first for ever.
+        TurnsNever,
+        /// A promised message in parts is given up like any other.
+        PromiseForgotten,
+        /// The second range of an acknowledgement is read one packet off.
+        AckRangeOff,
+        /// A copy sent unasked rides in the packet of the original.
+        EchoTwice,
+        /// Nobody asks for an acknowledgement that does not come.
+        ProbeNever,
+        /// Messages live beyond their deadline.
+        DeadlineIgnored,
+        /// Any cookie is taken.
+        CookieUnchecked,
+        /// A peer's new address is taken without proof.
+        PathUnproven,
+        /// Challenges go to an address whatever came from there.
+        CreditIgnored,
+        /// A key is changed before the last change is known to have arrived.
+        PhaseEarly,
+        /// The key before the current one is thrown away at once.
+        OldKeyForgotten,
+        /// A larger datagram is taken for possible because it was tried.
+        MtuUnproven,
+        /// A client asks once to be let in.
+        JoinOnce,
     }
 
     impl Mutant {
@@ -128,6 +154,59 @@ mod inner {
             Mutant::GoodbyeSilent,
             Mutant::AckTooLate,
             Mutant::TimeoutNever,
+        ];
+
+        /// What the simulator of the native wire must catch: what it shares with the other one, and its own. The rest of
+        /// [`ALL`](Self::ALL) is beyond it: 16,384 pieces behind a lost one, acknowledgements after the end, which it has not,
+        /// and impatience with what nobody promised.
+        pub(crate) const NATIVE: [Mutant; 47] = [
+            Mutant::ReplayOff,
+            Mutant::DedupOff,
+            Mutant::AckBeforeDelivery,
+            Mutant::TimerNeverFires,
+            Mutant::DedupForgets,
+            Mutant::CompletionTwice,
+            Mutant::CompletionLost,
+            Mutant::AckBitsShifted,
+            Mutant::FragmentIndexOff,
+            Mutant::LastFragmentForgotten,
+            Mutant::QueueUnbounded,
+            Mutant::CloseForgets,
+            Mutant::ResendRenumbers,
+            Mutant::ReassemblyUnbounded,
+            Mutant::ExpiredLives,
+            Mutant::PacketNumberRepeats,
+            Mutant::WindowIgnored,
+            Mutant::WritableLost,
+            Mutant::KeepAliveNever,
+            Mutant::PartialsForEver,
+            Mutant::AckUnseen,
+            Mutant::OldestRefused,
+            Mutant::GoodbyeSilent,
+            Mutant::AckTooLate,
+            Mutant::TimeoutNever,
+            Mutant::PhaseNever,
+            Mutant::SequencedKept,
+            Mutant::HeldUnbounded,
+            Mutant::SequencedStale,
+            Mutant::OrderIgnored,
+            Mutant::PathNever,
+            Mutant::ResetUnchecked,
+            Mutant::OrderedOvertake,
+            Mutant::RefusedInSilence,
+            Mutant::TurnsNever,
+            Mutant::PromiseForgotten,
+            Mutant::AckRangeOff,
+            Mutant::EchoTwice,
+            Mutant::ProbeNever,
+            Mutant::DeadlineIgnored,
+            Mutant::CookieUnchecked,
+            Mutant::PathUnproven,
+            Mutant::CreditIgnored,
+            Mutant::PhaseEarly,
+            Mutant::OldKeyForgotten,
+            Mutant::MtuUnproven,
+            Mutant::JoinOnce,
         ];
     }
 

@@ -34,7 +34,8 @@ impl SendPhase {
     /// The key for packet `number` and the phase's bit. `acked` is the newest packet that the other side acknowledged: a phase
     /// follows only when the other side is known to be in this one.
     pub fn key_for(&mut self, number: u64, acked: u64) -> Result<(&PacketKey, bool), CryptoError> {
-        if number >= self.first + self.every && acked >= self.first && !mutant!(PhaseNever) {
+        let arrived = acked >= self.first || mutant!(PhaseEarly);
+        if number >= self.first + self.every && arrived && !mutant!(PhaseNever) {
             self.secret = self.secret.next()?;
             self.key = PacketKey::new(&self.secret)?;
             self.phase = !self.phase;
@@ -98,6 +99,9 @@ impl ReceivePhase {
                 self.next_secret = secret;
                 let current = std::mem::replace(&mut self.next, next);
                 self.previous = Some(std::mem::replace(&mut self.current, current));
+                if mutant!(OldKeyForgotten) {
+                    self.previous = None;
+                }
                 self.phase = header.phase;
                 self.first = header.number;
                 Ok(opened)

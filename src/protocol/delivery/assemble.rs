@@ -153,7 +153,7 @@ impl Sender {
 
     /// Whether this packet is one for those who would otherwise wait for others to be acknowledged.
     fn take_turn(&mut self) -> bool {
-        if self.resend_len() == 0 {
+        if self.resend_len() == 0 || mutant!(TurnsNever) {
             return false;
         }
         self.turns += 1;
@@ -304,12 +304,12 @@ impl Sender {
         let mut bytes = 0;
         for _ in 0..self.echoes.len() {
             let Some(mut echo) = self.echoes.pop_front() else { break };
-            if echo.packet == packet.number {
+            if echo.packet == packet.number && !mutant!(EchoTwice) {
                 self.echoes.push_back(echo);
                 continue;
             }
             let Some(planned) = self.planned(echo.number) else { continue };
-            let twice = packet.out.iter().any(|p| p.number == echo.number);
+            let twice = packet.out.iter().any(|p| p.number == echo.number) && !mutant!(EchoTwice);
             bytes += planned.range.len();
             if twice || bytes > ECHO_BYTES_PER_PACKET || !packet.fits(&planned) {
                 // It keeps its turn.

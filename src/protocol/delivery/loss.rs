@@ -199,7 +199,7 @@ impl Sender {
 
     /// When the other side is asked whether it got what is sent again if lost.
     fn probe_timeout(&self) -> Option<Time> {
-        if self.resent_under_way == 0 || self.probes > 0 {
+        if self.resent_under_way == 0 || self.probes > 0 || mutant!(ProbeNever) {
             return None;
         }
         let oldest = self.sent.range(self.first_under_way()..).find(|p| p.is_resent_under_way())?;

@@ -5,6 +5,7 @@
 
 use crate::protocol::crypto::{Aead, CryptoError, Traffic, TAG_LEN};
 use crate::protocol::delivery::{Mode, Part};
+use crate::protocol::mutant;
 use crate::protocol::sizes::Sizes;
 
 /// Every native datagram begins with a byte that has this bit: none of mpgameserver's does.
@@ -331,7 +332,7 @@ impl AckFrame<'_> {
                 left -= 1;
                 // Checked when the frame was read; a gap of 0 is one packet.
                 let (gap, len) = (reader.varint()?, reader.varint()?);
-                let high = current.0.checked_sub(gap + 2);
+                let high = current.0.checked_sub(gap + 2 + u64::from(mutant!(AckRangeOff)));
                 next = high.and_then(|high| Some((high.checked_sub(len).filter(|low| *low > 0)?, high)));
             }
             Some(current)

@@ -181,7 +181,7 @@ impl Inbox {
             count: part.count,
             number: order,
             packet,
-            promised: matches!(m.mode, Mode::Guaranteed | Mode::Ordered),
+            promised: matches!(m.mode, Mode::Guaranteed | Mode::Ordered) && !mutant!(PromiseForgotten),
             data: m.data,
         };
         match self.reassembly.insert(now, fragment) {

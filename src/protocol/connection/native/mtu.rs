@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::protocol::mutant;
 use crate::protocol::time::Time;
 use crate::protocol::wire::native::BASE_DATAGRAM;
 
@@ -56,6 +57,9 @@ impl Mtu {
     /// The probe left as packet `number`.
     pub(super) fn sent(&mut self, now: Time, number: u64, size: usize) {
         self.probe = Some((number, size));
+        if mutant!(MtuUnproven) {
+            self.current = size;
+        }
         self.tries += 1;
         self.next = now + PROBE_TIMEOUT;
     }

@@ -62,6 +62,9 @@ impl Path {
             }
             return;
         }
+        if mutant!(PathUnproven) {
+            self.remote = from;
+        }
         match &mut self.candidate {
             Some(candidate) if candidate.address == from => {
                 candidate.credit = candidate.credit.saturating_add(bytes * AMPLIFICATION);
@@ -101,12 +104,12 @@ impl Path {
         if candidate.next > now {
             return None;
         }
-        if candidate.credit < bytes {
+        if candidate.credit < bytes && !mutant!(CreditIgnored) {
             // More must come from there first.
             candidate.credit = 0;
             return None;
         }
-        candidate.credit -= bytes;
+        candidate.credit = candidate.credit.saturating_sub(bytes) + usize::from(mutant!(CreditIgnored));
         candidate.asked = true;
         candidate.next = now + candidate.pause;
         candidate.pause = (candidate.pause * 3 / 2).min(MAX_CHALLENGE_PAUSE);

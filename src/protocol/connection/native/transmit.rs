@@ -217,7 +217,8 @@ impl Connection {
         }
         if let (true, Some(join), Some((_, pause))) = (reasons.join, &self.join, self.join_due) {
             wire::put_join(out, join.password.as_deref(), &join.data);
-            self.join_due = Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE)));
+            self.join_due =
+                Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE))).filter(|_| !mutant!(JoinOnce));
         }
         if reasons.ping {
             out.push(frame::PING);
