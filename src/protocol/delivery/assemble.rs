@@ -22,8 +22,11 @@ const RESEND_TURN: u64 = 4;
 const SHORT_TURN: u64 = 4 * RESEND_TURN;
 /// Pieces to be resent that may be passed over because they do not fit, before the packet counts as full.
 const MAX_MISFITS: usize = 16;
-/// While so many copies wait, none is added of what is sent again.
-const MAX_RESENT_ECHOES: usize = 64;
+/// Pieces that are looked at to find the oldest that fit.
+const MAX_OLDEST: usize = 64;
+/// While so many copies wait, or pieces to be resent, none is added of what is sent again: then it is not a lost message here
+/// and there, and copies would only take the place of others.
+const MAX_RESENT_ECHOES: usize = 8;
 
 /// A piece that would like to ride: the wire says whether it fits, and then counts it.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +99,9 @@ impl Sender {
                 (0..self.queues.len()).for_each(|priority| self.plan_fresh(now, packet, priority, false));
             }
             self.plan_turn(now, packet);
+        }
+        if self.probes > 0 {
+            self.plan_oldest(packet);
         }
         for priority in 0..self.queues.len() {
             for long in [long_first, !long_first] {
@@ -172,13 +178,26 @@ impl Sender {
         if let Some((_, priority)) = first.filter(|_| self.turns % (2 * RESEND_TURN) == 0) {
             return self.plan_fresh(now, packet, priority, true);
         }
-        let from = |next: u64| {
-            let classes = self.resend.iter().enumerate();
-            classes.filter_map(|(class, all)| Some((*all.range(next..).next()?, class))).min()
-        };
-        if let Some((next, class)) = from(self.turn_next).or_else(|| from(0)) {
+        if let Some((next, class)) = self.resend_from(self.turn_next).or_else(|| self.resend_from(0)) {
             // One alone: whether it fits must not depend on others before it.
             self.turn_next = self.plan_resends(packet, class, next, 1);
+        }
+    }
+
+    /// The piece that is to be sent again with the least number from `next` on, and its class.
+    fn resend_from(&self, next: u64) -> Option<(u64, usize)> {
+        let classes = self.resend.iter().enumerate();
+        classes.filter_map(|(class, all)| Some((*all.range(next..).next()?, class))).min()
+    }
+
+    /// While nothing is acknowledged what was sent first is sent again first, whatever its priority: it is what a receiver without
+    /// room takes.
+    fn plan_oldest<F: FnMut(&Offer) -> bool>(&mut self, packet: &mut Packet<'_, F>) {
+        let mut next = 0;
+        for _ in 0..MAX_OLDEST {
+            let Some((number, class)) = self.resend_from(next) else { return };
+            self.plan_resends(packet, class, number, 1);
+            next = number + 1;
         }
     }
 
@@ -293,7 +312,7 @@ impl Sender {
         let pays = self.recovery.is_adaptive() && (self.lossiness.is_high() || self.probes > 0);
         let short = planned.fragment.is_none() && planned.range.len() <= MAX_ECHO_BYTES;
         let number = planned.number;
-        let many = self.echoes.len() >= MAX_RESENT_ECHOES;
+        let many = self.echoes.len().max(self.resend_len()) >= MAX_RESENT_ECHOES;
         if pays && short && !many && self.echoes.iter().all(|echo| echo.number != number) {
             self.echoes.push_back(Echo { number, left: 1, packet });
         }
