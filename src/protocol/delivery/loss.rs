@@ -210,7 +210,11 @@ impl Sender {
 
     /// No acknowledgement came: the oldest messages are sent again, which brings one if anything arrives.
     fn probe(&mut self, now: Time) {
-        let (start, mut packets, mut waits) = (self.first_under_way(), 0, false);
+        self.probed = now;
+        let (mut packets, mut waits) = (0, false);
+        let under_way = self.first_under_way()..self.sent.len();
+        let first = under_way.into_iter().find(|i| self.sent[*i].is_resent_under_way());
+        let start = first.unwrap_or(self.sent.len());
         for i in start..self.sent.len().min(start + PROBE_SCAN) {
             if packets == usize::from(PROBES) {
                 break;
@@ -232,7 +236,6 @@ impl Sender {
         if !waits {
             return;
         }
-        self.probed = now;
         self.backoff += 1;
         self.probes = PROBES;
         if self.resend_len() == 0 {
