@@ -5,5 +5,7 @@
 pub mod address;
 pub mod clock;
 pub mod event_loop;
+mod fragmentation;
+pub mod resolve;
 pub mod thread;
 pub mod udp;

@@ -24,6 +24,10 @@ impl Core {
         if datagram.first() == Some(&packet::HELLO) {
             return self.handle_native_hello(now, from, datagram);
         }
+        // A query of somebody who looks for servers, where nobody answers those; answers of other servers.
+        if !wire::is_data(datagram) {
+            return Err(DropReason::Unknown);
+        }
         let id = wire::connection_id(datagram).ok_or(DropReason::Malformed)?;
         let slot = match self.peers.slot_of_connection(id) {
             Some(slot) => slot,
