@@ -159,7 +159,7 @@ mod inner {
         /// What the simulator of the native wire must catch: what it shares with the other one, and its own. The rest of
         /// [`ALL`](Self::ALL) is beyond it: 16,384 pieces behind a lost one, acknowledgements after the end, which it has not,
         /// and impatience with what nobody promised.
-        pub(crate) const NATIVE: [Mutant; 47] = [
+        pub(crate) const NATIVE: [Mutant; 45] = [
             Mutant::ReplayOff,
             Mutant::DedupOff,
             Mutant::AckBeforeDelivery,
@@ -187,7 +187,6 @@ mod inner {
             Mutant::TimeoutNever,
             Mutant::PhaseNever,
             Mutant::SequencedKept,
-            Mutant::HeldUnbounded,
             Mutant::SequencedStale,
             Mutant::OrderIgnored,
             Mutant::PathNever,
@@ -202,7 +201,6 @@ mod inner {
             Mutant::DeadlineIgnored,
             Mutant::CookieUnchecked,
             Mutant::PathUnproven,
-            Mutant::CreditIgnored,
             Mutant::PhaseEarly,
             Mutant::OldKeyForgotten,
             Mutant::MtuUnproven,

@@ -318,6 +318,12 @@ impl Connection {
         }
     }
 
+    /// For tests: bytes of ordered messages that wait for older ones.
+    #[cfg(test)]
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.inbox.held_bytes()
+    }
+
     #[cfg(test)]
     pub(crate) fn sender(&self) -> &Sender {
         &self.sender

@@ -11,6 +11,7 @@ mod mutants;
 mod native;
 mod native_figures;
 mod native_handshake;
+mod native_hostile;
 mod native_monitor;
 mod native_scenario;
 mod native_simulation;

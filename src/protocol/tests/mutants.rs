@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::native_simulation;
 use super::network::{Link, Network, Side};
 use super::pair::{settings, Pair};
-use super::simulation::attempt;
+use super::simulation::{attempt, caught};
+use super::{native_hostile, native_simulation};
 use crate::protocol::connection::{Event, Settings};
 use crate::protocol::delivery::Mode;
 use crate::protocol::mutants::{with, Mutant};
@@ -59,4 +59,20 @@ fn every_defect_is_caught() {
 fn every_defect_of_the_native_wire_is_caught() {
     let survivors = survivors(&Mutant::NATIVE, native_simulation::attempt);
     assert!(survivors.is_empty(), "not caught within {SEEDS} seeds: {survivors:?}");
+}
+
+/// Two that need a peer that lies.
+#[test]
+fn defects_that_only_a_liar_can_use_are_caught() {
+    let tests: [(Mutant, fn()); 2] = [
+        (Mutant::HeldUnbounded, native_hostile::what_is_held_back_has_a_bound),
+        (Mutant::CreditIgnored, native_hostile::an_unproven_address_gets_little),
+    ];
+    for (mutant, test) in tests {
+        let run = || {
+            test();
+            Ok(())
+        };
+        assert!(with(Some(mutant), || caught(run)).is_err(), "{mutant:?}");
+    }
 }

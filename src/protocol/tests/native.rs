@@ -281,7 +281,8 @@ impl NativePair {
         };
         match result {
             Ok(()) => {
-                if self.closed[to as usize].is_none() && (to == Side::Client || self.server.is_some()) {
+                let is_data = original.first().is_none_or(|b| wire::is_data(&[*b]));
+                if self.closed[to as usize].is_none() && (to == Side::Client || is_data) {
                     self.last_taken[to as usize] = now;
                 }
                 let refused = self.refused(to) > refused;
@@ -442,6 +443,10 @@ impl NativePair {
         (sent.0, sent.1) = (sent.0 + 1, sent.1 + datagram.len() as u64);
         if let Some(sizes) = &mut self.sizes {
             sizes[side as usize].push(datagram.len());
+        }
+        if self.monitor.on && self.cookies && side == Side::Client && !wire::is_data(datagram) {
+            // Whoever sees a hello may say it too.
+            self.network.stray(self.now, side, datagram);
         }
         let there = side == Side::Client || to == self.client_address;
         // What is no probe may be cut into IP fragments on its way.

@@ -97,8 +97,13 @@ impl NativeScenario {
             bad_ending: rng.random_bool(0.5),
             roaming: if rng.random_bool(0.4) { rng.random_range(0.001..0.02) } else { 0.0 },
             stalling: if class == Class::Mixed && rng.random_bool(0.2) { 0.003 } else { 0.0 },
-            phase_every: rng.random_bool(0.5).then(|| rng.random_range(200..1500)),
-            one_mode: rng.random_bool(0.2).then(|| MODES[rng.random_range(0..MODES.len())]),
+            phase_every: [None, Some(rng.random_range(30..100)), Some(rng.random_range(100..1500))]
+                [rng.random_range(0..3)],
+            one_mode: match class {
+                // Enough of those whose latency is judged.
+                Class::Plain if rng.random_bool(0.5) => Some(Mode::Guaranteed),
+                _ => rng.random_bool(0.2).then(|| MODES[rng.random_range(0..MODES.len())]),
+            },
             channels: [1, 2, 8, 255][rng.random_range(0..4)],
             priorities: [1, 2, 4][rng.random_range(0..3)],
         }
@@ -118,13 +123,9 @@ impl NativeScenario {
         };
         let deadline = rng.random_bool(0.3).then(|| Duration::from_millis(rng.random_range(40..3000)));
         let priority = PRIORITIES[rng.random_range(0..self.priorities)];
-        Delivery {
-            mode,
-            channel,
-            priority,
-            deadline,
-            redundancy: rng.random_range(0..8_u8).saturating_sub(5),
-        }
+        let redundancy = rng.random_range(0..8_u8).saturating_sub(5);
+        let redundancy = if self.class == Class::Plain { 0 } else { redundancy };
+        Delivery { mode, channel, priority, deadline, redundancy }
     }
 
     /// The length of the next message.
@@ -166,7 +167,7 @@ fn settings_of(rng: &mut SmallRng, class: Class) -> Settings {
             let roomy = rng.random_bool(0.4);
             limits.max_messages = if roomy { 2000 } else { rng.random_range(1..60) };
             limits.max_bytes = if roomy { 1 << 20 } else { rng.random_range(2000..40_000) };
-            limits.max_message = 130_000;
+            limits.max_message = if rng.random_bool(0.5) { 130_000 } else { 5000 };
             settings.max_reassembly_bytes = rng.random_range(2048..60_000);
         }
         Class::Crowded => {
@@ -174,7 +175,9 @@ fn settings_of(rng: &mut SmallRng, class: Class) -> Settings {
             settings.max_reassembly_bytes = rng.random_range(4096..20_000);
         }
     }
-    settings.redundancy = rng.random_range(0..6_u8).saturating_sub(3);
+    if class != Class::Plain {
+        settings.redundancy = rng.random_range(0..6_u8).saturating_sub(3);
+    }
     settings.limits = Arc::new(limits);
     settings
 }

@@ -160,6 +160,9 @@ impl Run {
             self.take_events();
         }
         if self.joins == 0 {
+            if matches!(self.scenario.class, Class::Plain | Class::Crowded) {
+                self.wrong("never asked to be let in, on a network with a little loss");
+            }
             return false;
         }
         self.run_until(self.pair.now + self.scenario.thinks);
@@ -175,6 +178,7 @@ impl Run {
             self.take_events();
         }
         self.take_events();
+        self.pair.monitor.key_life = self.scenario.phase_every;
         if let Some(every) = self.scenario.phase_every {
             for side in Side::BOTH {
                 if side == Side::Client || self.pair.server.is_some() {
@@ -206,7 +210,7 @@ impl Run {
     fn act(&mut self, side: Side) {
         let (now, i) = (self.pair.now, side as usize);
         let plain = self.scenario.class == Class::Plain;
-        let pause = self.rng.random_range(1000..if plain { 250_000 } else { 60_000 });
+        let pause = self.rng.random_range(1000..if plain { 700_000 } else { 60_000 });
         self.next_send[i] = now + Duration::from_micros(pause);
         self.trouble(side);
         if self.pair.is_asleep(side) {
@@ -344,6 +348,10 @@ impl Run {
         for side in Side::BOTH {
             let c = self.pair.end(side);
             let (messages, bytes, parts) = (c.queued_messages(), c.queued_bytes(), c.reassembly_bytes());
+            let held = c.held_bytes();
+            if held > most + limits.max_message + 64 {
+                self.wrong(format!("{side:?} holds {held} bytes of ordered messages"));
+            }
             if messages > limits.max_messages || bytes > limits.max_bytes.max(limits.max_message) {
                 self.wrong(format!("{side:?} holds {messages} messages, {bytes} bytes"));
             }
@@ -357,7 +365,9 @@ impl Run {
     fn settle(&mut self) {
         self.pair.network.calm();
         self.pair.room = [Room::ENDLESS; 2];
-        let limit = self.pair.now + Duration::from_secs(150);
+        // What a receiver of little memory refuses comes again a few packets a second.
+        let tight = matches!(self.scenario.class, Class::Tight | Class::Crowded);
+        let limit = self.pair.now + Duration::from_secs(if tight { 600 } else { 60 });
         while !self.idle() && self.pair.step(limit) {
             self.take_events();
         }
@@ -380,7 +390,8 @@ impl Run {
                 self.wrong(format!("{side:?}: {summary}, {stats:?}"));
             }
         }
-        // What the network still holds back comes, and what is unfinished is given up.
+        // What the network still holds back comes, and what is unfinished is given up. Somebody copies signs of life.
+        self.pair.network.links[0].stray = if self.scenario.links[0].stray > 0.0 { 0.3 } else { 0.0 };
         self.run_until(self.pair.now + Duration::from_secs(35));
         if !self.both_connected() {
             return self.wrong("died of boredom");
@@ -420,9 +431,9 @@ impl Run {
         }
         for side in Side::BOTH {
             let all = self.books[side as usize].latencies(400);
-            let (half, most) = (quantile(&all, 0.5), quantile(&all, 0.97));
-            if all.len() > 60 && (half > Duration::from_millis(30) || most > Duration::from_millis(450)) {
-                self.wrong(format!("{side:?}: half took {half:?}, 97 % {most:?}"));
+            let (half, most) = (quantile(&all, 0.5), quantile(&all, 0.95));
+            if all.len() > 60 && (half > Duration::from_millis(30) || most > Duration::from_millis(200)) {
+                self.wrong(format!("{side:?}: half took {half:?}, 95 % {most:?}"));
             }
         }
     }

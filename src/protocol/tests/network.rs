@@ -187,8 +187,7 @@ impl Network {
         }
         if link.stray > 0.0 && self.rng.random_bool(link.stray) {
             let early = at.since(now).mul_f64(self.rng.random());
-            self.counter += 1;
-            self.under_way.insert((now + early, self.counter), (from.other(), STRAY_PORT, datagram.to_vec()));
+            self.stray(now + early, from, datagram);
         }
         let copies = if self.rng.random_bool(link.duplicate) { 2 } else { 1 };
         self.stats[i].duplicated += copies - 1;
@@ -232,6 +231,12 @@ impl Network {
             let rate = link.rate.map(|r| r.max(200_000.0));
             *link = Link { delay: link.delay, rate, ..Link::default() };
         }
+    }
+
+    /// Puts a copy under way that comes from a foreign address.
+    pub fn stray(&mut self, at: Time, from: Side, datagram: &[u8]) {
+        self.counter += 1;
+        self.under_way.insert((at, self.counter), (from.other(), STRAY_PORT, datagram.to_vec()));
     }
 
     /// Puts a datagram under way as it is.

@@ -86,6 +86,11 @@ impl Inbox {
         self.reassembly.bytes() + self.held_bytes
     }
 
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// How many unfinished messages were given up since this was last asked.
     pub fn take_left_behind(&mut self) -> u64 {
         self.reassembly.take_left_behind()
