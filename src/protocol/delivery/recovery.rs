@@ -194,3 +194,50 @@ impl Lossiness {
         self.0 >= LOSSY
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_reorders_is_given_time_until_it_no_longer_does() {
+        let (ms, t) = (Duration::from_millis, Time::from_micros(1_000_000));
+        let (mut reordering, mut rtt) = (Reordering::default(), Rtt::default());
+        rtt.sample(t, ms(40), ms(40));
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (PACKET_THRESHOLD, ms(45)));
+        reordering.on_overtaken(t, 9, ms(44), &rtt);
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (10, ms(45)), "it came in time");
+        reordering.on_overtaken(t, 500, ms(200), &rtt);
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (10, ms(45)), "a stray");
+        for _ in 0..20 {
+            reordering.on_overtaken(t, 500, ms(79), &rtt);
+        }
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (MAX_OVERTAKEN, ms(60)), "bounds");
+        reordering.on_time(t + REORDERING_KEPT - ms(1));
+        assert_eq!(reordering.packets(), MAX_OVERTAKEN);
+        reordering.on_time(t + REORDERING_KEPT);
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (PACKET_THRESHOLD, ms(45)));
+    }
+
+    #[test]
+    fn losses_that_were_none_do_not_count() {
+        let mut lossiness = Lossiness::default();
+        for i in 0..2000 {
+            if i % 5 == 0 {
+                lossiness.on_loss();
+            } else {
+                lossiness.on_arrival();
+            }
+        }
+        assert!(lossiness.is_high());
+        for i in 0..2000 {
+            if i % 5 == 0 {
+                lossiness.on_loss();
+                lossiness.on_mistake();
+            } else {
+                lossiness.on_arrival();
+            }
+        }
+        assert!(!lossiness.is_high());
+    }
+}
