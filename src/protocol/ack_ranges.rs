@@ -21,9 +21,10 @@ pub const LAZY_ACK_EVERY: u32 = 32;
 pub const LAZY_ACK_DELAY: Duration = Duration::from_millis(200);
 
 /// How much its sender waits for a packet's acknowledgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
     /// Not at all: it carried nothing but acknowledgements.
+    #[default]
     None,
     /// Little: messages that are sent once.
     Lazy,
@@ -96,7 +97,7 @@ impl AckRanges {
     /// A packet came that is not acknowledged, since there was no room for what is in it. Its sender hears all the same that
     /// somebody is there.
     pub fn refused(&mut self, now: Time) {
-        if !mutant!(AckTooLate) && !mutant!(RefusedInSilence) {
+        if !mutant!(AckTooLate) {
             let at = now + LAZY_ACK_DELAY;
             self.due = Some(self.due.map_or(at, |due| due.min(at)));
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::mpgameserver::Connection;
-use super::connection::{Farewell, Room, Settings, State};
-use super::crypto::{Aead, CryptoError, EphemeralKey, Provider, TAG_LEN};
+use super::connection::{native as native_connection, Event, Farewell, Room, Settings, State};
+use super::crypto::{Aead, CryptoError, EphemeralKey, Provider, Traffic, TAG_LEN};
 use super::delivery::{Limits, Mode};
 use super::fragment::Reassembly;
 use super::handshake::mpgameserver::{
@@ -17,6 +17,7 @@ use super::time::Time;
 use super::wire::mpgameserver::{
     self as wire, kind, Direction, FragmentHeader, Header, Messages, Sizes, HEADER_LEN,
 };
+use super::wire::native as native_wire;
 
 const KEY: [u8; 16] = [0x5a; 16];
 const MAX_REASSEMBLY: usize = 8192;
@@ -111,6 +112,142 @@ pub fn native_answer(datagram: &[u8]) {
         out.clear();
         assert_eq!(client.poll_transmit(due, &mut out), !welcome);
         assert!(welcome || out.len() == native::HELLO_LEN);
+    }
+}
+
+/// A native data packet: its header, then its frames as they would be once opened.
+pub fn native_frames(datagram: &[u8]) {
+    for to_server in [true, false] {
+        for newest in [0, 1 << 20, native_wire::MAX_PACKET_NUMBER] {
+            let header = native_wire::DataHeader::parse(datagram, to_server, newest);
+            assert!(header.is_none_or(|h| h.number > 0 && h.number <= native_wire::MAX_PACKET_NUMBER));
+        }
+    }
+    let mut rest = datagram.len();
+    let mut errors = 0;
+    for frame in native_wire::Frames::new(datagram) {
+        assert_eq!(errors, 0, "nothing follows what cannot be read");
+        match frame {
+            Err(_) => errors += 1,
+            Ok(native_wire::Frame::Ack(ack)) => {
+                for largest in [1, u64::from(ack.largest), native_wire::MAX_PACKET_NUMBER] {
+                    let mut above = largest + 2;
+                    for (low, high) in ack.ranges(largest) {
+                        assert!(low > 0 && low <= high && high + 1 < above, "ranges do not touch");
+                        above = low;
+                    }
+                }
+            }
+            Ok(native_wire::Frame::Message(m)) => {
+                rest = rest.checked_sub(m.data.len()).expect("bodies lie in the packet, side by side");
+                let mut out = Vec::new();
+                native_wire::put_message(&mut out, &m, false);
+                let again = native_wire::Frames::new(&out).next();
+                assert_eq!(again, Some(Ok(native_wire::Frame::Message(m))), "what is read can be written");
+            }
+            Ok(_) => {}
+        }
+    }
+}
+
+const NATIVE_CLIENT: ([u8; 4], u16) = ([192, 0, 2, 1], 1474);
+const NATIVE_ID: u32 = 0x0102_0304;
+
+/// A server's end that a client of the golden vectors' keys has just reached.
+fn native_server(now: Time) -> Option<(native_connection::Connection, Traffic)> {
+    let identity = native_identity();
+    let mut client = native::ClientHandshake::new(now, Some(identity.public()), &Repeating).ok()?;
+    let mut out = Vec::new();
+    client.poll_transmit(now, &mut out);
+    let hello = native::Hello::parse(&out).ok()?;
+    let welcome = native::Welcome { connection_id: NATIVE_ID, ..native::Welcome::default() };
+    let (address, timeout) = (NATIVE_CLIENT.into(), Duration::from_secs(2));
+    let taken = identity.accept(now, address, &hello, &welcome, timeout, &Repeating).ok()?;
+    let secret = Traffic::new(taken.secrets.to_server);
+    let connection = native_connection::Connection::accepted(now, settings(), &taken, welcome).ok()?;
+    Some((connection, secret))
+}
+
+/// A native connection's life, at the server's end. `script` is that of [`connection`]; the bytes of a datagram are taken as they
+/// are, or as frames that are sealed first, under the right key or the next one, from one of three addresses.
+pub fn native_connection(script: &[u8]) {
+    let mut now = Time::from_micros(1_700_000_000_000_000);
+    let Some((mut connection, secret)) = native_server(now) else { return };
+    let keys = [Some(secret.clone()), secret.next().ok()];
+    let [Some(current), Some(next)] = keys.map(|s| s.and_then(|s| native_wire::PacketKey::new(&s).ok()))
+    else {
+        return;
+    };
+    let (mut rest, mut number, mut out) = (script, 0_u64, Vec::new());
+    while let Some((what, after)) = rest.split_first() {
+        rest = after;
+        match what % 8 {
+            0 => now = now + Duration::from_millis(u64::from(*what) * 4),
+            1 => connection.handle_timeout(now),
+            2 => {
+                let payload = vec![*what; usize::from(*what) * 20].into();
+                let mode = [Mode::Once, Mode::Sequenced, Mode::BestEffort, Mode::Guaranteed, Mode::Ordered]
+                    [usize::from(what >> 3) % 5];
+                let _full = connection.send(now, payload, mode, u64::from(*what));
+            }
+            3 if *what == 251 => connection.close(now, false, Farewell::default()),
+            3 if *what == 243 => connection.close(now, true, Farewell::default()),
+            3 if *what == 235 => number += 100,
+            _ => {
+                let Some((len, after)) = rest.split_first_chunk::<2>() else { break };
+                let len = usize::from(u16::from_be_bytes(*len)).min(1400).min(after.len());
+                let (bytes, after) = after.split_at(len);
+                rest = after;
+                number += 1;
+                let mut datagram = match what % 8 {
+                    3 => bytes.to_vec(),
+                    7 if *what > 200 => native_sealed(&next, true, number, bytes),
+                    _ => native_sealed(&current, false, number, bytes),
+                };
+                let (ip, port) = NATIVE_CLIENT;
+                let from = (ip, port + u16::from(what >> 3 == 5) + 2 * u16::from(what >> 3 == 6)).into();
+                let mut room = Room { messages: usize::from(*what), bytes: 100_000 };
+                let _reason = connection.handle_datagram(now, from, &mut datagram, &mut room);
+            }
+        }
+        drain_native(&mut connection, now, &mut out);
+    }
+}
+
+/// Drains the outputs, and checks what must hold whatever came.
+fn drain_native(connection: &mut native_connection::Connection, now: Time, out: &mut Vec<u8>) {
+    let mut sent = 0;
+    loop {
+        out.clear();
+        while connection.poll_transmit(now, out).is_some() {
+            assert!(out.len() <= native_wire::MAX_DATAGRAM);
+            out.clear();
+            sent += 1;
+            assert!(sent < 1000, "sends without end");
+        }
+        let mut joins = false;
+        while let Some(event) = connection.poll_event() {
+            joins |= matches!(event, Event::Join { .. });
+        }
+        if !joins {
+            break;
+        }
+        connection.accept(now);
+    }
+    // Parts, and as much of what is held back, by a message more.
+    let most = Reassembly::most_bytes(MAX_REASSEMBLY, MAX_MESSAGE) + MAX_REASSEMBLY + MAX_MESSAGE + 64;
+    assert!(connection.reassembly_bytes() <= most && connection.queued_messages() <= 64);
+    let timer = connection.poll_timeout(now);
+    assert!(timer.is_some() || connection.state() == State::Closed);
+}
+
+fn native_sealed(key: &native_wire::PacketKey, phase: bool, number: u64, frames: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let header = native_wire::put_header(&mut out, Some(NATIVE_ID), phase, number, 0);
+    out.extend_from_slice(frames);
+    match native_wire::seal(&mut out, 0, header, key, number) {
+        Ok(()) => out,
+        Err(_) => Vec::new(),
     }
 }
 

@@ -527,7 +527,7 @@ impl Connection {
         self.stats.messages_malformed += self.inbox.take_left_behind();
         if !refused || mutant!(AckBeforeDelivery) {
             self.acks.received(now, number, urgency);
-        } else {
+        } else if !mutant!(RefusedInSilence) {
             self.acks.refused(now);
         }
         self.drain_outcomes();

@@ -6,24 +6,32 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
+use crate::protocol::delivery::{Mode, Part};
 use crate::protocol::fuzz;
+use crate::protocol::wire::native::{self as wire, frame, MessageFrame};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 5] = [
+const TARGETS: [(&str, Target); 7] = [
     ("header_and_messages", fuzz::header_and_messages),
     ("handshake_bodies", fuzz::handshake_bodies),
     ("native_hello", fuzz::native_hello),
     ("native_answer", fuzz::native_answer),
     ("connection", fuzz::connection),
+    ("native_frames", fuzz::native_frames),
+    ("native_connection", fuzz::native_connection),
 ];
 
 fn corpus(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name)
 }
 
+/// Changed copies of each file, unless `GAMEKEEPER_COPIES` says otherwise.
+const COPIES: u32 = 300;
+
 #[test]
 fn the_corpus_and_its_neighbours() {
+    let copies = std::env::var("GAMEKEEPER_COPIES").ok().and_then(|n| n.parse().ok()).unwrap_or(COPIES);
     for (name, target) in TARGETS {
         let mut files: Vec<_> =
             std::fs::read_dir(corpus(name)).expect(name).map(|entry| entry.expect(name).path()).collect();
@@ -33,7 +41,7 @@ fn the_corpus_and_its_neighbours() {
         for file in files {
             let seed = std::fs::read(&file).expect(name);
             target(&seed);
-            for _ in 0..300 {
+            for _ in 0..copies {
                 target(&changed(&seed, &mut rng));
             }
         }
@@ -67,6 +75,7 @@ fn changed(seed: &[u8], rng: &mut SmallRng) -> Vec<u8> {
 #[ignore = "writes files into fuzz/corpus"]
 fn write_the_corpus() {
     write_native_corpus();
+    write_frames();
     let text = include_str!("../../../tests/vectors/mpgameserver/vectors.json");
     let all: Value = serde_json::from_str(text).expect("JSON");
     for hello in ["client_hello", "server_hello", "challenge_response"] {
@@ -133,4 +142,65 @@ fn write_native_corpus() {
         *last = 2;
     }
     write("native_answer", "other_versions", &versions);
+}
+
+/// Frames of every kind, each alone and behind a header, and lives made of them.
+fn write_frames() {
+    let mut kinds: Vec<(&str, Vec<u8>)> = vec![
+        ("ping", vec![frame::PING, frame::PADDING, frame::PADDING]),
+        ("challenge", [&[frame::PATH_CHALLENGE][..], &[1; 8]].concat()),
+        ("response", [&[frame::PATH_RESPONSE][..], &[2; 8]].concat()),
+        ("closed", vec![frame::CLOSED]),
+        ("accept", vec![frame::ACCEPT]),
+        ("rubbish", vec![0x1f, 1, 2]),
+    ];
+    let mut out = Vec::new();
+    let mut add = |name, out: &mut Vec<u8>| kinds.push((name, std::mem::take(out)));
+    wire::put_close(&mut out, 3, 77, b"good night");
+    add("close", &mut out);
+    wire::put_join(&mut out, Some(b"open"), b"data");
+    add("join", &mut out);
+    wire::put_time(&mut out, 1000, 500, 16_667_000);
+    add("time", &mut out);
+    wire::put_ack(&mut out, 4000, [(90, 100), (70, 80), (1, 2)].into_iter(), 100);
+    add("ack", &mut out);
+    let modes = [Mode::Once, Mode::Sequenced, Mode::BestEffort, Mode::Guaranteed, Mode::Ordered];
+    for part in [None, Some(Part { id: 7, index: 1, count: 300 })] {
+        for (i, mode) in modes.into_iter().enumerate() {
+            let (number, sequence) = (if mode.is_resent() { 9 } else { 0 }, if i == 4 { 1 } else { 0 });
+            let m = MessageFrame { mode, number, channel: i as u8, sequence, part, data: b"some data" };
+            wire::put_message(&mut out, &m, i % 2 == 0);
+        }
+        add(if part.is_some() { "parts" } else { "messages" }, &mut out);
+    }
+    let mut life = Vec::new();
+    let record = |life: &mut Vec<u8>, what: u8, bytes: &[u8]| {
+        life.push(what);
+        life.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+        life.extend_from_slice(bytes);
+    };
+    let joined = kinds.iter().find(|(name, _)| *name == "join").map(|(_, f)| f.clone()).unwrap_or_default();
+    record(&mut life, 4, &joined);
+    for (name, frames) in &kinds {
+        write("native_frames", name, frames);
+        let mut packet = Vec::new();
+        wire::put_header(&mut packet, Some(0x0102_0304), false, 300, 100);
+        packet.extend_from_slice(frames);
+        packet.extend_from_slice(&[0; 16]);
+        write("native_frames", &format!("{name}_in_packet"), &packet);
+        let mut alone = Vec::new();
+        record(&mut alone, 4, &joined);
+        alone.extend_from_slice(&[26, 42, 16, 1]);
+        // From home, from elsewhere, and under the next key.
+        for what in [4, 5 * 8 + 5, 6 * 8 + 4, 255 - 48] {
+            record(&mut alone, what, frames);
+            alone.extend_from_slice(&[40, 1]);
+        }
+        write("native_connection", name, &alone);
+        if !name.starts_with("close") {
+            record(&mut life, 12, frames);
+            life.extend_from_slice(&[2 + 8 * 3, 24, 1]);
+        }
+    }
+    write("native_connection", "life", &life);
 }

@@ -338,6 +338,10 @@ impl NativePair {
         if self.cookies && from.port() == STRAY_PORT {
             self.monitor.violation(now, "a stolen cookie is taken".into());
         }
+        if from.port() == STRAY_PORT {
+            // A handshake of its own, which nobody will prove.
+            return Err(DropReason::HelloBudget);
+        }
         if let Some((handshake, _)) = self.handshake.as_mut().filter(|(h, _)| h.client == hello.client) {
             handshake.repeated();
             return Ok(());

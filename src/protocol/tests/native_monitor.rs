@@ -246,7 +246,7 @@ impl NativeMonitor {
             return Err("messages though the window is full".into());
         }
         self.check_size(side, datagram, facts, &sent)?;
-        self.check_chatter(now, side, &sent)
+        self.check_chatter(side, &sent)
     }
 
     fn check_size(&mut self, side: Side, datagram: &[u8], facts: &Facts, sent: &Sent) -> Result<(), String> {
@@ -269,7 +269,7 @@ impl NativeMonitor {
         Ok(())
     }
 
-    fn check_chatter(&mut self, now: Time, side: Side, sent: &Sent) -> Result<(), String> {
+    fn check_chatter(&mut self, side: Side, sent: &Sent) -> Result<(), String> {
         let took = self.ways[side.other() as usize].taken_count;
         if sent.acks > 0 {
             self.ways[side.other() as usize].owed = None;
@@ -288,7 +288,6 @@ impl NativeMonitor {
                 return Err(format!("{} acknowledgements of {took} packets", way.acks_only));
             }
         }
-        let _ = now;
         Ok(())
     }
 
@@ -461,12 +460,6 @@ struct Sent {
     messages: u32,
     is_goodbye: bool,
     numbers: HashSet<u64>,
-}
-
-impl Default for Urgency {
-    fn default() -> Self {
-        Urgency::None
-    }
 }
 
 impl Way {
