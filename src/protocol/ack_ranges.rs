@@ -9,6 +9,8 @@ use super::time::Time;
 
 /// Ranges remembered at most; the oldest go, and what they covered is sent again if it was not reported yet.
 pub const MAX_RANGES: usize = 32;
+/// Packets of one range that are reported at most, so that its length takes two bytes: no sender remembers more.
+pub const MAX_RANGE: u64 = 1 << 14;
 /// How often a range is reported before it counts as known to the other side.
 pub const REPORTS: u8 = 8;
 /// Packets with something that is sent again if lost after which an acknowledgement leaves at once.
@@ -135,7 +137,8 @@ impl AckRanges {
     pub fn report(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let unseen = u64::from(mutant!(AckUnseen));
         let worth = self.ranges.iter().enumerate().filter(|(i, r)| *i == 0 || r.reports < REPORTS);
-        worth.map(move |(_, r)| (r.low.saturating_sub(unseen).max(1), r.high))
+        let low = |r: &Range| r.low.max((r.high + 1).saturating_sub(MAX_RANGE));
+        worth.map(move |(_, r)| (low(r).saturating_sub(unseen).max(1), r.high))
     }
 
     /// A packet left with a report of `count` ranges.
@@ -183,6 +186,15 @@ mod tests {
         assert_eq!(acks.report().collect::<Vec<_>>(), [(1998, 1998)]);
         acks.received(Time::default(), 1996 - 1, Urgency::Prompt);
         assert_eq!(acks.report().collect::<Vec<_>>(), [(1998, 1998), (1994, 1996)], "it changed");
+    }
+
+    #[test]
+    fn a_long_range_is_reported_as_far_as_anybody_remembers() {
+        let mut acks = AckRanges::default();
+        for n in 1..=2 * MAX_RANGE {
+            acks.received(Time::default(), n, Urgency::Lazy);
+        }
+        assert_eq!(acks.report().collect::<Vec<_>>(), [(MAX_RANGE + 1, 2 * MAX_RANGE)]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::time::Time;
 use assemble::piece_range;
 pub use assemble::Offer;
 pub use recovery::Recovery;
+use recovery::{Lossiness, Reordering};
 
 /// A packet is taken for lost when one this much newer was acknowledged (RFC 9002).
 pub const PACKET_THRESHOLD: u64 = 3;
@@ -31,8 +32,12 @@ pub const MAX_SENT_PACKETS: usize = 4096;
 const MAX_BACKOFF: u32 = 3;
 /// What a message costs in a packet beside its body, to tell whether a packet's worth waits.
 const MESSAGE_COST: usize = 5;
+/// What a short message takes in a packet of its own, beside its body.
+const SHORT_COST: usize = 48;
 /// How many priorities there are.
 const PRIORITIES: usize = 4;
+/// Short and long messages of each.
+const RESEND_CLASSES: usize = 2 * PRIORITIES;
 /// Longest message that is sent again before anybody knows of a loss; redundancy asked for a longer one is passed over.
 pub const MAX_ECHO_BYTES: usize = 512;
 /// Bytes of such copies in one packet, at most.
@@ -287,7 +292,13 @@ pub struct Sender {
     first_piece: u64,
     next_number: u64,
     next_fragment_id: u16,
-    resend: BTreeSet<u64>,
+    /// Pieces that are to be sent again, by their messages' priority and length, as [`queues`](Self::queues) are; all in the
+    /// first on a wire where they go before anything else.
+    resend: [BTreeSet<u64>; RESEND_CLASSES],
+    /// Packets in a row in which a long message waited and none of its pieces left.
+    passed_over: u32,
+    reordering: Reordering,
+    lossiness: Lossiness,
     /// Packets with copies of lost pieces, and the piece after the last one that had its turn.
     turns: u64,
     turn_next: u64,
@@ -342,7 +353,10 @@ impl Sender {
             first_piece: next_number,
             next_number,
             next_fragment_id: 1,
-            resend: BTreeSet::new(),
+            resend: Default::default(),
+            passed_over: 0,
+            reordering: Reordering::default(),
+            lossiness: Lossiness::default(),
             turns: 0,
             turn_next: 0,
             begun: 0,
@@ -410,6 +424,12 @@ impl Sender {
         &self.recovery
     }
 
+    /// For tests: messages of one piece that wait to be sent for the first time.
+    #[cfg(test)]
+    pub(crate) fn waiting_short(&self) -> usize {
+        self.queues.iter().map(|[short, _]| short.len()).sum()
+    }
+
     /// Whether every message was resolved.
     pub fn is_idle(&self) -> bool {
         self.messages.is_empty()
@@ -438,6 +458,8 @@ impl Sender {
     pub fn on_path_change(&mut self, now: Time) {
         self.rtt = Rtt::default();
         self.backoff = 0;
+        self.reordering = Reordering::default();
+        self.lossiness = Lossiness::default();
         self.recovery.on_path_change(now);
     }
 
@@ -574,7 +596,8 @@ impl Sender {
         self.deadlines = BTreeSet::new();
         self.first_piece = self.next_number;
         self.pieces = VecDeque::new();
-        self.resend.clear();
+        self.resend = Default::default();
+        self.passed_over = 0;
         self.echoes = VecDeque::new();
         self.echo_due = None;
         self.sent = VecDeque::new();
@@ -609,7 +632,7 @@ impl Sender {
         if self.sent.len() >= MAX_SENT_PACKETS || self.is_held_back() {
             return false;
         }
-        !self.resend.is_empty() || (self.fresh_waits() && !self.stale(now))
+        self.resend_len() > 0 || (self.fresh_waits() && !self.stale(now))
     }
 
     /// When what waits may leave as far as the pace is concerned: the past, but for a transfer.
@@ -617,7 +640,15 @@ impl Sender {
         if self.probes > 0 {
             return now;
         }
-        self.recovery.send_at(now, self.sizes.datagram)
+        self.recovery.send_at(now, self.next_bytes())
+    }
+
+    /// About how long the next packet is: a short message need not wait until the pace lets a full one go.
+    fn next_bytes(&self) -> usize {
+        let first = self.queues.iter().find_map(|[short, _]| short.front());
+        let len =
+            first.and_then(|id| self.messages.get(id)).map(|message| message.payload.len() + SHORT_COST);
+        len.map_or(self.sizes.datagram, |len| len.min(self.sizes.datagram))
     }
 
     /// When copies of short messages leave if no packet does before.
@@ -642,7 +673,7 @@ impl Sender {
             .collect();
         format!(
             "{} to resend, {} of {} packets ({} bytes) under way, full: {}, backoff {}, probes {}, queues {fronts:?}, pieces {}..{}",
-            self.resend.len(),
+            self.resend_len(),
             self.under_way,
             self.sent.len(),
             self.under_way_bytes,
@@ -672,7 +703,7 @@ impl Sender {
 
     /// Whether what waits fills a packet.
     pub fn full_packet_waits(&self) -> bool {
-        let resend: usize = self.resend.iter().filter_map(|n| self.piece_len(*n)).sum();
+        let resend: usize = self.resend.iter().flatten().filter_map(|n| self.piece_len(*n)).sum();
         resend + if self.fresh_waits() { self.unsent_bytes } else { 0 } >= self.sizes.payload
     }
 
@@ -723,9 +754,27 @@ impl Sender {
     fn resolve(&mut self, number: u64) {
         let Some(index) = number.checked_sub(self.first_piece) else { return };
         let Some(piece) = self.pieces.get_mut(index as usize).and_then(Option::take) else { return };
-        self.resend.remove(&number);
+        self.cancel_resend(number);
         self.trim_pieces();
         self.piece_done(piece.message);
+    }
+
+    /// Where a message's pieces wait to be sent again.
+    fn resend_class(&self, message: u64) -> usize {
+        let adaptive = self.recovery.is_adaptive();
+        let message = self.messages.get(&message).filter(|_| adaptive);
+        message.map_or(0, |m| 2 * m.delivery.priority as usize + usize::from(m.pieces > 1))
+    }
+
+    /// Pieces that are to be sent again.
+    fn resend_len(&self) -> usize {
+        self.resend.iter().map(BTreeSet::len).sum()
+    }
+
+    fn cancel_resend(&mut self, number: u64) {
+        self.resend.iter_mut().for_each(|class| {
+            class.remove(&number);
+        });
     }
 
     fn trim_pieces(&mut self) {
@@ -761,10 +810,13 @@ impl Sender {
             return;
         }
         let resent = self.messages.get(&id).is_some_and(|m| m.delivery.mode.is_resent() && m.sent > 0);
+        let class = self.resend_class(id);
         for (i, slot) in self.pieces.iter_mut().enumerate().filter(|_| resent) {
             if slot.as_ref().is_some_and(|p| p.message == id) {
                 *slot = None;
-                self.resend.remove(&(self.first_piece + i as u64));
+                if let Some(class) = self.resend.get_mut(class) {
+                    class.remove(&(self.first_piece + i as u64));
+                }
             }
         }
         self.trim_pieces();

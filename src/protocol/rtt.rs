@@ -6,6 +6,8 @@ use super::time::Time;
 
 /// The least round trip is that of this window and the one before.
 const MIN_WINDOW: Duration = Duration::from_secs(10);
+/// So many samples back the least recent round trip is looked for.
+const RECENT: usize = 4;
 /// Retransmission timeout while nothing is measured: three of the package's default keep-alives, at the
 /// latest of which an idle client acknowledges.
 const INITIAL_RTO: Duration = Duration::from_millis(300);
@@ -33,6 +35,9 @@ pub struct Rtt {
     min_now: Option<Duration>,
     min_before: Option<Duration>,
     window_start: Time,
+    /// The last samples, a ring.
+    recent: [Duration; RECENT],
+    samples: usize,
 }
 
 impl Rtt {
@@ -52,6 +57,10 @@ impl Rtt {
             }
         }
         self.latest = Some(rtt);
+        if let Some(slot) = self.recent.get_mut(self.samples % RECENT) {
+            *slot = rtt;
+        }
+        self.samples = self.samples.wrapping_add(1);
         if now.since(self.window_start) >= MIN_WINDOW {
             self.min_before = self.min_now.take();
             self.window_start = now;
@@ -83,6 +92,11 @@ impl Rtt {
     /// The least round trip of the last ten to twenty seconds.
     pub fn min(&self) -> Option<Duration> {
         [self.min_now, self.min_before].into_iter().flatten().min()
+    }
+
+    /// The least of the last few round trips: it soon follows a path that has become longer, as [`min`](Self::min) does not.
+    pub fn recent_min(&self) -> Option<Duration> {
+        self.recent.iter().take(self.samples).min().copied()
     }
 
     /// How long a packet may stay unacknowledged before its messages are sent again.

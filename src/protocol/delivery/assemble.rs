@@ -17,8 +17,16 @@ const BULK_TURN: u64 = 4;
 /// pieces whose turn has not come yet. What a receiver without room refuses would otherwise be resent for ever, and
 /// keep back what it waits for.
 const RESEND_TURN: u64 = 4;
+/// In most of these packets short new messages go first all the same; in every so many packets they do not, or they could keep
+/// the others back.
+const SHORT_TURN: u64 = 4 * RESEND_TURN;
 /// Pieces to be resent that may be passed over because they do not fit, before the packet counts as full.
 const MAX_MISFITS: usize = 16;
+/// Pieces that are looked at to find the oldest that fit.
+const MAX_OLDEST: usize = 64;
+/// While so many copies wait, or pieces to be resent, none is added of what is sent again: then it is not a lost message here
+/// and there, and copies would only take the place of others.
+const MAX_RESENT_ECHOES: usize = 8;
 
 /// A piece that would like to ride: the wire says whether it fits, and then counts it.
 #[derive(Clone, Copy, Debug)]
@@ -69,21 +77,57 @@ impl Sender {
             return;
         }
         let mut packet = Packet { number, fits, out };
-        self.turns += u64::from(!self.resend.is_empty());
-        if !self.resend.is_empty()
-            && !self.sizes.numbers_all
-            && self.turns % RESEND_TURN == 0
-            && !mutant!(TurnsNever)
-        {
-            self.plan_turn(now, &mut packet);
+        if self.recovery.is_adaptive() {
+            return self.plan_by_class(now, &mut packet);
         }
-        self.plan_resends(&mut packet, 0, usize::MAX);
+        self.plan_resends(&mut packet, 0, 0, usize::MAX);
         for priority in 0..self.queues.len() {
             let bulk_first = self.packets % BULK_TURN == 0;
             self.plan_fresh(now, &mut packet, priority, bulk_first);
             self.plan_fresh(now, &mut packet, priority, !bulk_first);
         }
         self.plan_echoes(now, &mut packet);
+    }
+
+    /// By priority, short ones first, of equals what is sent again first. So a short message leaves with the next packet whatever
+    /// a transfer has waiting; so do copies of short ones.
+    fn plan_by_class<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
+        let long_first = self.passed_over + 1 >= BULK_TURN as u32;
+        let mut echoed = false;
+        if self.take_turn() {
+            if self.turns % SHORT_TURN != 0 {
+                (0..self.queues.len()).for_each(|priority| self.plan_fresh(now, packet, priority, false));
+            }
+            self.plan_turn(now, packet);
+        }
+        if self.probes > 0 {
+            self.plan_oldest(packet);
+        }
+        for priority in 0..self.queues.len() {
+            for long in [long_first, !long_first] {
+                if long && !long_first && !echoed && self.long_waits(priority) {
+                    self.plan_echoes(now, packet);
+                    echoed = true;
+                }
+                self.plan_resends(packet, 2 * priority + usize::from(long), 0, usize::MAX);
+                self.plan_fresh(now, packet, priority, long);
+            }
+        }
+        if !echoed {
+            self.plan_echoes(now, packet);
+        }
+        if !self.echoes.is_empty() {
+            self.echo_due.get_or_insert(now + ECHO_DELAY);
+        }
+        let left = packet.out.iter().any(|p| p.fragment.is_some());
+        let waits = (0..self.queues.len()).any(|priority| self.long_waits(priority));
+        self.passed_over = if left || !waits { 0 } else { self.passed_over + 1 };
+    }
+
+    /// Whether pieces of long messages wait.
+    fn long_waits(&self, priority: usize) -> bool {
+        self.queues.get(priority).is_some_and(|[_, long]| !long.is_empty())
+            || self.resend.get(2 * priority + 1).is_some_and(|class| !class.is_empty())
     }
 
     /// Packet `number` left with what was chosen for it, `bytes` long.
@@ -108,12 +152,21 @@ impl Sender {
             // Only keep-alives get here, at a rate that the message timeout keeps far below the bound.
             self.give_up_front(now);
         }
-        if !self.window_limited && self.resend.is_empty() && self.waiting == 0 {
+        if !self.window_limited && self.resend_len() == 0 && self.waiting == 0 {
             self.recovery.app_limited(self.under_way_bytes);
         }
     }
 
-    /// Now and then those go first who would otherwise wait for others to be acknowledged.
+    /// Whether this packet is one for those who would otherwise wait for others to be acknowledged.
+    fn take_turn(&mut self) -> bool {
+        if self.resend_len() == 0 || mutant!(TurnsNever) {
+            return false;
+        }
+        self.turns += 1;
+        self.turns % RESEND_TURN == 0
+    }
+
+    /// What goes first in such a packet.
     fn plan_turn<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
         let begun = |queues: &[_; 2]| {
             let [_, long]: &[std::collections::VecDeque<u64>; 2] = queues;
@@ -123,35 +176,54 @@ impl Sender {
         let all = self.queues.iter().enumerate();
         let first = all.filter_map(|(priority, queues)| Some((begun(queues)?, priority))).min();
         if let Some((_, priority)) = first.filter(|_| self.turns % (2 * RESEND_TURN) == 0) {
-            self.plan_fresh(now, packet, priority, true);
-        } else {
-            let next = self.resend.range(self.turn_next..).next().copied().unwrap_or(0);
+            return self.plan_fresh(now, packet, priority, true);
+        }
+        if let Some((next, class)) = self.resend_from(self.turn_next).or_else(|| self.resend_from(0)) {
             // One alone: whether it fits must not depend on others before it.
-            self.turn_next = self.plan_resends(packet, next, 1);
+            self.turn_next = self.plan_resends(packet, class, next, 1);
         }
     }
 
-    /// Pieces to be resent, from number `next` on, at most `most`; returns the number after the last of them.
+    /// The piece that is to be sent again with the least number from `next` on, and its class.
+    fn resend_from(&self, next: u64) -> Option<(u64, usize)> {
+        let classes = self.resend.iter().enumerate();
+        classes.filter_map(|(class, all)| Some((*all.range(next..).next()?, class))).min()
+    }
+
+    /// While nothing is acknowledged what was sent first is sent again first, whatever its priority: it is what a receiver without
+    /// room takes.
+    fn plan_oldest<F: FnMut(&Offer) -> bool>(&mut self, packet: &mut Packet<'_, F>) {
+        let mut next = 0;
+        for _ in 0..MAX_OLDEST {
+            let Some((number, class)) = self.resend_from(next) else { return };
+            self.plan_resends(packet, class, number, 1);
+            next = number + 1;
+        }
+    }
+
+    /// Pieces of a class that are to be resent, from number `next` on, at most `most`; returns the number after the last of them.
     fn plan_resends<F: FnMut(&Offer) -> bool>(
         &mut self,
         packet: &mut Packet<'_, F>,
+        class: usize,
         mut next: u64,
         most: usize,
     ) -> u64 {
         let (mut misfits, mut count, mut end) = (0, 0, next);
-        while let Some(number) =
-            self.resend.range(next..).next().copied().filter(|_| misfits < MAX_MISFITS && count < most)
-        {
+        while misfits < MAX_MISFITS && count < most {
+            let waiting = self.resend.get(class).and_then(|class| class.range(next..).next());
+            let Some(&number) = waiting else { break };
             next = number + 1;
             let Some(planned) = self.planned(number) else {
-                self.resend.remove(&number);
+                self.cancel_resend(number);
                 continue;
             };
             if !packet.fits(&planned) {
                 misfits += 1;
                 continue;
             }
-            self.resend.remove(&number);
+            self.cancel_resend(number);
+            self.echo_resent(packet.number, &planned);
             if let Some(piece) = self.piece_mut(number) {
                 piece.last_packet = packet.number;
             }
@@ -234,6 +306,18 @@ impl Sender {
         }
     }
 
+    /// What is short and lost, or asks whether anything arrives, goes twice: on a path of many losses once would often not do,
+    /// and finding that out takes a round trip more.
+    fn echo_resent(&mut self, packet: u64, planned: &Planned) {
+        let pays = self.recovery.is_adaptive() && (self.lossiness.is_high() || self.probes > 0);
+        let short = planned.fragment.is_none() && planned.range.len() <= MAX_ECHO_BYTES;
+        let number = planned.number;
+        let many = self.echoes.len().max(self.resend_len()) >= MAX_RESENT_ECHOES;
+        if pays && short && !many && self.echoes.iter().all(|echo| echo.number != number) {
+            self.echoes.push_back(Echo { number, left: 1, packet });
+        }
+    }
+
     /// Copies of what is still unacknowledged, oldest first, within their own budget.
     fn plan_echoes<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
         let mut bytes = 0;
@@ -254,6 +338,8 @@ impl Sender {
             if let Some(piece) = self.piece_mut(echo.number) {
                 piece.last_packet = packet.number;
             }
+            // With this copy on its way it need not be sent again for an older one.
+            self.cancel_resend(echo.number);
             self.stats.echoed += 1;
             self.planned.push(PieceRef::Numbered(echo.number));
             packet.out.push(planned);

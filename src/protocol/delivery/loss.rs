@@ -4,8 +4,10 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::assemble::is_resent;
-use super::recovery::{loss_delay, Recovery};
-use super::{Mode, PacketState, PieceRef, Sender, SentPacket, MAX_BACKOFF, PACKET_THRESHOLD};
+use super::recovery::Recovery;
+use super::{
+    Mode, PacketState, PieceRef, Sender, SentPacket, MAX_BACKOFF, MAX_SENT_PACKETS, PACKET_THRESHOLD,
+};
 use crate::protocol::congestion::Acked;
 use crate::protocol::mutant;
 use crate::protocol::time::Time;
@@ -18,6 +20,8 @@ const PROBES: u8 = 2;
 const PROBE_SCAN: usize = 64;
 /// A packet is forgotten no sooner than so many probe timeouts after it left.
 const KEPT_TIMEOUTS: u32 = 3;
+/// From so many packets on those that are lost are no longer remembered in case that they arrive after all.
+const CROWDED: usize = MAX_SENT_PACKETS / 2;
 
 impl Sender {
     /// An acknowledgement arrived: it speaks of packets in `reach`, and `acked(n)` is whether it covers `n`. `delay` is how long
@@ -30,6 +34,7 @@ impl Sender {
         acked: impl Fn(u64) -> bool,
     ) {
         let (mut count, mut bytes, mut newest, mut longest) = (0, 0, None, None);
+        let overtaken_by = self.largest_acked.max(*reach.end());
         for i in self.sent.partition_point(|p| p.number < *reach.start())..self.sent.len() {
             let packet = &mut self.sent[i];
             if packet.number > *reach.end() {
@@ -42,6 +47,11 @@ impl Sender {
                 self.under_way -= 1;
                 self.under_way_bytes -= u64::from(packet.bytes);
                 self.resent_under_way -= u32::from(is_resent(&packet.pieces));
+                self.lossiness.on_arrival();
+            } else {
+                let (newer, took) = (overtaken_by - packet.number, now.since(packet.at));
+                self.lossiness.on_mistake();
+                self.reordering.on_overtaken(now, newer, took, &self.rtt);
             }
             packet.state = PacketState::Acked;
             count += 1;
@@ -71,10 +81,23 @@ impl Sender {
             self.recovery.on_ack(now, Acked { bytes, rtt: sample, newest: rate, sent: at, in_flight });
         }
         self.window_limited &= count == 0;
-        while self.sent.front().is_some_and(|p| p.state == PacketState::Acked) {
-            self.sent.pop_front();
-        }
+        self.forget_settled(now);
         self.find_losses(now);
+    }
+
+    /// What is acknowledged is forgotten, and what is lost if there is too much of it: a fast path would have to wait.
+    fn forget_settled(&mut self, now: Time) {
+        while let Some(front) = self.sent.front() {
+            match front.state {
+                PacketState::Acked => {
+                    self.sent.pop_front();
+                }
+                PacketState::Lost if self.recovery.is_adaptive() && self.sent.len() > CROWDED => {
+                    self.give_up_front(now);
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Takes a round trip from an acknowledgement's newest and oldest packet; returns the newest's, without delay.
@@ -104,9 +127,10 @@ impl Sender {
 
     fn find_losses(&mut self, now: Time) {
         if self.recovery.is_adaptive() {
-            let delay = loss_delay(&self.rtt);
+            self.reordering.on_time(now);
+            let (packets, delay) = (self.reordering.packets(), self.reordering.loss_delay(&self.rtt));
             self.detect_losses(now, |p, largest| {
-                p.number < largest && (p.number + PACKET_THRESHOLD <= largest || p.at + delay <= now)
+                p.number < largest && (p.number + packets <= largest || p.at + delay <= now)
             });
         } else {
             self.detect_losses(now, |p, largest| p.number + PACKET_THRESHOLD <= largest);
@@ -152,7 +176,7 @@ impl Sender {
             return self.oldest_under_way().map(|p| p.at + rto);
         }
         let overtaken = self.oldest_under_way().filter(|p| p.number < self.largest_acked);
-        let lost = overtaken.map(|p| p.at + loss_delay(&self.rtt));
+        let lost = overtaken.map(|p| p.at + self.reordering.loss_delay(&self.rtt));
         [lost, self.probe_timeout()].into_iter().flatten().min()
     }
 
@@ -187,9 +211,10 @@ impl Sender {
     /// No acknowledgement came: the oldest messages are sent again, which brings one if anything arrives.
     fn probe(&mut self, now: Time) {
         self.probed = now;
-        self.backoff += 1;
-        self.probes = PROBES;
-        let (start, mut packets) = (self.first_under_way(), 0);
+        let (mut packets, mut waits) = (0, false);
+        let under_way = self.first_under_way()..self.sent.len();
+        let first = under_way.into_iter().find(|i| self.sent[*i].is_resent_under_way());
+        let start = first.unwrap_or(self.sent.len());
         for i in start..self.sent.len().min(start + PROBE_SCAN) {
             if packets == usize::from(PROBES) {
                 break;
@@ -197,14 +222,34 @@ impl Sender {
             if !self.sent[i].is_resent_under_way() {
                 continue;
             }
-            let before = self.resend.len();
+            if self.is_resolved(i) {
+                // Another copy of all that is in it was acknowledged: nobody waits for this one.
+                self.sent[i].pieces.retain(|p| matches!(p, PieceRef::Once(_)));
+                self.resent_under_way -= 1;
+                continue;
+            }
+            waits = true;
+            let before = self.resend_len();
             self.resend_pieces(i);
-            packets += usize::from(self.resend.len() > before);
+            packets += usize::from(self.resend_len() > before);
         }
-        if self.resend.is_empty() {
+        if !waits {
+            return;
+        }
+        self.backoff += 1;
+        self.probes = PROBES;
+        if self.resend_len() == 0 {
             // Their newest copies are under way: the timer runs on.
             self.probes = 0;
         }
+    }
+
+    /// Whether every piece that packet `i` carries and that would be sent again is known to have arrived.
+    fn is_resolved(&self, i: usize) -> bool {
+        let pieces = self.sent.get(i).map_or(&[][..], |p| &p.pieces);
+        pieces.iter().all(|p| {
+            matches!(p, PieceRef::Numbered(n) if self.piece(*n).is_none()) || matches!(p, PieceRef::Once(_))
+        })
     }
 
     fn resend_pieces(&mut self, i: usize) {
@@ -240,6 +285,7 @@ impl Sender {
             self.under_way_bytes -= u64::from(packet.bytes);
             self.resent_under_way -= u32::from(is_resent(&packet.pieces));
             self.stats.lost += 1;
+            self.lossiness.on_loss();
             self.resend_pieces(i);
         }
         if any {
@@ -268,7 +314,10 @@ impl Sender {
         let forgotten = mutant!(LastFragmentForgotten)
             && self.messages.get(&piece.message).is_some_and(|m| m.pieces > 1 && piece.index + 1 == m.pieces);
         if !forgotten {
-            self.resend.insert(number);
+            let class = self.resend_class(piece.message);
+            if let Some(class) = self.resend.get_mut(class) {
+                class.insert(number);
+            }
         }
     }
 

@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
+use super::PACKET_THRESHOLD;
 pub use crate::protocol::congestion::Rate;
 use crate::protocol::congestion::{Acked, Controller, DelayWindow, MAX_AGE, MAX_WINDOW};
 use crate::protocol::rtt::Rtt;
 use crate::protocol::time::Time;
 
-/// Part of a round trip after which a packet is lost if a newer one was acknowledged: 9/8 (RFC 9002, 6.1.2).
-const TIME_THRESHOLD: (u32, u32) = (9, 8);
+/// By so many eighths of a round trip a packet may be late before it is lost if a newer one was acknowledged (RFC 9002, 6.1.2).
+const LATE_EIGHTHS: u32 = 1;
+/// The same on a path that reorders, at most.
+const MAX_LATE_EIGHTHS: u32 = 4;
+/// By so many packets a packet is overtaken, at most, before it is lost, on a path that reorders.
+const MAX_OVERTAKEN: u64 = 128;
+/// A packet that took so many round trips says nothing about how the path reorders: waiting for its like would be too dear.
+const STRAY_ROUND_TRIPS: u32 = 2;
+/// How long a path counts as one that reorders after it last did.
+const REORDERING_KEPT: Duration = Duration::from_secs(10);
 /// Least of that time, for the granularity of timers.
 const LEAST_LOSS_DELAY: Duration = Duration::from_millis(1);
 
@@ -74,7 +83,8 @@ impl Recovery {
     /// New data waits while the oldest packet under way is older than this.
     pub(super) fn max_age(&self, rtt: &Rtt) -> Option<Duration> {
         match self {
-            Recovery::Steady(_) => Some(MAX_AGE + rtt.min().unwrap_or_default()),
+            // The least round trip of late would keep silent who reads on at the end of a path that has become longer.
+            Recovery::Steady(_) => Some(MAX_AGE + rtt.recent_min().unwrap_or_default()),
             Recovery::Adaptive(_) => None,
         }
     }
@@ -111,8 +121,123 @@ impl Recovery {
     }
 }
 
-/// How long after its departure a packet is lost if a newer one was acknowledged.
-pub(super) fn loss_delay(rtt: &Rtt) -> Duration {
-    let longest = rtt.smoothed().unwrap_or_default().max(rtt.latest().unwrap_or_default());
-    (longest * TIME_THRESHOLD.0 / TIME_THRESHOLD.1).max(LEAST_LOSS_DELAY)
+/// How far packets may be overtaken before they count as lost: more on a path that was seen to reorder them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reordering {
+    packets: u64,
+    eighths: u32,
+    seen: Time,
+}
+
+impl Default for Reordering {
+    fn default() -> Self {
+        Reordering { packets: PACKET_THRESHOLD, eighths: LATE_EIGHTHS, seen: Time::default() }
+    }
+}
+
+impl Reordering {
+    /// A packet is lost when one that is this much newer was acknowledged.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// How long after its departure a packet is lost if a newer one was acknowledged.
+    pub(super) fn loss_delay(&self, rtt: &Rtt) -> Duration {
+        let longest = rtt.smoothed().unwrap_or_default().max(rtt.latest().unwrap_or_default());
+        (longest * (8 + self.eighths) / 8).max(LEAST_LOSS_DELAY)
+    }
+
+    /// A packet was acknowledged, `took` after it left, that counted as lost: one that is `newer` newer had overtaken it.
+    pub(super) fn on_overtaken(&mut self, now: Time, newer: u64, took: Duration, rtt: &Rtt) {
+        if took > rtt.smoothed().unwrap_or_default() * STRAY_ROUND_TRIPS {
+            return;
+        }
+        self.seen = now;
+        self.packets = self.packets.max((newer + 1).min(MAX_OVERTAKEN));
+        if took > self.loss_delay(rtt) {
+            self.eighths = (self.eighths + 1).min(MAX_LATE_EIGHTHS);
+        }
+    }
+
+    /// Forgets what was not seen for long.
+    pub(super) fn on_time(&mut self, now: Time) {
+        if now.since(self.seen) >= REORDERING_KEPT {
+            *self = Reordering { seen: self.seen, ..Reordering::default() };
+        }
+    }
+}
+
+/// What part of the packets is lost, of late.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lossiness(f64);
+
+/// Packets over which it is smoothed.
+const LOSSINESS_PACKETS: f64 = 128.0;
+/// From so much on it pays to send a short message twice when it is sent again.
+const LOSSY: f64 = 0.08;
+
+impl Lossiness {
+    pub(super) fn on_arrival(&mut self) {
+        self.0 -= self.0 / LOSSINESS_PACKETS;
+    }
+
+    pub(super) fn on_loss(&mut self) {
+        self.0 += (1.0 - self.0) / LOSSINESS_PACKETS;
+    }
+
+    /// What counted as lost arrived.
+    pub(super) fn on_mistake(&mut self) {
+        self.0 = (self.0 - 1.0 / LOSSINESS_PACKETS).max(0.0);
+    }
+
+    pub(super) fn is_high(&self) -> bool {
+        self.0 >= LOSSY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_reorders_is_given_time_until_it_no_longer_does() {
+        let (ms, t) = (Duration::from_millis, Time::from_micros(1_000_000));
+        let (mut reordering, mut rtt) = (Reordering::default(), Rtt::default());
+        rtt.sample(t, ms(40), ms(40));
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (PACKET_THRESHOLD, ms(45)));
+        reordering.on_overtaken(t, 9, ms(44), &rtt);
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (10, ms(45)), "it came in time");
+        reordering.on_overtaken(t, 500, ms(200), &rtt);
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (10, ms(45)), "a stray");
+        for _ in 0..20 {
+            reordering.on_overtaken(t, 500, ms(79), &rtt);
+        }
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (MAX_OVERTAKEN, ms(60)), "bounds");
+        reordering.on_time(t + REORDERING_KEPT - ms(1));
+        assert_eq!(reordering.packets(), MAX_OVERTAKEN);
+        reordering.on_time(t + REORDERING_KEPT);
+        assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (PACKET_THRESHOLD, ms(45)));
+    }
+
+    #[test]
+    fn losses_that_were_none_do_not_count() {
+        let mut lossiness = Lossiness::default();
+        for i in 0..2000 {
+            if i % 5 == 0 {
+                lossiness.on_loss();
+            } else {
+                lossiness.on_arrival();
+            }
+        }
+        assert!(lossiness.is_high());
+        for i in 0..2000 {
+            if i % 5 == 0 {
+                lossiness.on_loss();
+                lossiness.on_mistake();
+            } else {
+                lossiness.on_arrival();
+            }
+        }
+        assert!(!lossiness.is_high());
+    }
 }

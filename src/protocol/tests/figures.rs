@@ -126,3 +126,27 @@ fn guaranteed_messages_under_loss() {
     let f = transfer(Side::Server, Pace::Immediate, Link::lossy(20, 0.05), 1_000_000, 97 * MS, 60_000 * MS);
     print("a long message, 5 % loss", &f);
 }
+
+#[test]
+fn a_path_that_becomes_longer_delays_no_message_for_long() {
+    for from in Side::BOTH {
+        let (short, long) = (Link::delay(2), Link::delay(175));
+        let mut p = Pair::new(3, [settings(), settings()], Network::new(3, short.clone(), short));
+        assert!(p.drive(Duration::from_secs(4), |p| p.both_connected()));
+        p.run_until(p.now + Duration::from_secs(5));
+        p.network.links = [long.clone(), long];
+        for later in [0, 500, 500] {
+            p.run_until(p.now + later * MS);
+            p.end_mut(from.other()).events.clear();
+            p.send(from, &[1; 60], Mode::Guaranteed, 0).unwrap();
+            let begin = p.now;
+            p.run_until(begin + Duration::from_secs(3));
+            let came =
+                p.end_mut(from.other()).events.iter().find(|(_, e)| matches!(e, Event::Message { .. }));
+            let took = came.map(|(at, _)| at.since(begin));
+            println!("{from:?}: a message on a path of 350 ms that was one of 4 ms took {took:?}");
+            // A round trip, and what it takes until the new one is known.
+            assert!(took.is_some_and(|took| took <= 1400 * MS), "{took:?}");
+        }
+    }
+}

@@ -42,6 +42,8 @@ pub struct NativePair {
     pub sent: [(u64, u64); 2],
     /// Lengths of what each end sent, newest last, if a test wants them.
     pub sizes: Option<[Vec<usize>; 2]>,
+    /// Long datagrams that left, by sender, while a short message went on waiting.
+    pub overtook: [u64; 2],
     /// Largest datagram that the network carries.
     pub mtu: usize,
     pub accepts: bool,
@@ -90,6 +92,7 @@ impl NativePair {
             room: [Room::ENDLESS; 2],
             sent: [(0, 0); 2],
             sizes: None,
+            overtook: [0; 2],
             mtu: 1472,
             accepts: true,
             monitor: NativeMonitor::default(),
@@ -112,7 +115,11 @@ impl NativePair {
 
     pub fn connected(seed: u64, link: Link) -> NativePair {
         let network = Network::new(seed, link.clone(), link);
-        let mut pair = NativePair::new(seed, [settings(), settings()], network, Join::default());
+        NativePair::connected_with(seed, settings(), network)
+    }
+
+    pub fn connected_with(seed: u64, settings: Settings, network: Network) -> NativePair {
+        let mut pair = NativePair::new(seed, [settings.clone(), settings], network, Join::default());
         let limit = START + Duration::from_secs(5);
         while !pair.both(State::Connected) && pair.step(limit) {}
         assert!(pair.both(State::Connected), "{:?}", pair.drops);
@@ -145,7 +152,8 @@ impl NativePair {
         self.events[side as usize].drain(..).filter_map(message).collect()
     }
 
-    fn next_time(&self) -> Option<Time> {
+    /// When something happens next.
+    pub fn next_time(&self) -> Option<Time> {
         let awake = |side: Side, c: &Connection| match self.asleep[side as usize] {
             Some(until) => Some(until),
             None => c.poll_timeout(self.now),
@@ -413,6 +421,9 @@ impl NativePair {
                 let facts = Facts { is_probe: end.is_probe(), held_back, known_size };
                 let datagram = std::mem::take(&mut out);
                 assert!((1..=1472).contains(&datagram.len()), "{} bytes", datagram.len());
+                if datagram.len() >= 1000 && self.end(side).sender().waiting_short() > 0 {
+                    self.overtook[side as usize] += 1;
+                }
                 count += 1;
                 assert!(count < 5000, "{side:?} sends without end");
                 self.transmit(side, to, &datagram, Some(facts));

@@ -1,6 +1,7 @@
 //! A bad network on the virtual clock: everything that happens follows from the seed.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -42,7 +43,7 @@ pub struct Link {
     pub corrupt: f64,
     /// Probability that an old datagram comes once more, up to seconds later.
     pub replay: f64,
-    /// Bytes per second, with a queue of a quarter second.
+    /// Bytes per second, with a queue of a quarter second. [`Bottleneck`] is exact to the byte.
     pub rate: Option<f64>,
     /// Nothing passes.
     pub cut: bool,
@@ -57,6 +58,44 @@ impl Link {
 
     pub fn lossy(ms: u64, loss: f64) -> Link {
         Link { loss, ..Link::delay(ms) }
+    }
+}
+
+/// What a datagram takes on a line beside its own bytes: the headers of IPv4 and UDP.
+pub const LINE_COST: usize = 28;
+
+/// A line of a fixed rate with a buffer of so many bytes: what does not fit is dropped. Networks can share one.
+#[derive(Clone, Debug)]
+pub struct Bottleneck {
+    /// Bytes per second.
+    pub rate: f64,
+    /// Bytes that wait at most, the one on the line included.
+    pub buffer: f64,
+    queued: f64,
+    at: Time,
+    pub dropped: u64,
+}
+
+impl Bottleneck {
+    pub fn new(rate: f64, buffer: f64) -> Bottleneck {
+        Bottleneck { rate, buffer, queued: 0.0, at: Time::default(), dropped: 0 }
+    }
+
+    pub fn shared(rate: f64, buffer: f64) -> Arc<Mutex<Bottleneck>> {
+        Arc::new(Mutex::new(Bottleneck::new(rate, buffer)))
+    }
+
+    /// How long a datagram of `len` bytes takes until it has left the line; `None`: it is dropped.
+    pub fn push(&mut self, now: Time, len: usize) -> Option<Duration> {
+        self.queued = (self.queued - self.rate * now.since(self.at).as_secs_f64()).max(0.0);
+        self.at = now;
+        let bytes = (len + LINE_COST) as f64;
+        if self.queued + bytes > self.buffer {
+            self.dropped += 1;
+            return None;
+        }
+        self.queued += bytes;
+        Some(Duration::from_secs_f64(self.queued / self.rate))
     }
 }
 
@@ -76,6 +115,8 @@ pub struct NetworkStats {
 pub struct Network {
     rng: SmallRng,
     pub links: [Link; 2],
+    /// In front of a link.
+    pub bottlenecks: [Option<Arc<Mutex<Bottleneck>>>; 2],
     under_way: BTreeMap<(Time, u64), (Side, u16, Vec<u8>)>,
     /// Port that the client sends from.
     pub port: u16,
@@ -91,6 +132,7 @@ impl Network {
         Network {
             rng: SmallRng::seed_from_u64(seed ^ 0x6e65_7477),
             links: [to_server, to_client],
+            bottlenecks: [None, None],
             under_way: BTreeMap::new(),
             port: 4000,
             counter: 0,
@@ -127,13 +169,20 @@ impl Network {
             return;
         }
         let mut at = now + link.delay;
+        if let Some(bottleneck) = &self.bottlenecks[i] {
+            let Some(queued) = bottleneck.lock().unwrap().push(now, datagram.len()) else {
+                self.stats[i].lost += 1;
+                return;
+            };
+            at = at + queued;
+        }
         if let Some(rate) = link.rate {
             let start = self.busy_until[i].max(now);
             if start.since(now) > Duration::from_millis(250) {
                 self.stats[i].lost += 1;
                 return;
             }
-            self.busy_until[i] = start + Duration::from_secs_f64((datagram.len() + 28) as f64 / rate);
+            self.busy_until[i] = start + Duration::from_secs_f64((datagram.len() + LINE_COST) as f64 / rate);
             at = self.busy_until[i] + link.delay;
         }
         if link.stray > 0.0 && self.rng.random_bool(link.stray) {
