@@ -8,6 +8,7 @@ mod ledger;
 mod monitor;
 mod mutants;
 mod native;
+mod native_capture;
 mod native_handshake;
 mod network;
 mod pair;
