@@ -67,12 +67,16 @@ struct Stage {
     delivered: Vec<Value>,
     ends: Vec<Value>,
     welcomes: Vec<Value>,
+    join: Value,
+    /// When the server forgot everything.
+    forgotten: Option<u64>,
 }
 
 impl Stage {
     fn new(pinned: bool, join: Join, settings: Settings) -> Stage {
         let identity = Identity::new(&ROOT, &fixed(COOKIE_KEY)).unwrap();
         let settings = Arc::new(settings);
+        let said = json!({ "password": join.password.as_deref().map(hex), "data": hex(&join.data) });
         let key = pinned.then(|| identity.public());
         let client = Connection::connect(
             START,
@@ -102,6 +106,8 @@ impl Stage {
             delivered: Vec::new(),
             ends: Vec::new(),
             welcomes: Vec::new(),
+            join: said,
+            forgotten: None,
         }
     }
 
@@ -201,8 +207,8 @@ impl Stage {
             token: 0x4000_0001,
             reset_token: self.identity.reset_token(0x0102_0304),
             tick_interval_us: TICK.as_micros() as u32,
-            tick: 1000,
-            clock_us: 16_667_000,
+            tick: clock(now).0,
+            clock_us: now.since(epoch()).as_micros() as u64,
             timeout_ms: 5000,
             max_message: 8 << 20,
             max_join: 1024,
@@ -247,9 +253,8 @@ impl Stage {
             self.put_under_way(Side::Server, address, std::mem::take(&mut out));
         }
         if let Some(server) = self.server.as_mut().filter(|s| s.wants_tick(now)) {
-            let epoch = START - Duration::from_secs(16);
-            let ticks = now.since(epoch).as_micros() / TICK.as_micros();
-            server.set_tick(ticks as u64, epoch + TICK * ticks as u32, epoch);
+            let (tick, at) = clock(now);
+            server.set_tick(tick, at, epoch());
         }
         for side in Side::BOTH {
             while let Some(to) = self.end(side).and_then(|end| end.poll_transmit(now, &mut out)) {
@@ -293,13 +298,15 @@ impl Stage {
         };
         let text = format!(
             "{{\n \"what\": \"{what}\",\n \"pinned\": {pinned},\n \"root\": \"{}\",\n \"cookie_key\": \"{}\",\n \
-             \"client_ephemeral\": \"{}\",\n \"server_ephemeral\": \"{}\",\n \"unix_micros\": {},\n \"welcome\": {},\n \
+             \"client_ephemeral\": \"{}\",\n \"server_ephemeral\": \"{}\",\n \"unix_micros\": {},\n \"join\": {},\n \"forgotten\": {},\n \"welcome\": {},\n \
              \"datagrams\": {},\n \"sent\": {},\n \"delivered\": {},\n \"ends\": {}\n}}\n",
             hex(&ROOT),
             hex(&[COOKIE_KEY; 32]),
             hex(&[CLIENT_EPHEMERAL; 32]),
             hex(&[SERVER_EPHEMERAL; 32]),
             START.as_micros(),
+            self.join,
+            json!(self.forgotten),
             self.welcomes.first().unwrap_or(&Value::Null),
             lines(&self.datagrams),
             lines(&self.sent),
@@ -318,6 +325,17 @@ impl Stage {
             path.display()
         );
     }
+}
+
+/// When the server's clock began.
+fn epoch() -> Time {
+    START - Duration::from_secs(16)
+}
+
+/// Its newest tick, and when that was.
+fn clock(now: Time) -> (u64, Time) {
+    let tick = now.since(epoch()).as_micros() / TICK.as_micros();
+    (tick as u64, epoch() + TICK * tick as u32)
 }
 
 fn server_address() -> SocketAddr {
@@ -344,7 +362,7 @@ fn every_mode() {
             s.send(side, &bytes(i, 20), mode);
             s.send(side, &bytes(i + 10, 70), on(mode, 3 + i));
             s.send(side, b"", mode);
-            s.send(side, &bytes(i + 20, 2500), on(mode, 255 * (i % 2)));
+            s.send(side, &bytes(i + 20, 1250), on(mode, 255 * (i % 2)));
         }
         s.run(MS * 60);
     }
@@ -438,6 +456,7 @@ fn versions_and_reset() {
     s.run(MS * 100);
     // The server is started anew.
     s.server = None;
+    s.forgotten = Some(micros(s.now));
     s.send(Side::Client, b"after", Mode::Ordered);
     s.run(MS * 300);
     assert_eq!(s.client.state(), State::Closed);
