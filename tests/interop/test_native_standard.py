@@ -14,7 +14,7 @@ from native_checker import Unexplained, check, read_frames, widen
 SESSIONS = sorted((pathlib.Path(__file__).parents[1] / "vectors" / "native").glob("session_*.json"))
 NAMES = [path.stem for path in SESSIONS]
 #: Changes tried per session; each is a whole run of the checker.
-TRIES = 150
+TRIES = 60
 
 every_session = pytest.mark.parametrize("path", SESSIONS, ids=NAMES)
 
