@@ -159,6 +159,21 @@
 #define GK_FOREVER 18446744073709551615ull
 
 /**
+ * The group of all connected peers. Nobody is added to it, or leaves it.
+ */
+#define GK_GROUP_EVERYBODY 0
+
+/**
+ * Ports that one search asks at most.
+ */
+#define GK_DISCOVERY_MAX_PORTS 64
+
+/**
+ * Addresses that one search asks at most.
+ */
+#define GK_DISCOVERY_MAX_ADDRESSES 256
+
+/**
  * What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
  * when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
  * Every value has a default, and is checked when it is set: one out of its range is refused with
@@ -184,8 +199,14 @@
  * - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
  * - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
  * - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
+ * - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
+ *   about each client
+ * - `gk_context_set_password`: what a client must know to come in
+ * - `gk_context_set_peer_send_rate`, `gk_context_set_server_send_rate`: bytes per second
+ * - `gk_context_set_raw_datagrams`: datagrams that are of no wire
+ * - `gk_context_set_discovery_info`: what those who look for servers are told
  * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
- *   `_shutdown`, `_log`: the callbacks
+ *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
  */
 typedef struct gk_context gk_context;
 
@@ -218,10 +239,12 @@ typedef struct gk_key gk_key;
  * - `gk_server_free`: end it and give it back
  * - `gk_server_address`, `gk_server_port`: where it listens
  * - `gk_server_public_key_der`: what its clients pin
- * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`: messages to peers
+ * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+ * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
  * - `gk_server_set_block_list`: replace the block list
  * - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
+ * - `gk_server_set_discovery_info`: replace what those who look for servers are told
  * - `gk_server_peers`: who is connected
  * - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times
  */
@@ -260,6 +283,8 @@ typedef int32_t gk_event_type;
  * - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
+ * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
+ * - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
  */
 typedef uint64_t gk_peer;
 
@@ -272,6 +297,11 @@ typedef int32_t gk_retry_mode;
  * How a peer came in: one of `GK_DOOR_…`. More will be appended.
  */
 typedef int32_t gk_door;
+
+/**
+ * What a peer speaks: one of `GK_WIRE_…`. More will be appended.
+ */
+typedef int32_t gk_wire;
 
 /**
  * An event as `gk_server_next_events` hands it out. Which fields are set is said at each `GK_EVENT_…`;
@@ -292,11 +322,11 @@ typedef struct {
      */
     gk_peer peer;
     /**
-     * Message: the bytes; never NULL then, not even when `len` is 0.
+     * Message, authorise, raw: the bytes; never NULL then, not even when `len` is 0.
      */
     const uint8_t *data;
     /**
-     * Message: how many.
+     * The same: how many.
      */
     size_t len;
     /**
@@ -312,7 +342,7 @@ typedef struct {
      */
     uint32_t channel;
     /**
-     * Connect and message: how the peer came in.
+     * Connect, authorise and message: how the peer came in.
      */
     gk_door door;
     /**
@@ -320,11 +350,11 @@ typedef struct {
      */
     int32_t code;
     /**
-     * Connect: the public number of its session.
+     * Connect and authorise: the public number of its session.
      */
     uint32_t token;
     /**
-     * Connect: its address. Disconnect and log: one sentence. Else NULL.
+     * Connect, authorise and raw: the address. Disconnect and log: one sentence. Else NULL.
      */
     const char *text;
     /**
@@ -339,6 +369,22 @@ typedef struct {
      * Sent: the `user_data` of the `gk_send_options`.
      */
     void *user_data;
+    /**
+     * Authorise: what the client speaks.
+     */
+    gk_wire wire;
+    /**
+     * Authorise: 1 if it gave the password.
+     */
+    uint32_t password;
+    /**
+     * Disconnect: the number that goes with it, as in `gk_disconnect_info`.
+     */
+    uint32_t app_code;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } gk_event;
 
 /**
@@ -419,9 +465,10 @@ typedef struct {
      */
     uint32_t after_delivery;
     /**
-     * 0.
+     * A number that goes with it, of whoever ended the connection; 0 (the default): none. Where the wire has
+     * room for it, the other side gets it. A `code` of the host's own stands here too if this is 0.
      */
-    uint32_t reserved;
+    uint32_t app_code;
 } gk_disconnect_info;
 
 /**
@@ -570,6 +617,85 @@ typedef int32_t gk_log_level;
 typedef void (*gk_log_fn)(void *user_data, gk_server *server, gk_log_level level, const char *text);
 
 /**
+ * A client that proved itself and wants to come in, as the authorise callback gets it.
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * The public number of its session, unique among the server's live peers.
+     */
+    uint32_t token;
+    /**
+     * Where its datagrams come from. Borrowed until the callback returns; so are the others.
+     */
+    const char *address;
+    /**
+     * What it brought, a ticket for instance: what the client says, so check it. Never NULL, not even when
+     * `len` is 0, which it always is on mpgameserver's wire.
+     */
+    const uint8_t *data;
+    /**
+     * How many bytes.
+     */
+    size_t len;
+    /**
+     * How it came in.
+     */
+    gk_door door;
+    /**
+     * What it speaks.
+     */
+    gk_wire wire;
+    /**
+     * 1: it gave the password. 0: none is set, or its wire has none to give.
+     */
+    uint32_t password;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_join_request;
+
+/**
+ * A client proved itself and wants to come in. `gk_peer_accept` lets it in, `gk_peer_refuse` sends it away:
+ * from inside this callback, or later from any thread. Without this callback everybody is let in.
+ *
+ * When: before the connect of each peer. Messages that a client sends before it is let in are left
+ * unacknowledged, so that it repeats them; it is refused when `gk_context_set_authorise_timeout_us` has
+ * passed. Who is refused, or leaves first, gets no connect and no disconnect: `gk_peer_accept` then answers
+ * `GK_ERR_STALE`.
+ * Thread: the server's.
+ * Borrowed: `request`, its text and its bytes, until the callback returns. The peer answers questions
+ * (its user data, for instance) until it is refused or leaves.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; sending to the peer
+ * gives `GK_ERR_STATE` until it is let in.
+ */
+typedef void (*gk_authorise_fn)(void *user_data,
+                                gk_server *server,
+                                gk_peer peer,
+                                const gk_join_request *request);
+
+/**
+ * A datagram that is of no wire, or a query of somebody who looks for servers where no discovery info is
+ * set. `gk_server_send_raw` answers it.
+ *
+ * When: for each such datagram within the budget (20 per second and source, 1000 in all); those above it
+ * are counted in `drops_raw_budget`.
+ * Thread: the server's.
+ * Borrowed: `from` and the bytes, until the callback returns. Whoever sent it proved nothing, not even its
+ * address.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_raw_fn)(void *user_data,
+                          gk_server *server,
+                          const char *from,
+                          const uint8_t *data,
+                          size_t len);
+
+/**
  * What became of a message: one of `GK_SENT_…`.
  */
 typedef int32_t gk_outcome;
@@ -620,6 +746,12 @@ typedef struct {
  * Where a peer's connection stands: one of `GK_STATUS_…`.
  */
 typedef int32_t gk_status;
+
+/**
+ * Why a client was refused: one of `GK_REFUSED_…`, or a number of the host's own, from `GK_REFUSED_HOST` on
+ * by custom.
+ */
+typedef uint32_t gk_refusal;
 
 /**
  * Lifetime counts of one peer, and what is queued for it now. `gk_peer_stats_init` sets the size.
@@ -716,9 +848,9 @@ typedef struct {
      */
     uint32_t handshakes;
     /**
-     * 0.
+     * Clients that wait for a decision now; they are not among `peers`.
      */
-    uint32_t reserved;
+    uint32_t joining;
     /**
      * Peers that ever connected.
      */
@@ -823,6 +955,15 @@ typedef struct {
      * Seconds of it spent waiting; of a polled server also what its host does between two polls.
      */
     double idle_s;
+    /**
+     * Clients that proved themselves and were not let in.
+     */
+    uint64_t refusals;
+    /**
+     * Datagrams thrown away: of no wire, or a query, above the budget of the source or of all; or a query that
+     * is shorter than its answer.
+     */
+    uint64_t drops_raw_budget;
 } gk_server_stats_t;
 
 /**
@@ -954,6 +1095,48 @@ typedef struct {
  * Which datagrams are meant, as our side sees them: one of `GK_DIRECTION_…`.
  */
 typedef int32_t gk_direction;
+
+/**
+ * A server that answered a search.
+ *
+ * - `gk_client_discover`: look for servers
+ */
+typedef struct {
+    /**
+     * Bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Where its answer came from. One that is reached by two ways is found at two addresses.
+     */
+    const char *address;
+    /**
+     * What it tells about itself; nobody vouches for that. Never NULL, not even when `len` is 0.
+     */
+    const uint8_t *info;
+    /**
+     * How many bytes.
+     */
+    size_t len;
+    /**
+     * Time from the query to the answer, in microseconds.
+     */
+    uint64_t round_trip_us;
+} gk_found;
+
+/**
+ * A server was found.
+ *
+ * When: at the end of the search, once for each server, in the order in which they answered.
+ * Thread: the one that called `gk_client_discover`, inside that call.
+ * Borrowed: `found` and what it points to, until the callback returns.
+ * May call: everything.
+ */
+typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 
 /**
  * It worked.
@@ -1138,6 +1321,26 @@ typedef int32_t gk_direction;
 #define GK_DISCONNECT_BLOCKED 6
 
 /**
+ * It was not let in.
+ */
+#define GK_DISCONNECT_REFUSED 7
+
+/**
+ * What it sent breaks the protocol's rules.
+ */
+#define GK_DISCONNECT_PROTOCOL 8
+
+/**
+ * This end left, seen from a client.
+ */
+#define GK_DISCONNECT_LOCAL 9
+
+/**
+ * The server does not know the connection any more: it was started again.
+ */
+#define GK_DISCONNECT_RESTARTED 10
+
+/**
  * First of the codes that are the host's own; from here to INT32_MAX.
  */
 #define GK_DISCONNECT_HOST 1000
@@ -1146,6 +1349,52 @@ typedef int32_t gk_direction;
  * Encrypted datagrams.
  */
 #define GK_DOOR_UDP 1
+
+/**
+ * The format of the Python package mpgameserver. Its clients bring nothing to their join, and are not told
+ * why they are refused.
+ */
+#define GK_WIRE_MPGAMESERVER 1
+
+/**
+ * The library's own.
+ */
+#define GK_WIRE_NATIVE 2
+
+/**
+ * The server has as many peers as it may.
+ */
+#define GK_REFUSED_FULL 1
+
+/**
+ * As many clients as may be wait for a decision.
+ */
+#define GK_REFUSED_BUSY 2
+
+/**
+ * Nobody decided in time, or the client said nothing.
+ */
+#define GK_REFUSED_UNDECIDED 3
+
+/**
+ * A password is wanted, and none was given.
+ */
+#define GK_REFUSED_PASSWORD_WANTED 4
+
+/**
+ * The password is wrong.
+ */
+#define GK_REFUSED_PASSWORD_WRONG 5
+
+/**
+ * Too many passwords came from the same source.
+ */
+#define GK_REFUSED_TOO_MANY_GUESSES 6
+
+/**
+ * First of the numbers that are the host's own.
+ */
+#define GK_REFUSED_HOST 1000
 
 /**
  * The server runs: the first event.
@@ -1198,6 +1447,17 @@ typedef int32_t gk_direction;
 #define GK_EVENT_LOG 10
 
 /**
+ * A client waits for `gk_peer_accept` or `gk_peer_refuse`. Set: `peer`, `text` (its address), `token`, `door`,
+ * `wire`, `password`, `data`, `len`.
+ */
+#define GK_EVENT_AUTHORISE 11
+
+/**
+ * A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
+ */
+#define GK_EVENT_RAW 12
+
+/**
  * The handshake is under way.
  */
 #define GK_STATUS_CONNECTING 1
@@ -1221,6 +1481,11 @@ typedef int32_t gk_direction;
  * Ended by silence.
  */
 #define GK_STATUS_DROPPED 5
+
+/**
+ * It proved itself, and nobody has decided yet whether it may come in.
+ */
+#define GK_STATUS_JOINING 6
 
 /**
  * Those that we receive.
@@ -1428,6 +1693,34 @@ gk_result gk_context_on_shutdown(gk_context *context, gk_shutdown_fn function, v
  * with this context. Servers that run already keep what they copied.
  */
 gk_result gk_context_on_log(gk_context *context, gk_log_fn function, void *user_data);
+
+/**
+ * Sets what decides about clients that proved themselves; see `gk_authorise_fn`.
+ *
+ * - `function`: NULL removes it; then everybody is let in, unless `gk_context_set_authorise` asks for events
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_authorise(gk_context *context, gk_authorise_fn function, void *user_data);
+
+/**
+ * Sets what is called with datagrams that are of no wire; see `gk_raw_fn`.
+ *
+ * - `function`: NULL removes it; then they are dropped, unless `gk_context_set_raw_datagrams` asks for events
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_raw(gk_context *context, gk_raw_fn function, void *user_data);
 
 /**
  * Makes a new key from the system's randomness.
@@ -1964,6 +2257,117 @@ gk_result gk_context_set_block_list(gk_context *context, const char *const *entr
 gk_result gk_context_set_access_log(gk_context *context, const char *path);
 
 /**
+ * Sets whether every client waits for a decision even without an authorise callback: the question is then a
+ * `GK_EVENT_AUTHORISE` in the event queue, which must be there when a server starts.
+ *
+ * - `enabled`: 0 (the default) or 1
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_authorise(gk_context *context, uint32_t enabled);
+
+/**
+ * Sets how many clients can wait for a decision; above it they are refused with `GK_REFUSED_BUSY`.
+ *
+ * - `count`: default 1024, range 1 to 1,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_max_joining(gk_context *context, uint32_t count);
+
+/**
+ * Sets after how long a client about which nothing was decided is refused with `GK_REFUSED_UNDECIDED`.
+ *
+ * - `microseconds`: default 10,000,000 (10 s), range 100,000 (0.1 s) to 3,600,000,000 (1 h)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_authorise_timeout_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets what a client must know to come in. It is compared in constant time, before the authorise callback,
+ * and wrong ones are limited: ten at once from one source (an IPv4 address or an IPv6 /64), then one in five
+ * seconds. A client of mpgameserver's wire has no way to give one: it is refused, unless there is an authorise
+ * callback, which then decides.
+ *
+ * - `password`, `len`: 1 to 256 bytes; NULL with 0 (the default): none
+ *
+ * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are not kept: a digest is.
+ */
+gk_result gk_context_set_password(gk_context *context,
+                                  const uint8_t *password,
+                                  size_t len);
+
+/**
+ * Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second.
+ * Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
+ * the same, and count.
+ *
+ * - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_peer_send_rate(gk_context *context,
+                                        uint64_t bytes_per_second);
+
+/**
+ * Sets how many bytes all peers together can be sent per second on average, in bursts of a tenth of a second.
+ * They take turns, a datagram each. What strangers are answered counts too, and always leaves.
+ *
+ * - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_server_send_rate(gk_context *context, uint64_t bytes_per_second);
+
+/**
+ * Sets whether datagrams that are of no wire become `GK_EVENT_RAW` in the event queue even without a callback.
+ *
+ * - `enabled`: 0 (the default: without a callback they are dropped) or 1
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_raw_datagrams(gk_context *context,
+                                       uint32_t enabled);
+
+/**
+ * Sets what those who look for servers are told (`gk_client_discover`): a name, a number of players, in a form of
+ * the host's own. Anybody who can send the server a datagram can read it. `gk_server_set_discovery_info`
+ * replaces that of a running server.
+ *
+ * - `info`, `len`: at most 1187 bytes; NULL with 0 (the default): no answer
+ *
+ * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_set_discovery_info(gk_context *context,
+                                        const uint8_t *info,
+                                        size_t len);
+
+/**
  * Binds an address and runs a server on a thread of its own, which all callbacks come from.
  *
  * - `context`: copied
@@ -2150,6 +2554,18 @@ gk_result gk_server_public_key_der(const gk_server *server, uint8_t *buf, size_t
 gk_result gk_server_set_block_list(gk_server *server, const char *const *entries, size_t count);
 
 /**
+ * Replaces what those who look for servers are told.
+ *
+ * - `info`, `len`: as for `gk_context_set_discovery_info`
+ *
+ * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_STATE` (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_server_set_discovery_info(gk_server *server, const uint8_t *info, size_t len);
+
+/**
  * Gives all connected peers.
  *
  * - `buf`: an array; may be NULL if `cap` is 0
@@ -2254,6 +2670,49 @@ gk_result gk_server_broadcast(gk_server *server,
                               size_t *out_sent);
 
 /**
+ * Queues a message for all members of a group, or all but one. Peers whose queue is full are left out and
+ * counted; they get `writable` later.
+ *
+ * - `group`: a number that `gk_peer_group_add` was given, or `GK_GROUP_EVERYBODY`; a group without members
+ *   reaches nobody
+ * - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
+ * - `data`, `len`: the bytes; may be NULL with 0
+ * - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
+ * - `out_sent`: for how many peers it was queued; may be NULL
+ * - `out_refused`: how many have a full queue; may be NULL
+ *
+ * Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied, once for all.
+ */
+gk_result gk_server_group_send(gk_server *server,
+                               uint32_t group,
+                               gk_peer except,
+                               const uint8_t *data,
+                               size_t len,
+                               const gk_send_options *options,
+                               size_t *out_sent,
+                               size_t *out_refused);
+
+/**
+ * Answers a raw datagram: within five seconds, once, and with no more bytes than it had, so that nobody
+ * can make the server send a third party more than they send themselves.
+ *
+ * - `to`: where the datagram came from, as the callback or the event told
+ * - `data`, `len`: the bytes; may be NULL with 0
+ *
+ * Errors: `GK_ERR_STATE` (nobody there has asked, or they were answered; stopped), `GK_ERR_TOO_LARGE`,
+ * `GK_ERR_WOULD_BLOCK` (too many answers wait to be sent: this one is dropped), `GK_ERR_ADDRESS`,
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_server_send_raw(gk_server *server, const char *to, const uint8_t *data, size_t len);
+
+/**
  * Ends a peer's connection. The disconnect event follows, from the server's thread.
  *
  * - `info`: why, and whether now; NULL: `GK_DISCONNECT_KICKED`, now
@@ -2351,6 +2810,59 @@ gk_result gk_peer_user_data(const gk_server *server, gk_peer peer, void **out);
  * Ownership: what it points to stays the host's.
  */
 gk_result gk_peer_set_user_data(gk_server *server, gk_peer peer, void *user_data);
+
+/**
+ * Lets a client in that waits for a decision: its connect follows, from the server's thread.
+ *
+ * Errors: `GK_ERR_STALE` (it left, or was refused), `GK_ERR_STATE` (it was let in already; stopped),
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_accept(gk_server *server, gk_peer peer);
+
+/**
+ * Refuses a client that waits for a decision: it is told to go, and no event follows. The peer is stale
+ * from now on.
+ *
+ * - `code`: why, `GK_REFUSED_HOST` or more by custom; told to the client where its wire has room for it
+ * - `text`: one sentence for a person, UTF-8; NULL is none
+ *
+ * Errors: as `gk_peer_accept`, and `GK_ERR_UTF8`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_peer_refuse(gk_server *server, gk_peer peer, gk_refusal code, const char *text);
+
+/**
+ * Puts a peer into a group, which comes to be with its first member. The membership ends with the peer.
+ * To be in it already is no error.
+ *
+ * - `group`: any number but `GK_GROUP_EVERYBODY`
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`GK_GROUP_EVERYBODY`), `GK_ERR_WOULD_BLOCK` (it is in 64 groups, or
+ * the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_group_add(gk_server *server,
+                            gk_peer peer,
+                            uint32_t group);
+
+/**
+ * Takes a peer out of a group. Not to be in it is no error.
+ *
+ * - `group`: the number
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_group_remove(gk_server *server, gk_peer peer, uint32_t group);
 
 /**
  * Sets the size and zeroes the rest.
@@ -2516,6 +3028,34 @@ gk_result gk_server_simulate_peer(gk_server *server,
                                   gk_peer peer,
                                   gk_direction direction,
                                   const gk_conditions *conditions);
+
+/**
+ * Looks for servers, and waits for answers: on each port at all machines of the local network (broadcast, IPv4)
+ * and at this one, and at each address. A server answers if it has discovery info
+ * (`gk_context_set_discovery_info`). It ends early if no port was given and all addresses have answered.
+ *
+ * - `ports`, `port_count`: at most `GK_DISCOVERY_MAX_PORTS`; may be NULL with 0
+ * - `addresses`, `address_count`: `"192.0.2.1:2021"`, IPv4 and numbers only; at most
+ *   `GK_DISCOVERY_MAX_ADDRESSES`; may be NULL with 0
+ * - `timeout_us`: how long to wait, at most 60,000,000 (60 s)
+ * - `function`: called for each server; may be NULL
+ * - `user_data`: passed to each call as it is
+ * - `out_count`: how many were found, at most 256; may be NULL
+ *
+ * Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, an IPv6 address, the time), `GK_ERR_ADDRESS`,
+ * `GK_ERR_IO`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That nobody answered is no error.
+ *
+ * Thread: any; it waits in this call.
+ * Ownership: arrays and texts are copied; `user_data` stays the host's.
+ */
+gk_result gk_client_discover(const uint16_t *ports,
+                             size_t port_count,
+                             const char *const *addresses,
+                             size_t address_count,
+                             uint64_t timeout_us,
+                             gk_found_fn function,
+                             void *user_data,
+                             size_t *out_count);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -17,5 +17,6 @@ pub(crate) mod panic_scope;
 pub mod protocol;
 pub mod server;
 
+pub use client::discover::{discover, Found};
 pub use error::{Error, ErrorKind, Result};
 pub use server::Server;

@@ -183,6 +183,11 @@ fn servers_live_and_end() {
 }
 
 #[test]
+fn hosts_decide_who_comes_in() {
+    run(Language::C99, "tests/c/admission.c", &[]);
+}
+
+#[test]
 fn callers_with_older_and_newer_structs() {
     run(Language::C99, "tests/c/callers.c", &[]);
 }

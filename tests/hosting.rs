@@ -218,7 +218,7 @@ fn a_peer_that_is_disconnected_while_it_connects() {
     let (tell, told) = mpsc::channel();
     let handler = Script(move |server: &Server, event: Seen| match event {
         Seen::Connect(peer, _) => {
-            let info = DisconnectInfo { reason: DisconnectReason::Host(1001), text: "not you".into() };
+            let info = DisconnectInfo::new(DisconnectReason::Host(1001), "not you");
             server.disconnect(peer, info.clone(), false).expect("a live peer");
             assert_eq!(kind(server.disconnect(peer, info, false)), Some(ErrorKind::Stale));
             assert_eq!(kind(server.send(peer, b"x", SendOptions::default())), Some(ErrorKind::Stale));

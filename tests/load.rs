@@ -156,7 +156,7 @@ fn send_until_stopped(server: &Server, peers: &[PeerId], seed: u64) -> Vec<Arc<A
         }
         match random.random_range(0..3000) {
             0 => {
-                let info = DisconnectInfo { reason: DisconnectReason::Kicked, text: "out".into() };
+                let info = DisconnectInfo::new(DisconnectReason::Kicked, "out");
                 // It may have gone, and so may the server.
                 let _gone = server.disconnect(peer, info, random.random());
             }

@@ -3,6 +3,8 @@
 //! Tests, the demo and load need clients; the public client is yet to come, so this is hidden from the
 //! documentation and may change at any time.
 
+pub mod discover;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

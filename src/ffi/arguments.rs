@@ -36,7 +36,11 @@ pub(crate) unsafe fn bytes<'a>(
 ///
 /// # Safety
 /// `pointer` is null or aligned and points to `len` elements that live and do not change for `'a`.
-unsafe fn slice<'a, T>(name: &'static str, pointer: *const T, len: usize) -> Result<&'a [T], Failure> {
+pub(crate) unsafe fn slice<'a, T>(
+    name: &'static str,
+    pointer: *const T,
+    len: usize,
+) -> Result<&'a [T], Failure> {
     if len == 0 {
         return Ok(&[]);
     }

@@ -4,7 +4,8 @@ use std::ffi::{c_char, c_void};
 
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::{
-    gk_connect_info, gk_disconnect_info, gk_log_level, gk_message, gk_outcome, gk_peer, gk_update,
+    gk_connect_info, gk_disconnect_info, gk_join_request, gk_log_level, gk_message, gk_outcome, gk_peer,
+    gk_update,
 };
 use crate::ffi::result::gk_result;
 use crate::ffi::server::gk_server;
@@ -119,6 +120,46 @@ pub type gk_log_fn = Option<
     ),
 >;
 
+/// A client proved itself and wants to come in. `gk_peer_accept` lets it in, `gk_peer_refuse` sends it away:
+/// from inside this callback, or later from any thread. Without this callback everybody is let in.
+///
+/// When: before the connect of each peer. Messages that a client sends before it is let in are left
+/// unacknowledged, so that it repeats them; it is refused when `gk_context_set_authorise_timeout_us` has
+/// passed. Who is refused, or leaves first, gets no connect and no disconnect: `gk_peer_accept` then answers
+/// `GK_ERR_STALE`.
+/// Thread: the server's.
+/// Borrowed: `request`, its text and its bytes, until the callback returns. The peer answers questions
+/// (its user data, for instance) until it is refused or leaves.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; sending to the peer
+/// gives `GK_ERR_STATE` until it is let in.
+pub type gk_authorise_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        server: *mut gk_server,
+        peer: gk_peer,
+        request: *const gk_join_request,
+    ),
+>;
+
+/// A datagram that is of no wire, or a query of somebody who looks for servers where no discovery info is
+/// set. `gk_server_send_raw` answers it.
+///
+/// When: for each such datagram within the budget (20 per second and source, 1000 in all); those above it
+/// are counted in `drops_raw_budget`.
+/// Thread: the server's.
+/// Borrowed: `from` and the bytes, until the callback returns. Whoever sent it proved nothing, not even its
+/// address.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+pub type gk_raw_fn = Option<
+    unsafe extern "C" fn(
+        user_data: *mut c_void,
+        server: *mut gk_server,
+        from: *const c_char,
+        data: *const u8,
+        len: usize,
+    ),
+>;
+
 /// What became of a message.
 ///
 /// When: exactly once for each message that was accepted with it, at the latest when the peer has left. Never
@@ -159,6 +200,8 @@ pub(crate) struct Callbacks {
     pub(crate) reconcile: Slot<gk_reconcile_fn>,
     pub(crate) shutdown: Slot<gk_shutdown_fn>,
     pub(crate) log: Slot<gk_log_fn>,
+    pub(crate) authorise: Slot<gk_authorise_fn>,
+    pub(crate) raw: Slot<gk_raw_fn>,
 }
 
 /// Sets what is called when the server runs; see `gk_starting_fn`.
@@ -355,6 +398,50 @@ pub unsafe extern "C" fn gk_context_on_log(
 ) -> gk_result {
     with_context(context, |context| {
         context.callbacks.log = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what decides about clients that proved themselves; see `gk_authorise_fn`.
+///
+/// - `function`: NULL removes it; then everybody is let in, unless `gk_context_set_authorise` asks for events
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_authorise(
+    context: *mut gk_context,
+    function: gk_authorise_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.authorise = Slot { function, user_data };
+        Ok(())
+    })
+}
+
+/// Sets what is called with datagrams that are of no wire; see `gk_raw_fn`.
+///
+/// - `function`: NULL removes it; then they are dropped, unless `gk_context_set_raw_datagrams` asks for events
+/// - `user_data`: passed to each call as it is
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+/// with this context. Servers that run already keep what they copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_on_raw(
+    context: *mut gk_context,
+    function: gk_raw_fn,
+    user_data: *mut c_void,
+) -> gk_result {
+    with_context(context, |context| {
+        context.callbacks.raw = Slot { function, user_data };
         Ok(())
     })
 }

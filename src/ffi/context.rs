@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ffi::arguments::{text, texts};
+use crate::ffi::arguments::{bytes, flag, text, texts};
 use crate::ffi::callbacks::Callbacks;
 use crate::ffi::key::gk_key;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::server::block_list::BlockList;
 use crate::server::config::Config;
+use crate::server::password::Password;
 
 /// What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
 /// when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
@@ -38,8 +39,14 @@ use crate::server::config::Config;
 /// - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
 /// - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
 /// - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
+/// - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
+///   about each client
+/// - `gk_context_set_password`: what a client must know to come in
+/// - `gk_context_set_peer_send_rate`, `gk_context_set_server_send_rate`: bytes per second
+/// - `gk_context_set_raw_datagrams`: datagrams that are of no wire
+/// - `gk_context_set_discovery_info`: what those who look for servers are told
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
-///   `_shutdown`, `_log`: the callbacks
+///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
 pub struct gk_context {
     pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
@@ -525,5 +532,152 @@ pub unsafe extern "C" fn gk_context_set_access_log(
         };
         context.config.access_log = path;
         Ok(())
+    })
+}
+
+/// Sets whether every client waits for a decision even without an authorise callback: the question is then a
+/// `GK_EVENT_AUTHORISE` in the event queue, which must be there when a server starts.
+///
+/// - `enabled`: 0 (the default) or 1
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_authorise(context: *mut gk_context, enabled: u32) -> gk_result {
+    with_context(context, |context| {
+        context.config.authorise = flag("enabled", enabled)?;
+        Ok(())
+    })
+}
+
+/// Sets how many clients can wait for a decision; above it they are refused with `GK_REFUSED_BUSY`.
+///
+/// - `count`: default 1024, range 1 to 1,000,000
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_max_joining(context: *mut gk_context, count: u32) -> gk_result {
+    with_context(context, |context| context.set(|config| &mut config.max_joining, count))
+}
+
+/// Sets after how long a client about which nothing was decided is refused with `GK_REFUSED_UNDECIDED`.
+///
+/// - `microseconds`: default 10,000,000 (10 s), range 100,000 (0.1 s) to 3,600,000,000 (1 h)
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_authorise_timeout_us(
+    context: *mut gk_context,
+    microseconds: u64,
+) -> gk_result {
+    with_context(context, |context| {
+        context.set(|config| &mut config.authorise_timeout, Duration::from_micros(microseconds))
+    })
+}
+
+/// Sets what a client must know to come in. It is compared in constant time, before the authorise callback,
+/// and wrong ones are limited: ten at once from one source (an IPv4 address or an IPv6 /64), then one in five
+/// seconds. A client of mpgameserver's wire has no way to give one: it is refused, unless there is an authorise
+/// callback, which then decides.
+///
+/// - `password`, `len`: 1 to 256 bytes; NULL with 0 (the default): none
+///
+/// Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: the bytes are not kept: a digest is.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_password(
+    context: *mut gk_context,
+    password: *const u8,
+    len: usize,
+) -> gk_result {
+    with_context(context, |context| {
+        // SAFETY: the caller's promise.
+        let given = unsafe { bytes("password", password, len)? };
+        context.config.password = if password.is_null() { None } else { Some(Password::new(given)?) };
+        Ok(())
+    })
+}
+
+/// Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second.
+/// Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
+/// the same, and count.
+///
+/// - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_peer_send_rate(
+    context: *mut gk_context,
+    bytes_per_second: u64,
+) -> gk_result {
+    with_context(context, |context| context.set(|config| &mut config.peer_send_rate, bytes_per_second))
+}
+
+/// Sets how many bytes all peers together can be sent per second on average, in bursts of a tenth of a second.
+/// They take turns, a datagram each. What strangers are answered counts too, and always leaves.
+///
+/// - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_server_send_rate(
+    context: *mut gk_context,
+    bytes_per_second: u64,
+) -> gk_result {
+    with_context(context, |context| context.set(|config| &mut config.server_send_rate, bytes_per_second))
+}
+
+/// Sets whether datagrams that are of no wire become `GK_EVENT_RAW` in the event queue even without a callback.
+///
+/// - `enabled`: 0 (the default: without a callback they are dropped) or 1
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_raw_datagrams(context: *mut gk_context, enabled: u32) -> gk_result {
+    with_context(context, |context| {
+        context.config.raw_datagrams = flag("enabled", enabled)?;
+        Ok(())
+    })
+}
+
+/// Sets what those who look for servers are told (`gk_client_discover`): a name, a number of players, in a form of
+/// the host's own. Anybody who can send the server a datagram can read it. `gk_server_set_discovery_info`
+/// replaces that of a running server.
+///
+/// - `info`, `len`: at most 1187 bytes; NULL with 0 (the default): no answer
+///
+/// Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: the bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_discovery_info(
+    context: *mut gk_context,
+    info: *const u8,
+    len: usize,
+) -> gk_result {
+    with_context(context, |context| {
+        // SAFETY: the caller's promise.
+        let given = unsafe { bytes("info", info, len)? };
+        context.set(|config| &mut config.discovery_info, (!info.is_null()).then(|| given.to_vec()))
     })
 }

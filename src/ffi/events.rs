@@ -6,7 +6,7 @@ use crate::ffi::arguments::c_text;
 use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
-use crate::server::events::{DisconnectReason, Event, Message, PeerId};
+use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 
 /// A remote client of a server: a number that is never reused while the process lives, in any of its
 /// servers. A stale one, another server's or an invented one is answered with `GK_ERR_STALE`, and never
@@ -25,6 +25,8 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId};
 /// - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
 ///   be done to it
+/// - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
+/// - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
 pub type gk_peer = u64;
 
 /// No peer.
@@ -79,6 +81,14 @@ pub const GK_DISCONNECT_SHUTDOWN: gk_disconnect_code = 4;
 pub const GK_DISCONNECT_REPLACED: gk_disconnect_code = 5;
 /// Its address came onto the block list.
 pub const GK_DISCONNECT_BLOCKED: gk_disconnect_code = 6;
+/// It was not let in.
+pub const GK_DISCONNECT_REFUSED: gk_disconnect_code = 7;
+/// What it sent breaks the protocol's rules.
+pub const GK_DISCONNECT_PROTOCOL: gk_disconnect_code = 8;
+/// This end left, seen from a client.
+pub const GK_DISCONNECT_LOCAL: gk_disconnect_code = 9;
+/// The server does not know the connection any more: it was started again.
+pub const GK_DISCONNECT_RESTARTED: gk_disconnect_code = 10;
 /// First of the codes that are the host's own; from here to INT32_MAX.
 pub const GK_DISCONNECT_HOST: gk_disconnect_code = 1000;
 
@@ -87,6 +97,34 @@ pub type gk_door = i32;
 
 /// Encrypted datagrams.
 pub const GK_DOOR_UDP: gk_door = 1;
+
+/// What a peer speaks: one of `GK_WIRE_…`. More will be appended.
+pub type gk_wire = i32;
+
+/// The format of the Python package mpgameserver. Its clients bring nothing to their join, and are not told
+/// why they are refused.
+pub const GK_WIRE_MPGAMESERVER: gk_wire = 1;
+/// The library's own.
+pub const GK_WIRE_NATIVE: gk_wire = 2;
+
+/// Why a client was refused: one of `GK_REFUSED_…`, or a number of the host's own, from `GK_REFUSED_HOST` on
+/// by custom.
+pub type gk_refusal = u32;
+
+/// The server has as many peers as it may.
+pub const GK_REFUSED_FULL: gk_refusal = 1;
+/// As many clients as may be wait for a decision.
+pub const GK_REFUSED_BUSY: gk_refusal = 2;
+/// Nobody decided in time, or the client said nothing.
+pub const GK_REFUSED_UNDECIDED: gk_refusal = 3;
+/// A password is wanted, and none was given.
+pub const GK_REFUSED_PASSWORD_WANTED: gk_refusal = 4;
+/// The password is wrong.
+pub const GK_REFUSED_PASSWORD_WRONG: gk_refusal = 5;
+/// Too many passwords came from the same source.
+pub const GK_REFUSED_TOO_MANY_GUESSES: gk_refusal = 6;
+/// First of the numbers that are the host's own.
+pub const GK_REFUSED_HOST: gk_refusal = 1000;
 
 /// What kind of event a `gk_event` is: one of `GK_EVENT_…`. More will be appended: leave out those that
 /// you do not know.
@@ -112,6 +150,11 @@ pub const GK_EVENT_SENT: gk_event_type = 8;
 pub const GK_EVENT_SHUTDOWN: gk_event_type = 9;
 /// A line for the log. Set: `code` (a `gk_log_level`), `text`.
 pub const GK_EVENT_LOG: gk_event_type = 10;
+/// A client waits for `gk_peer_accept` or `gk_peer_refuse`. Set: `peer`, `text` (its address), `token`, `door`,
+/// `wire`, `password`, `data`, `len`.
+pub const GK_EVENT_AUTHORISE: gk_event_type = 11;
+/// A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
+pub const GK_EVENT_RAW: gk_event_type = 12;
 
 /// A message from a peer, as the message callback gets it.
 #[repr(C)]
@@ -153,6 +196,31 @@ pub struct gk_connect_info {
     pub reserved: u32,
 }
 
+/// A client that proved itself and wants to come in, as the authorise callback gets it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_join_request {
+    /// Bytes that the library filled.
+    pub struct_size: u32,
+    /// The public number of its session, unique among the server's live peers.
+    pub token: u32,
+    /// Where its datagrams come from. Borrowed until the callback returns; so are the others.
+    pub address: *const c_char,
+    /// What it brought, a ticket for instance: what the client says, so check it. Never NULL, not even when
+    /// `len` is 0, which it always is on mpgameserver's wire.
+    pub data: *const u8,
+    /// How many bytes.
+    pub len: usize,
+    /// How it came in.
+    pub door: gk_door,
+    /// What it speaks.
+    pub wire: gk_wire,
+    /// 1: it gave the password. 0: none is set, or its wire has none to give.
+    pub password: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
 /// The end of a peer: as the disconnect callback gets it, and as `gk_server_disconnect` takes it.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -168,11 +236,12 @@ pub struct gk_disconnect_info {
     /// To `gk_server_disconnect`: 1 ends the connection once what is queued is acknowledged, at the latest
     /// after the connection timeout; 0 (the default) at once, and cancels what is queued. To the callback: 0.
     pub after_delivery: u32,
-    /// 0.
-    pub reserved: u32,
+    /// A number that goes with it, of whoever ended the connection; 0 (the default): none. Where the wire has
+    /// room for it, the other side gets it. A `code` of the host's own stands here too if this is 0.
+    pub app_code: u32,
 }
 
-versioned!(gk_disconnect_info, first: code, fields: [struct_size, code, text, after_delivery, reserved]);
+versioned!(gk_disconnect_info, first: code, fields: [struct_size, code, text, after_delivery, app_code]);
 
 /// One tick, as the update callback gets it.
 #[repr(C)]
@@ -200,9 +269,9 @@ pub struct gk_event {
     pub r#type: gk_event_type,
     /// To whom, or `GK_PEER_NONE`.
     pub peer: gk_peer,
-    /// Message: the bytes; never NULL then, not even when `len` is 0.
+    /// Message, authorise, raw: the bytes; never NULL then, not even when `len` is 0.
     pub data: *const u8,
-    /// Message: how many.
+    /// The same: how many.
     pub len: usize,
     /// Message: the sender's number of it, as in `gk_message`.
     pub sequence: u32,
@@ -210,13 +279,13 @@ pub struct gk_event {
     pub mode: gk_retry_mode,
     /// Message: its channel, as in `gk_message`.
     pub channel: u32,
-    /// Connect and message: how the peer came in.
+    /// Connect, authorise and message: how the peer came in.
     pub door: gk_door,
     /// Disconnect: a `gk_disconnect_code`. Sent: a `gk_outcome`. Log: a `gk_log_level`.
     pub code: i32,
-    /// Connect: the public number of its session.
+    /// Connect and authorise: the public number of its session.
     pub token: u32,
-    /// Connect: its address. Disconnect and log: one sentence. Else NULL.
+    /// Connect, authorise and raw: the address. Disconnect and log: one sentence. Else NULL.
     pub text: *const c_char,
     /// Update: seconds since the last one.
     pub seconds: f64,
@@ -224,11 +293,19 @@ pub struct gk_event {
     pub tick: u64,
     /// Sent: the `user_data` of the `gk_send_options`.
     pub user_data: *mut c_void,
+    /// Authorise: what the client speaks.
+    pub wire: gk_wire,
+    /// Authorise: 1 if it gave the password.
+    pub password: u32,
+    /// Disconnect: the number that goes with it, as in `gk_disconnect_info`.
+    pub app_code: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 versioned!(gk_event, first: len, fields: [
     struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds, tick,
-    user_data,
+    user_data, wire, password, app_code, reserved,
 ]);
 
 /// A pointer to read no bytes from: `memcpy` may not be given NULL even for 0 bytes.
@@ -242,6 +319,13 @@ pub(crate) fn data_pointer(data: &[u8]) -> *const u8 {
     }
 }
 
+pub(crate) fn wire(wire: Wire) -> gk_wire {
+    match wire {
+        Wire::Mpgameserver => GK_WIRE_MPGAMESERVER,
+        Wire::Native => GK_WIRE_NATIVE,
+    }
+}
+
 pub(crate) fn disconnect_code(reason: DisconnectReason) -> gk_disconnect_code {
     match reason {
         DisconnectReason::Remote => GK_DISCONNECT_REMOTE,
@@ -250,6 +334,10 @@ pub(crate) fn disconnect_code(reason: DisconnectReason) -> gk_disconnect_code {
         DisconnectReason::Shutdown => GK_DISCONNECT_SHUTDOWN,
         DisconnectReason::Replaced => GK_DISCONNECT_REPLACED,
         DisconnectReason::Blocked => GK_DISCONNECT_BLOCKED,
+        DisconnectReason::Refused => GK_DISCONNECT_REFUSED,
+        DisconnectReason::Protocol => GK_DISCONNECT_PROTOCOL,
+        DisconnectReason::Local => GK_DISCONNECT_LOCAL,
+        DisconnectReason::Restarted => GK_DISCONNECT_RESTARTED,
         DisconnectReason::Host(code) => code,
     }
 }
@@ -290,6 +378,12 @@ impl BatchBuilder {
         pointer
     }
 
+    fn bytes(&mut self, data: Vec<u8>, event: gk_event) -> gk_event {
+        let event = gk_event { data: data_pointer(&data), len: data.len(), ..event };
+        self.messages.push(data);
+        event
+    }
+
     fn event(&mut self, event: Event) -> gk_event {
         match event {
             Event::Starting => blank(GK_EVENT_STARTING),
@@ -302,6 +396,7 @@ impl BatchBuilder {
             Event::Disconnect(peer, info) => gk_event {
                 code: disconnect_code(info.reason),
                 text: self.text(&info.text),
+                app_code: info.wire_code(),
                 ..of_peer(GK_EVENT_DISCONNECT, peer)
             },
             Event::Message(peer, received) => {
@@ -330,6 +425,18 @@ impl BatchBuilder {
             Event::Log(level, line) => {
                 gk_event { code: level as i32, text: self.text(&line), ..blank(GK_EVENT_LOG) }
             }
+            Event::Authorise(peer, request) => gk_event {
+                text: self.text(&request.address.to_string()),
+                token: request.token,
+                door: GK_DOOR_UDP,
+                wire: wire(request.wire),
+                password: u32::from(request.password),
+                ..self.bytes(request.data, of_peer(GK_EVENT_AUTHORISE, peer))
+            },
+            Event::Raw(from, data) => {
+                let text = self.text(&from.to_string());
+                gk_event { text, ..self.bytes(data, blank(GK_EVENT_RAW)) }
+            }
         }
     }
 }
@@ -351,6 +458,10 @@ fn blank(kind: gk_event_type) -> gk_event {
         seconds: 0.0,
         tick: 0,
         user_data: std::ptr::null_mut(),
+        wire: 0,
+        password: 0,
+        app_code: 0,
+        reserved: 0,
     }
 }
 
@@ -454,7 +565,7 @@ mod tests {
         let info = ConnectInfo { address: "[::1]:7".parse().unwrap(), token: 0x4000_0001 };
         let (event, _builder) = build(Event::Connect(peer, info));
         assert_eq!((text(&event).as_str(), event.token, event.door), ("[::1]:7", 0x4000_0001, GK_DOOR_UDP));
-        let info = DisconnectInfo { reason: DisconnectReason::Host(1234), text: "bye".into() };
+        let info = DisconnectInfo::new(DisconnectReason::Host(1234), "bye");
         let (event, _builder) = build(Event::Disconnect(peer, info));
         assert_eq!((text(&event).as_str(), event.code), ("bye", 1234));
         let (event, _builder) = build(Event::Log(LogLevel::Warn, "line".into()));

@@ -1,13 +1,18 @@
 //! The server's events as calls of the host's C functions.
 
+use std::net::SocketAddr;
+
 use crate::ffi::arguments::c_text;
 use crate::ffi::callbacks::Callbacks;
 use crate::ffi::events::{
-    disconnect_code, gk_connect_info, gk_disconnect_info, gk_update, message, GK_DOOR_UDP,
+    data_pointer, disconnect_code, gk_connect_info, gk_disconnect_info, gk_join_request, gk_update, message,
+    wire, GK_DOOR_UDP,
 };
 use crate::ffi::server::pointer_of;
 use crate::panic_scope::outside;
-use crate::server::events::{ConnectInfo, DisconnectInfo, Handler, LogLevel, Message, PeerId, Takes};
+use crate::server::events::{
+    ConnectInfo, Decision, DisconnectInfo, Handler, JoinRequest, LogLevel, Message, PeerId, Takes,
+};
 use crate::server::Server;
 
 /// Calls what the context had when the server started.
@@ -47,6 +52,8 @@ impl Handler for FfiHandler {
             reconcile: callbacks.reconcile.function.is_some(),
             shutdown: callbacks.shutdown.function.is_some(),
             log: callbacks.log.function.is_some(),
+            authorise: callbacks.authorise.function.is_some(),
+            raw: callbacks.raw.function.is_some(),
         }
     }
 
@@ -73,7 +80,7 @@ impl Handler for FfiHandler {
             code: disconnect_code(info.reason),
             text: text.as_ptr(),
             after_delivery: 0,
-            reserved: 0,
+            app_code: info.wire_code(),
         };
         call!(self.callbacks.disconnect, server, peer.to_bits(), &info);
     }
@@ -104,5 +111,28 @@ impl Handler for FfiHandler {
     fn log(&mut self, server: &Server, level: LogLevel, text: &str) {
         let text = c_text(text);
         call!(self.callbacks.log, server, level as i32, text.as_ptr());
+    }
+
+    fn authorise(&mut self, server: &Server, peer: PeerId, request: &JoinRequest) -> Decision {
+        let address = c_text(&request.address.to_string());
+        let request = gk_join_request {
+            struct_size: std::mem::size_of::<gk_join_request>() as u32,
+            token: request.token,
+            address: address.as_ptr(),
+            data: data_pointer(&request.data),
+            len: request.data.len(),
+            door: GK_DOOR_UDP,
+            wire: wire(request.wire),
+            password: u32::from(request.password),
+            reserved: 0,
+        };
+        call!(self.callbacks.authorise, server, peer.to_bits(), &request);
+        // The host says it with a call of its own: in there, or later.
+        Decision::Later
+    }
+
+    fn raw(&mut self, server: &Server, from: SocketAddr, data: &[u8]) {
+        let from = c_text(&from.to_string());
+        call!(self.callbacks.raw, server, from.as_ptr(), data_pointer(data), data.len());
     }
 }

@@ -25,6 +25,7 @@ mod arguments;
 pub mod callbacks;
 pub mod conditions;
 pub mod context;
+pub mod discover;
 pub mod events;
 mod handler;
 pub mod key;

@@ -2,8 +2,8 @@
 
 use std::ffi::{c_char, c_void};
 
-use crate::ffi::arguments::write_text;
-use crate::ffi::events::gk_peer;
+use crate::ffi::arguments::{text, write_text};
+use crate::ffi::events::{gk_peer, gk_refusal};
 use crate::ffi::result::{gk_result, Failure};
 use crate::ffi::send::peer_id;
 use crate::ffi::server::{gk_server, with_server};
@@ -22,6 +22,9 @@ pub const GK_STATUS_DISCONNECTING: gk_status = 3;
 pub const GK_STATUS_DISCONNECTED: gk_status = 4;
 /// Ended by silence.
 pub const GK_STATUS_DROPPED: gk_status = 5;
+
+/// It proved itself, and nobody has decided yet whether it may come in.
+pub const GK_STATUS_JOINING: gk_status = 6;
 
 /// Writes one property of a peer.
 ///
@@ -175,4 +178,75 @@ pub unsafe extern "C" fn gk_peer_set_user_data(
 ) -> gk_result {
     let value = user_data as usize;
     with_server(server, |server| Ok::<(), Failure>(server.set_user_data(peer_id(peer)?, value)?))
+}
+
+/// Lets a client in that waits for a decision: its connect follows, from the server's thread.
+///
+/// Errors: `GK_ERR_STALE` (it left, or was refused), `GK_ERR_STATE` (it was let in already; stopped),
+/// `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_accept(server: *mut gk_server, peer: gk_peer) -> gk_result {
+    with_server(server, |server| Ok::<(), Failure>(server.accept(peer_id(peer)?)?))
+}
+
+/// Refuses a client that waits for a decision: it is told to go, and no event follows. The peer is stale
+/// from now on.
+///
+/// - `code`: why, `GK_REFUSED_HOST` or more by custom; told to the client where its wire has room for it
+/// - `text`: one sentence for a person, UTF-8; NULL is none
+///
+/// Errors: as `gk_peer_accept`, and `GK_ERR_UTF8`.
+///
+/// Thread: any.
+/// Ownership: the text is copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_refuse(
+    server: *mut gk_server,
+    peer: gk_peer,
+    code: gk_refusal,
+    text: *const c_char,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: not null, and the caller's promise.
+        let given = if text.is_null() { "" } else { unsafe { self::text("text", text)? } };
+        Ok::<(), Failure>(server.refuse(peer_id(peer)?, code, given)?)
+    })
+}
+
+/// Puts a peer into a group, which comes to be with its first member. The membership ends with the peer.
+/// To be in it already is no error.
+///
+/// - `group`: any number but `GK_GROUP_EVERYBODY`
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`GK_GROUP_EVERYBODY`), `GK_ERR_WOULD_BLOCK` (it is in 64 groups, or
+/// the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_group_add(server: *mut gk_server, peer: gk_peer, group: u32) -> gk_result {
+    with_server(server, |server| Ok::<(), Failure>(server.group_add(peer_id(peer)?, group)?))
+}
+
+/// Takes a peer out of a group. Not to be in it is no error.
+///
+/// - `group`: the number
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_group_remove(
+    server: *mut gk_server,
+    peer: gk_peer,
+    group: u32,
+) -> gk_result {
+    with_server(server, |server| {
+        server.group_remove(peer_id(peer)?, group)?;
+        Ok(())
+    })
 }

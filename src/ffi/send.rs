@@ -1,6 +1,6 @@
 //! What a server does to its peers: messages and goodbyes.
 
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
 
 use crate::ffi::arguments::{bytes, flag, text};
 use crate::ffi::callbacks::{gk_sent_fn, Slot};
@@ -9,11 +9,14 @@ use crate::ffi::events::{
     GK_PEER_NONE, GK_RETRY_BEST_EFFORT, GK_RETRY_NONE, GK_RETRY_ON_TIMEOUT,
 };
 use crate::ffi::panic::fallible;
-use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT, GK_ERR_STALE};
+use crate::ffi::result::{gk_result, Failure, GK_ERR_ADDRESS, GK_ERR_ARGUMENT, GK_ERR_STALE};
 use crate::ffi::server::{gk_server, pointer_of, with_server};
 use crate::ffi::versioned;
 use crate::panic_scope::outside;
 use crate::server::events::{DisconnectInfo, DisconnectReason, PeerId, RetryMode, SendOptions, SentCallback};
+
+/// The group of all connected peers. Nobody is added to it, or leaves it.
+pub const GK_GROUP_EVERYBODY: u32 = 0;
 
 /// How a message is to be sent. `gk_send_options_init` fills in the defaults.
 #[repr(C)]
@@ -50,7 +53,7 @@ const DISCONNECT_DEFAULTS: gk_disconnect_info = gk_disconnect_info {
     code: GK_DISCONNECT_KICKED,
     text: std::ptr::null(),
     after_delivery: 0,
-    reserved: 0,
+    app_code: 0,
 };
 
 /// Fills in size and defaults.
@@ -243,6 +246,80 @@ pub unsafe extern "C" fn gk_server_broadcast(
     })
 }
 
+/// Queues a message for all members of a group, or all but one. Peers whose queue is full are left out and
+/// counted; they get `writable` later.
+///
+/// - `group`: a number that `gk_peer_group_add` was given, or `GK_GROUP_EVERYBODY`; a group without members
+///   reaches nobody
+/// - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
+/// - `data`, `len`: the bytes; may be NULL with 0
+/// - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
+/// - `out_sent`: for how many peers it was queued; may be NULL
+/// - `out_refused`: how many have a full queue; may be NULL
+///
+/// Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
+/// `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied, once for all.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_group_send(
+    server: *mut gk_server,
+    group: u32,
+    except: gk_peer,
+    data: *const u8,
+    len: usize,
+    options: *const gk_send_options,
+    out_sent: *mut usize,
+    out_refused: *mut usize,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let (data, options) = unsafe { (bytes("data", data, len)?, self::options(options)?) };
+        if options.on_sent.is_some() || options.tag.is_some() {
+            return Err(Failure::new(GK_ERR_ARGUMENT, "a message to many has no on_sent and no notify"));
+        }
+        let except = (except != GK_PEER_NONE).then(|| PeerId::from_bits(except));
+        let reach = server.group_send(group, except, data, options)?;
+        for (out, count) in [(out_sent, reach.sent), (out_refused, reach.refused)] {
+            if !out.is_null() {
+                // SAFETY: not null, and the caller's to write.
+                unsafe { out.write(count) };
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Answers a raw datagram: within five seconds, once, and with no more bytes than it had, so that nobody
+/// can make the server send a third party more than they send themselves.
+///
+/// - `to`: where the datagram came from, as the callback or the event told
+/// - `data`, `len`: the bytes; may be NULL with 0
+///
+/// Errors: `GK_ERR_STATE` (nobody there has asked, or they were answered; stopped), `GK_ERR_TOO_LARGE`,
+/// `GK_ERR_WOULD_BLOCK` (too many answers wait to be sent: this one is dropped), `GK_ERR_ADDRESS`,
+/// `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_send_raw(
+    server: *mut gk_server,
+    to: *const c_char,
+    data: *const u8,
+    len: usize,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let (to, data) = unsafe { (text("to", to)?, bytes("data", data, len)?) };
+        let to = to
+            .parse()
+            .map_err(|_| Failure::new(GK_ERR_ADDRESS, format!("to is no address with a port: {to:?}")))?;
+        Ok(server.send_raw(to, data)?)
+    })
+}
+
 fn reason(code: gk_disconnect_code) -> Result<DisconnectReason, Failure> {
     match code {
         GK_DISCONNECT_KICKED => Ok(DisconnectReason::Kicked),
@@ -278,7 +355,6 @@ pub unsafe extern "C" fn gk_server_disconnect(
             // SAFETY: not null, and the caller's promise.
             unsafe { versioned::read("info", info, DISCONNECT_DEFAULTS)? }
         };
-        reserved("info", given.reserved)?;
         let after_delivery = flag("info->after_delivery", given.after_delivery)?;
         let text = if given.text.is_null() {
             String::new()
@@ -286,7 +362,7 @@ pub unsafe extern "C" fn gk_server_disconnect(
             // SAFETY: not null, and the caller's promise.
             unsafe { text("info->text", given.text)? }.to_owned()
         };
-        let info = DisconnectInfo { reason: reason(given.code)?, text };
+        let info = DisconnectInfo { reason: reason(given.code)?, code: given.app_code, text };
         Ok(server.disconnect(peer_id(peer)?, info, after_delivery)?)
     })
 }

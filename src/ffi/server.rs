@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ffi::arguments::{text, texts, write_array, write_text};
+use crate::ffi::arguments::{bytes, text, texts, write_array, write_text};
 use crate::ffi::context::gk_context;
 use crate::ffi::events::gk_peer;
 use crate::ffi::handler::FfiHandler;
@@ -30,10 +30,12 @@ use crate::server::{Inner, Server};
 /// - `gk_server_free`: end it and give it back
 /// - `gk_server_address`, `gk_server_port`: where it listens
 /// - `gk_server_public_key_der`: what its clients pin
-/// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`: messages to peers
+/// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+/// - `gk_server_send_raw`: answer a datagram that is of no wire
 /// - `gk_server_disconnect`: end a peer
 /// - `gk_server_set_block_list`: replace the block list
 /// - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
+/// - `gk_server_set_discovery_info`: replace what those who look for servers are told
 /// - `gk_server_peers`: who is connected
 /// - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times
 pub struct gk_server {
@@ -395,6 +397,27 @@ pub unsafe extern "C" fn gk_server_set_block_list(
         // SAFETY: the caller's promise.
         let entries = unsafe { texts("entries", entries, count)? };
         Ok(server.set_block_list(BlockList::parse(entries)?)?)
+    })
+}
+
+/// Replaces what those who look for servers are told.
+///
+/// - `info`, `len`: as for `gk_context_set_discovery_info`
+///
+/// Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_STATE` (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_set_discovery_info(
+    server: *mut gk_server,
+    info: *const u8,
+    len: usize,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let given = unsafe { bytes("info", info, len)? };
+        Ok(server.set_discovery_info((!info.is_null()).then(|| given.to_vec()))?)
     })
 }
 

@@ -70,8 +70,8 @@ pub struct gk_server_stats_t {
     pub peers: u32,
     /// Handshakes under way now.
     pub handshakes: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Clients that wait for a decision now; they are not among `peers`.
+    pub joining: u32,
     /// Peers that ever connected.
     pub connects: u64,
     /// Peers that left.
@@ -124,14 +124,19 @@ pub struct gk_server_stats_t {
     pub network_s: f64,
     /// Seconds of it spent waiting; of a polled server also what its host does between two polls.
     pub idle_s: f64,
+    /// Clients that proved themselves and were not let in.
+    pub refusals: u64,
+    /// Datagrams thrown away: of no wire, or a query, above the budget of the source or of all; or a query that
+    /// is shorter than its answer.
+    pub drops_raw_budget: u64,
 }
 
 versioned!(gk_server_stats_t, first: peers, fields: [
-    struct_size, peers, handshakes, reserved, connects, disconnects, handshake_timeouts, packets_sent,
+    struct_size, peers, handshakes, joining, connects, disconnects, handshake_timeouts, packets_sent,
     packets_received, bytes_sent, bytes_received, drops_blocked, drops_malformed, drops_unknown,
     drops_forged, drops_duplicate, drops_old, drops_hello, drops_hello_budget, drops_full, drops_clear,
     drops_send_failed, ticks, ticks_missed, log_lines_suppressed, tick_rate_hz, messages_s, update_s,
-    network_s, idle_s,
+    network_s, idle_s, refusals, drops_raw_budget,
 ]);
 
 /// One second of a series. Its layout is fixed.
@@ -208,7 +213,7 @@ fn server_stats(stats: &ServerStats) -> gk_server_stats_t {
         struct_size: std::mem::size_of::<gk_server_stats_t>() as u32,
         peers: stats.peers,
         handshakes: stats.handshakes,
-        reserved: 0,
+        joining: stats.joining,
         connects: stats.connects,
         disconnects: stats.disconnects,
         handshake_timeouts: stats.handshake_timeouts,
@@ -235,6 +240,8 @@ fn server_stats(stats: &ServerStats) -> gk_server_stats_t {
         update_s: stats.profile.update,
         network_s: stats.profile.network,
         idle_s: stats.profile.idle,
+        refusals: stats.refusals,
+        drops_raw_budget: drops(DropReason::RawBudget),
     }
 }
 

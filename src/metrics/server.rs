@@ -26,10 +26,13 @@ pub enum DropReason {
     Clear,
     /// The operating system refused to send it.
     SendFailed,
+    /// Of no wire, or a query, above the budget of its source or of all; or a query that is too short for its
+    /// answer.
+    RawBudget,
 }
 
 /// How many reasons there are.
-pub const DROP_REASONS: usize = 11;
+pub const DROP_REASONS: usize = 12;
 
 /// Where one second went. All in seconds of time on the server's thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -77,4 +80,8 @@ pub struct ServerStats {
     pub profile: TimeProfile,
     /// Log lines and access-log lines left out because a stranger caused too many.
     pub log_lines_suppressed: u64,
+    /// Clients that wait for a decision now; they are not among `peers`.
+    pub joining: u32,
+    /// Clients that proved themselves and were not let in.
+    pub refusals: u64,
 }

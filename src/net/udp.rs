@@ -114,6 +114,11 @@ impl UdpSocket {
         }
     }
 
+    /// Lets it send to broadcast addresses. Errors: what the operating system says.
+    pub fn allow_broadcast(&self) -> io::Result<()> {
+        self.socket.set_broadcast(true)
+    }
+
     /// For the event loop, which registers it.
     pub(super) fn source(&mut self) -> &mut mio::net::UdpSocket {
         &mut self.socket

@@ -70,6 +70,8 @@ pub struct Room {
 impl Room {
     /// Enough for whatever one datagram can bring.
     pub const ENDLESS: Room = Room { messages: usize::MAX, bytes: usize::MAX };
+    /// None: all messages are refused.
+    pub const NONE: Room = Room { messages: 0, bytes: 0 };
 }
 
 /// Where a connection stands.
@@ -379,6 +381,11 @@ impl Connection {
         if let Connection::Native(c) = self {
             c.set_redundancy(copies);
         }
+    }
+
+    /// Messages leave no earlier than at `until`. Acknowledgements, keep-alives and goodbyes do.
+    pub fn hold(&mut self, until: Time) {
+        either!(self, c => c.hold(until))
     }
 
     /// Ends the connection: at once, or when what is queued is acknowledged, at most after the connection

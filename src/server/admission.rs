@@ -13,6 +13,7 @@ use crate::metrics::server::DropReason;
 use crate::protocol::crypto::{Provider, SigningKey};
 use crate::protocol::handshake::mpgameserver::{token_from, Hello, ServerHandshake};
 use crate::protocol::time::Time;
+use crate::server::budget::{Budgets, Rate};
 
 /// Handshakes computed per turn of the loop: about 1.5 ms, so that a burst of hellos does not delay a tick.
 pub const HANDSHAKES_PER_TURN: usize = 8;
@@ -24,74 +25,6 @@ pub const HANDSHAKES_PER_ADDRESS: usize = 4;
 pub const MAX_TIMEOUTS: u32 = 3;
 /// Hellos that a source, or all together, may send at once above their rate.
 pub const HELLO_BURST: f64 = 4096.0;
-/// Sources whose budgets are remembered; above it those that have refilled are forgotten, and where that is
-/// not enough all: the total still holds.
-pub const MAX_SOURCES: usize = 65_536;
-
-/// A token bucket.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    tokens: f64,
-    at: Time,
-}
-
-impl Bucket {
-    fn full(now: Time) -> Self {
-        Bucket { tokens: HELLO_BURST, at: now }
-    }
-
-    fn refill(&mut self, now: Time, rate: f64) {
-        self.tokens = (self.tokens + now.since(self.at).as_secs_f64() * rate).min(HELLO_BURST);
-        self.at = now;
-    }
-}
-
-/// An IPv4 address, or the /64 of an IPv6 one.
-fn source_of(address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(v4) => u64::from(u32::from(v4)),
-        // The upper half of an IPv6 address never collides with an IPv4 one: those prefixes are not routed.
-        IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
-    }
-}
-
-/// Budgets of hellos, per source and in total.
-#[derive(Debug)]
-struct Budgets {
-    total: Bucket,
-    sources: HashMap<u64, Bucket>,
-    per_source_hz: f64,
-    total_hz: f64,
-}
-
-impl Budgets {
-    fn take(&mut self, now: Time, address: IpAddr) -> bool {
-        self.total.refill(now, self.total_hz);
-        if self.total.tokens < 1.0 {
-            return false;
-        }
-        if self.sources.len() >= MAX_SOURCES {
-            self.forget(now);
-        }
-        let source = self.sources.entry(source_of(address)).or_insert_with(|| Bucket::full(now));
-        source.refill(now, self.per_source_hz);
-        if source.tokens < 1.0 {
-            return false;
-        }
-        source.tokens -= 1.0;
-        self.total.tokens -= 1.0;
-        true
-    }
-
-    /// Drops budgets that have refilled; where that is not enough, all of them: the total still holds.
-    fn forget(&mut self, now: Time) {
-        let rate = self.per_source_hz;
-        self.sources.retain(|_, b| b.tokens + now.since(b.at).as_secs_f64() * rate < HELLO_BURST);
-        if self.sources.len() >= MAX_SOURCES {
-            self.sources.clear();
-        }
-    }
-}
 
 /// What to do about a hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,12 +68,11 @@ impl Admission {
         Admission {
             root,
             provider,
-            budgets: Budgets {
-                total: Bucket::full(now),
-                sources: HashMap::new(),
-                per_source_hz: config.hellos_per_source_hz,
-                total_hz: config.hellos_total_hz,
-            },
+            budgets: Budgets::new(
+                now,
+                Rate { hz: config.hellos_per_source_hz, burst: HELLO_BURST },
+                Rate { hz: config.hellos_total_hz, burst: HELLO_BURST },
+            ),
             waiting: VecDeque::new(),
             strangers: HashMap::new(),
             tokens: HashSet::new(),

@@ -9,7 +9,9 @@ use crate::keys::RootKey;
 use crate::protocol::connection::Settings;
 use crate::protocol::delivery::Limits;
 use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
+use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
+use crate::server::password::Password;
 
 /// The configuration of a server. Inert: the server copies what it needs when it starts.
 #[derive(Clone, Debug)]
@@ -81,7 +83,36 @@ pub struct Config {
     pub block_list: BlockList,
     /// File that gets one line per connect, refusal and disconnect; `None`: no such log.
     pub access_log: Option<PathBuf>,
+    /// Whether every client that proved itself waits for the host's decision even if the handler does not
+    /// take `authorise`: the question is then an event in the queue. Default no: without a handler that
+    /// takes it everybody is let in.
+    pub authorise: bool,
+    /// Clients that wait for a decision at most; above it they are refused. Default 1024, range 1 to 1,000,000.
+    pub max_joining: u32,
+    /// A client about which nothing was decided within this time is refused. Default 10 s, range 100 ms to 1 h.
+    pub authorise_timeout: Duration,
+    /// What a client must know to come in; `None`: nothing. A client of mpgameserver's wire has no way to give
+    /// one: it is refused, unless the host is asked about every client: then that decides.
+    pub password: Option<Password>,
+    /// Bytes per second that are sent to one peer at most on average, whole UDP payloads, with bursts of a
+    /// tenth of a second; 0 (the default): no limit. Messages beyond it wait in the peer's queue; datagrams
+    /// that carry none (acknowledgements, goodbyes) leave all the same, and count.
+    /// Range 0, or 1000 to 1,000,000,000.
+    pub peer_send_rate: u64,
+    /// The same for all peers together, who take turns. What strangers are answered counts too.
+    pub server_send_rate: u64,
+    /// Whether datagrams that are of no wire are events in the queue even if the handler does not take `raw`.
+    /// Default no.
+    pub raw_datagrams: bool,
+    /// What those who look for servers are told; `None` (the default): nothing. At most 1187 bytes
+    /// ([`MAX_INFO`]).
+    pub discovery_info: Option<Vec<u8>>,
 }
+
+/// Least send rate other than none, in bytes per second: below it a full datagram takes seconds.
+pub const MIN_SEND_RATE: u64 = 1000;
+/// Largest send rate other than none.
+pub const MAX_SEND_RATE: u64 = 1_000_000_000;
 
 /// Largest value of [`Config::max_message_size`]: the fragments that the wire can count, full.
 pub const MAX_MESSAGE_SIZE: usize = MAX_FRAGMENTS as usize * 1024;
@@ -113,6 +144,14 @@ impl Default for Config {
             socket_send_bytes: 4 << 20,
             block_list: BlockList::default(),
             access_log: None,
+            authorise: false,
+            max_joining: 1024,
+            authorise_timeout: Duration::from_secs(10),
+            password: None,
+            peer_send_rate: 0,
+            server_send_rate: 0,
+            raw_datagrams: false,
+            discovery_info: None,
         }
     }
 }
@@ -144,7 +183,13 @@ impl Config {
         integer("max_queued_events", self.max_queued_events as u64, 0, 10_000_000)?;
         integer("max_queued_event_bytes", self.max_queued_event_bytes as u64, 64 << 10, 4 << 30)?;
         integer("socket_receive_bytes", self.socket_receive_bytes as u64, 4096, 1 << 30)?;
-        integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)
+        integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)?;
+        integer("max_joining", self.max_joining as u64, 1, 1_000_000)?;
+        duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
+        send_rate("peer_send_rate", self.peer_send_rate)?;
+        send_rate("server_send_rate", self.server_send_rate)?;
+        let info = self.discovery_info.as_ref().map_or(0, Vec::len);
+        integer("discovery_info in bytes", info as u64, 0, MAX_INFO as u64)
     }
 
     /// What the protocol takes of it.
@@ -168,6 +213,13 @@ impl Config {
             redundancy: 0,
         })
     }
+}
+
+fn send_rate(name: &str, value: u64) -> Result<()> {
+    if value == 0 {
+        return Ok(());
+    }
+    integer(name, value, MIN_SEND_RATE, MAX_SEND_RATE)
 }
 
 fn out_of_range(

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::metrics::series::Series;
 use crate::metrics::server::{DropReason, ServerStats};
 use crate::protocol::connection::{
-    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings, State,
+    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, Room, Settings, State,
 };
 use crate::protocol::crypto::{Provider, SigningKey};
 use crate::protocol::delivery::Outcome as Delivery;
@@ -22,11 +22,22 @@ use crate::protocol::wire::mpgameserver::{self as wire, Direction, Sizes};
 use crate::server::access_log::{AccessEvent, AccessLog};
 use crate::server::admission::{Admission, Admitted};
 use crate::server::block_list::BlockList;
+use crate::server::budget::Budgets;
 use crate::server::config::Config;
 use crate::server::events::*;
+use crate::server::password::Password;
 use crate::server::peers::Peers;
 
+use groups::Groups;
+use joining::{Join, PASSWORD_GUESSES_PER_SOURCE, PASSWORD_GUESSES_TOTAL};
+use rate::Rates;
+use raw::Raw;
+
 mod commands;
+pub mod groups;
+pub mod joining;
+pub mod rate;
+pub mod raw;
 mod simulated;
 
 /// Log lines kept for the host at most; above it they are counted and left out.
@@ -88,6 +99,14 @@ pub struct Core {
     /// Bad networks that the host asked for.
     simulated: Option<Box<simulated::Simulated>>,
     closing: bool,
+    authorise: bool,
+    max_joining: usize,
+    authorise_timeout: Duration,
+    password: Option<Password>,
+    guesses: Budgets,
+    groups: Groups,
+    rates: Rates,
+    raw: Raw,
     /// Somebody asked for the host's attention.
     pub woken: bool,
     stats: ServerStats,
@@ -129,6 +148,14 @@ impl Core {
             access_log,
             simulated: None,
             closing: false,
+            authorise: config.authorise,
+            max_joining: config.max_joining as usize,
+            authorise_timeout: config.authorise_timeout,
+            password: config.password.clone(),
+            guesses: Budgets::new(now, PASSWORD_GUESSES_PER_SOURCE, PASSWORD_GUESSES_TOTAL),
+            groups: Groups::default(),
+            rates: Rates::new(now, config),
+            raw: Raw::new(now, config, takes.raw),
             woken: false,
             stats: ServerStats::default(),
             series: Series::new(now),
@@ -169,6 +196,9 @@ impl Core {
         if self.block_list.contains(from.ip()) {
             return Err(DropReason::Blocked);
         }
+        if let Some(taken) = self.take_raw(now, from, datagram) {
+            return taken;
+        }
         if wire::is_clear(datagram) {
             return self.handle_hello(now, from, datagram);
         }
@@ -180,6 +210,9 @@ impl Core {
         let slot = self.peers.slot_at(&from).ok_or(DropReason::Unknown)?;
         let mut room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
+        if peer.status == Status::Joining {
+            room = Room::NONE;
+        }
         peer.connection.handle_datagram(now, from, datagram, &mut room)?;
         let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
@@ -225,7 +258,7 @@ impl Core {
     }
 
     fn full(&self) -> bool {
-        self.peers.connected() >= self.max_peers
+        self.peers.seated() >= self.max_peers
             || self.peers.len() >= 2 * self.max_peers + 64
             || (self.wants.queue > 0 && self.pulled.len() >= self.wants.queue)
     }
@@ -241,29 +274,16 @@ impl Core {
         }
     }
 
-    /// A stranger showed that it has the key: it becomes a peer, in the place of whoever sat at its address.
+    /// A stranger showed that it has the key: it takes the place of whoever sat at its address. Its wire brings
+    /// nothing to a join.
     fn promote(&mut self, now: Time, proven: ServerHandshake) {
-        let (address, token) = (proven.address, proven.token);
+        let address = proven.address;
         if let Some(old) = self.peers.slot_at(&address) {
             self.replace(now, old);
         }
-        let full = self.closing || self.full();
         let connection = Connection::accepted(now, self.settings.clone(), proven.establish(), address);
-        let slot = self.peers.insert(address, connection);
-        let Some(peer) = self.peers.at(slot) else { return };
-        let id = peer.id;
-        if full {
-            // It has passed the handshake, so it can be told; the host never hears of it.
-            peer.visible = false;
-            peer.connection.close(now, false, Farewell::of(FarewellKind::Refused));
-            self.peers.ended(slot, Status::Disconnected);
-            self.stats.drops[DropReason::Full as usize] += 1;
-            self.refuse(now, address, "the server is full");
-        } else {
-            self.stats.connects += 1;
-            self.access(now, AccessEvent::Connect, address, Some(token), "");
-            self.emit(Event::Connect(id, ConnectInfo { address, token }));
-        }
+        let slot = self.seat(now, address, connection);
+        self.join(now, slot, Join::default());
         self.touched(now, slot);
     }
 
@@ -276,8 +296,9 @@ impl Core {
     /// Ends a peer now, with this reason in its disconnect event.
     fn end(&mut self, now: Time, slot: usize, reason: DisconnectReason, text: &str) {
         let Some(peer) = self.peers.at(slot) else { return };
-        peer.ending = Some(DisconnectInfo { reason, text: text.into() });
-        peer.connection.close(now, false, Farewell::of(FarewellKind::Kicked));
+        let info = DisconnectInfo::new(reason, text);
+        peer.connection.close(now, false, info.farewell());
+        peer.ending = Some(info);
         self.touched(now, slot);
     }
 
@@ -308,17 +329,22 @@ impl Core {
         let Some(peer) = self.peers.at(slot).filter(|p| p.id == id && p.armed == Some(at)) else { return };
         peer.armed = None;
         peer.connection.handle_timeout(now);
+        let undecided = peer.join_deadline.is_some_and(|at| at <= now);
         self.touched(now, slot);
+        if undecided {
+            self.turn_away(now, slot, refusal::UNDECIDED, "nobody decided in time");
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
-        if self.admission.has_work() || !self.dirty.is_empty() || !self.answers.is_empty() {
+        let answers = !self.answers.is_empty() || self.raw.has_answers();
+        if self.admission.has_work() || !self.dirty.is_empty() || answers {
             return Some(Time::default());
         }
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let held = self.simulated.as_ref().and_then(|s| s.poll_timeout());
-        timer.into_iter().chain(held).min()
+        [timer, held, self.rates.poll_timeout()].into_iter().flatten().min()
     }
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
@@ -341,7 +367,8 @@ impl Core {
             return;
         }
         // A timer that fires too early finds that out; one that would fire too late is set again.
-        if let Some(at) = peer.connection.poll_timeout(now) {
+        let deadline = peer.join_deadline.filter(|_| peer.status == Status::Joining);
+        if let Some(at) = peer.connection.poll_timeout(now).into_iter().chain(deadline).min() {
             if peer.armed.is_none_or(|armed| at < armed) {
                 peer.armed = Some(at);
                 let id = peer.id;
@@ -380,8 +407,14 @@ impl Core {
 
     fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
+        if let Some(address) = self.raw.poll_transmit(out) {
+            self.rates.sent(now, out.len(), None);
+            self.count_sent(now, out.len());
+            return Some(address);
+        }
         while let Some(&address) = self.answers.front() {
             if self.admission.poll_transmit(now, address, out) {
+                self.rates.sent(now, out.len(), None);
                 self.count_sent(now, out.len());
                 return Some(address);
             }
@@ -389,23 +422,50 @@ impl Core {
             self.arm_handshake(address);
         }
         while let Some(&slot) = self.dirty.front() {
-            let Some(peer) = self.peers.at(slot) else {
-                self.dirty.pop_front();
-                continue;
-            };
-            if let Some(address) = peer.connection.poll_transmit(now, out) {
-                if let Some(series) = &mut peer.series {
-                    series.sent(now, out.len());
-                }
-                self.count_sent(now, out.len());
+            if let Some(address) = self.transmit(now, slot, false, out) {
                 return Some(address);
             }
-            peer.dirty = false;
             self.dirty.pop_front();
-            self.collect(now, slot);
-            self.arm_peer(now, slot);
+            self.rest(now, slot);
+        }
+        while let Some((slot, id)) = self.rates.next_turn(now) {
+            if let Some(address) = self.transmit(now, slot, true, out) {
+                self.rates.wait(slot, id);
+                return Some(address);
+            }
+            if let Some(peer) = self.peers.at(slot).filter(|p| p.id == id) {
+                peer.waits_for_turn = false;
+                self.collect(now, slot);
+                self.arm_peer(now, slot);
+            }
         }
         None
+    }
+
+    /// Appends a peer's next datagram; with messages only if it is its turn, where peers take turns.
+    fn transmit(&mut self, now: Time, slot: usize, its_turn: bool, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let peer = self.peers.at(slot)?;
+        peer.connection.hold(self.rates.hold(peer.send_rate.as_ref(), its_turn));
+        let address = peer.connection.poll_transmit(now, out)?;
+        if let Some(series) = &mut peer.series {
+            series.sent(now, out.len());
+        }
+        self.rates.sent(now, out.len(), peer.send_rate.as_mut());
+        self.count_sent(now, out.len());
+        Some(address)
+    }
+
+    /// A peer has nothing to send for now: it waits for its timer, or for its turn.
+    fn rest(&mut self, now: Time, slot: usize) {
+        let Some(peer) = self.peers.at(slot) else { return };
+        peer.dirty = false;
+        let id = peer.id;
+        if self.rates.are_shared() && !peer.waits_for_turn && peer.connection.queued_messages() > 0 {
+            peer.waits_for_turn = true;
+            self.rates.wait(slot, id);
+        }
+        self.collect(now, slot);
+        self.arm_peer(now, slot);
     }
 
     fn count_sent(&mut self, now: Time, bytes: usize) {
@@ -431,8 +491,8 @@ impl Core {
     /// The next event for a host that pulls.
     pub fn poll_pulled(&mut self) -> Option<Event> {
         let event = self.pulled.pop_front()?;
+        self.pulled_bytes -= bytes_from_outside(&event);
         match &event {
-            Event::Message(_, message) => self.pulled_bytes -= message.data.len(),
             Event::Log(..) => self.log_lines -= 1,
             Event::Writable(id) => {
                 if let Some(peer) = self.peers.get_mut(*id) {
@@ -474,7 +534,9 @@ impl Core {
                 ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
                 ConnectionEvent::Writable => self.emit(Event::Writable(id)),
                 ConnectionEvent::Closed(closing) => self.closed(now, slot, closing),
-                ConnectionEvent::Join { .. } => {}
+                ConnectionEvent::Join { password, data } => {
+                    self.join(now, slot, Join { password: password.as_deref(), data: &data });
+                }
             }
         }
     }
@@ -494,17 +556,24 @@ impl Core {
         let Some(peer) = self.peers.at(slot) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
         let info = match (reason, peer.ending.take()) {
-            (CloseReason::Remote, _) => info(DisconnectReason::Remote, "the client left"),
+            (CloseReason::Remote, _) => left(closing.farewell),
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
-            (CloseReason::Restarted | CloseReason::Protocol, _) => {
-                info(DisconnectReason::Remote, "the client broke the protocol")
-            }
+            (CloseReason::Protocol, _) => info(DisconnectReason::Protocol, "the client broke the protocol"),
+            (CloseReason::Restarted, _) => info(DisconnectReason::Restarted, "the client was started anew"),
             (CloseReason::Local, Some(ending)) => ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };
         let visible = peer.visible;
+        if std::mem::take(&mut peer.waits_for_turn) {
+            self.rates.forget(id);
+        }
+        self.groups.forget(id);
         let dropped = reason == CloseReason::Timeout;
-        self.peers.ended(slot, if dropped { Status::Dropped } else { Status::Disconnected });
+        let status = if dropped { Status::Dropped } else { Status::Disconnected };
+        if peer.status == Status::Joining {
+            return self.joining_ended(now, slot, status, &info.text);
+        }
+        self.peers.ended(slot, status);
         if visible {
             self.stats.disconnects += 1;
             self.access(now, AccessEvent::Disconnect, address, Some(token), &info.text);
@@ -527,6 +596,8 @@ impl Core {
             Event::Sent(..) => (false, false),
             Event::Shutdown => (takes.shutdown, false),
             Event::Log(..) => (takes.log, self.log_lines >= MAX_LOG_LINES),
+            Event::Authorise(..) => (takes.authorise, false),
+            Event::Raw(..) => (takes.raw, false),
         };
         if silent {
             self.stats.log_lines_suppressed += 1;
@@ -544,16 +615,13 @@ impl Core {
     }
 
     fn enqueue(&mut self, event: Event) {
-        match &event {
-            Event::Message(_, message) => self.pulled_bytes += message.data.len(),
+        self.pulled_bytes += bytes_from_outside(&event);
+        if let Event::Writable(id) = &event {
             // That there is room is said once until the host has heard it.
-            Event::Writable(id) => {
-                let waits = self.peers.get_mut(*id).map(|p| std::mem::replace(&mut p.writable_waits, true));
-                if waits == Some(true) {
-                    return;
-                }
+            let waits = self.peers.get_mut(*id).map(|p| std::mem::replace(&mut p.writable_waits, true));
+            if waits == Some(true) {
+                return;
             }
-            _ => {}
         }
         // Ticks that nobody pulled are one, and so is housekeeping, also where the two alternate.
         let timers = |e: &&mut Event| matches!(e, Event::Update { .. } | Event::Reconcile);
@@ -596,8 +664,25 @@ impl Core {
     }
 }
 
+/// What of an event's memory is as much as the other side likes.
+fn bytes_from_outside(event: &Event) -> usize {
+    match event {
+        Event::Message(_, message) => message.data.len(),
+        Event::Authorise(_, request) => request.data.len(),
+        Event::Raw(_, data) => data.len(),
+        _ => 0,
+    }
+}
+
+/// A goodbye as the host hears it: with the client's own number and words, if it had any.
+fn left(farewell: Farewell) -> DisconnectInfo {
+    let said = !farewell.text.is_empty();
+    let text = if said { farewell.text } else { "the client left".into() };
+    DisconnectInfo::new(DisconnectReason::Remote, text).with_code(farewell.code)
+}
+
 fn info(reason: DisconnectReason, text: &str) -> DisconnectInfo {
-    DisconnectInfo { reason, text: text.into() }
+    DisconnectInfo::new(reason, text)
 }
 
 impl From<Delivery> for Outcome {

@@ -4,7 +4,10 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::metrics::peer::PeerStats;
+use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::server::Server;
+
+pub use crate::protocol::connection::Wire;
 
 /// A remote client of a server: an integer that is never reused while the process lives, in no server
 /// of the process. A stale one is answered with [`crate::ErrorKind::Stale`], never with another player.
@@ -43,6 +46,64 @@ pub enum Status {
     Disconnected = 4,
     /// Ended by silence.
     Dropped = 5,
+    /// It proved itself, and nobody has decided yet whether it may come in.
+    Joining = 6,
+}
+
+impl Status {
+    /// Whether the peer has its place: it counts, and its token is taken.
+    pub(crate) fn is_seated(self) -> bool {
+        matches!(self, Status::Joining | Status::Connected | Status::Disconnecting)
+    }
+}
+
+/// A client that proved itself and wants to come in.
+#[derive(Clone, Debug)]
+pub struct JoinRequest {
+    /// Where its datagrams come from.
+    pub address: SocketAddr,
+    /// The session's public number, unique among the server's live peers.
+    pub token: u32,
+    /// What it speaks.
+    pub wire: Wire,
+    /// Whether it gave the password. Only on a wire that has none to give does the host see who did not,
+    /// where the configuration wants one.
+    pub password: bool,
+    /// What it brought, a ticket for instance; empty on mpgameserver's wire. It is what the client says:
+    /// check it.
+    pub data: Vec<u8>,
+}
+
+/// What the host says to a [`JoinRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It is connected: a `connect` event follows.
+    Accept,
+    /// It is told to go, and no event follows.
+    Refuse {
+        /// A number of the host's own, 1000 or more by custom: those below are the library's ([`refusal`]).
+        code: u32,
+        /// One sentence for a person.
+        text: String,
+    },
+    /// [`Server::accept`] or [`Server::refuse`] will say, from any thread.
+    Later,
+}
+
+/// The library's own numbers for a refusal.
+pub mod refusal {
+    /// The server has as many peers as it may.
+    pub const FULL: u32 = 1;
+    /// As many clients as may be wait for a decision.
+    pub const BUSY: u32 = 2;
+    /// Nobody decided in time, or the client said nothing.
+    pub const UNDECIDED: u32 = 3;
+    /// A password is wanted, and none was given.
+    pub const PASSWORD_WANTED: u32 = 4;
+    /// The password is wrong.
+    pub const PASSWORD_WRONG: u32 = 5;
+    /// Too many passwords came from the same source.
+    pub const TOO_MANY_GUESSES: u32 = 6;
 }
 
 /// How a message is delivered. The numbers are mpgameserver's.
@@ -85,6 +146,14 @@ pub enum DisconnectReason {
     Replaced,
     /// The address came onto the block list.
     Blocked,
+    /// It was not let in.
+    Refused,
+    /// What it sent breaks the protocol's rules.
+    Protocol,
+    /// This end left, seen from a client.
+    Local,
+    /// The server does not know the connection any more: it was started again.
+    Restarted,
     /// A code of the host's own, 1000 or more, given to `disconnect`.
     Host(i32),
 }
@@ -94,8 +163,58 @@ pub enum DisconnectReason {
 pub struct DisconnectInfo {
     /// Why.
     pub reason: DisconnectReason,
+    /// A number that goes with it, as whoever ended it gave it; 0: none. Where the wire has room for it, the
+    /// other side gets it. [`DisconnectReason::Host`] brings its own if this is 0.
+    pub code: u32,
     /// One sentence for a person.
     pub text: String,
+}
+
+impl DisconnectInfo {
+    /// An end without a number.
+    pub fn new(reason: DisconnectReason, text: impl Into<String>) -> Self {
+        DisconnectInfo { reason, code: 0, text: text.into() }
+    }
+
+    /// The number for the other side.
+    pub(crate) fn wire_code(&self) -> u32 {
+        match self.reason {
+            DisconnectReason::Host(code) if self.code == 0 => u32::try_from(code).unwrap_or_default(),
+            _ => self.code,
+        }
+    }
+
+    /// What is said to the other side.
+    pub(crate) fn farewell(&self) -> Farewell {
+        let kind = match self.reason {
+            DisconnectReason::Remote | DisconnectReason::Local => FarewellKind::Left,
+            DisconnectReason::Kicked | DisconnectReason::Host(_) | DisconnectReason::Restarted => {
+                FarewellKind::Kicked
+            }
+            DisconnectReason::Timeout => FarewellKind::Timeout,
+            DisconnectReason::Shutdown => FarewellKind::Shutdown,
+            DisconnectReason::Replaced => FarewellKind::Replaced,
+            DisconnectReason::Blocked => FarewellKind::Blocked,
+            DisconnectReason::Refused => FarewellKind::Refused,
+            DisconnectReason::Protocol => FarewellKind::Protocol,
+        };
+        Farewell { kind, code: self.wire_code(), text: self.text.clone() }
+    }
+
+    /// The same with its number.
+    pub fn with_code(mut self, code: u32) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+/// For how many peers a message was queued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// So many queued it.
+    pub sent: usize,
+    /// So many have a full queue: they did not, and get `writable` later.
+    pub refused: usize,
 }
 
 /// A new peer.
@@ -172,6 +291,10 @@ pub enum Event {
     Shutdown,
     /// A line for the log.
     Log(LogLevel, String),
+    /// A client waits for a decision, until then its id answers questions.
+    Authorise(PeerId, JoinRequest),
+    /// A datagram that is of no wire. [`Server::send_raw`] can answer it.
+    Raw(SocketAddr, Vec<u8>),
 }
 
 /// Which events a handler takes itself. Those that it does not take go to the event queue where that is
@@ -196,10 +319,15 @@ pub struct Takes {
     pub shutdown: bool,
     /// A line for the log.
     pub log: bool,
+    /// A client that waits for a decision. Who takes it decides about everybody.
+    pub authorise: bool,
+    /// A datagram that is of no wire.
+    pub raw: bool,
 }
 
 impl Takes {
-    /// All events.
+    /// All events but the two that change what the server does, and are asked for by name: `authorise` and
+    /// `raw`.
     pub const ALL: Takes = Takes {
         starting: true,
         connect: true,
@@ -210,6 +338,8 @@ impl Takes {
         reconcile: true,
         shutdown: true,
         log: true,
+        authorise: false,
+        raw: false,
     };
 }
 
@@ -240,6 +370,14 @@ pub trait Handler: Send {
     fn shutdown(&mut self, server: &Server) {}
     /// A line for the log.
     fn log(&mut self, server: &Server, level: LogLevel, text: &str) {}
+    /// A client proved itself: may it come in? Asked only where [`takes`](Self::takes) says so. Messages that
+    /// it sends before the answer are left unacknowledged, so that it repeats them.
+    fn authorise(&mut self, server: &Server, peer: PeerId, request: &JoinRequest) -> Decision {
+        Decision::Accept
+    }
+    /// A datagram that is of no wire; whoever sent it proved nothing, not even its address. Called only where
+    /// [`takes`](Self::takes) says so.
+    fn raw(&mut self, server: &Server, from: SocketAddr, data: &[u8]) {}
 }
 
 /// Everything the server knows of one peer at one moment.

@@ -6,9 +6,11 @@
 pub mod access_log;
 pub mod admission;
 pub mod block_list;
+pub mod budget;
 pub mod config;
 pub mod core;
 pub mod events;
+pub mod password;
 pub mod peers;
 pub mod runner;
 pub mod tick;
@@ -128,8 +130,12 @@ impl Server {
         let clock = Clock::new();
         let now = clock.now();
         let public_key = root.public_key().to_der();
-        let mut core =
-            Core::new(now, &config, handler.takes(), root, Arc::new(RingProvider::new()), access_log);
+        let takes = handler.takes();
+        if config.authorise && !takes.authorise && config.max_queued_events == 0 {
+            let text = "authorise needs a handler that takes it, or an event queue (max_queued_events)";
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+        let mut core = Core::new(now, &config, takes, root, Arc::new(RingProvider::new()), access_log);
         let max_message = core.settings().limits.max_message;
         core.emit(Event::Starting);
         if generated {
@@ -458,6 +464,79 @@ impl Server {
         self.0.core.lock().disconnect(now, peer, info, after_delivery)?;
         self.nudge();
         Ok(())
+    }
+
+    /// Lets a client in about which the handler said [`Decision::Later`], or of which an event in the queue
+    /// told. Its `connect` event follows. Errors: Stale (it left, or was refused), State (it was let in already;
+    /// the server has stopped), Panic.
+    pub fn accept(&self, peer: PeerId) -> Result<()> {
+        self.check_running()?;
+        let now = self.0.clock.now();
+        self.0.core.lock().accept_peer(now, peer)?;
+        self.nudge();
+        Ok(())
+    }
+
+    /// Refuses such a client: it is told to go, with `code` and `text` where its wire has room for them, and no
+    /// event follows. Errors: as [`accept`](Self::accept).
+    pub fn refuse(&self, peer: PeerId, code: u32, text: &str) -> Result<()> {
+        self.check_running()?;
+        let now = self.0.clock.now();
+        self.0.core.lock().refuse_peer(now, peer, code, text)?;
+        self.nudge();
+        Ok(())
+    }
+
+    /// Puts a peer into a group, which comes to be with its first member. It leaves when it disconnects.
+    /// Errors: Stale, Argument (group 0), WouldBlock (it is in 64 groups, or the server has 65,536), Panic.
+    pub fn group_add(&self, peer: PeerId, group: u32) -> Result<()> {
+        self.check()?;
+        self.0.core.lock().group_add(peer, group)
+    }
+
+    /// Takes a peer out of a group; whether it was in it. Errors: Stale, Panic.
+    pub fn group_remove(&self, peer: PeerId, group: u32) -> Result<bool> {
+        self.check()?;
+        self.0.core.lock().group_remove(peer, group)
+    }
+
+    /// Queues `data` for all members of a group but `except`, held once; group 0 is everybody. It tells for how
+    /// many it was queued, and how many have a full queue: those get `writable` later. Errors: TooLarge, State,
+    /// Panic, Argument (`options` has a callback or a tag: a message to many has no outcome).
+    pub fn group_send(
+        &self,
+        group: u32,
+        except: Option<PeerId>,
+        data: &[u8],
+        options: SendOptions,
+    ) -> Result<Reach> {
+        self.check_running()?;
+        if options.on_sent.is_some() || options.tag.is_some() {
+            return Err(Error::new(ErrorKind::Argument, "a message to many has no outcome to report"));
+        }
+        let payload = self.copied(data)?;
+        let now = self.0.clock.now();
+        let reach = self.0.core.lock().group_send(now, group, except, &payload, options.retry)?;
+        self.nudge();
+        Ok(reach)
+    }
+
+    /// Answers a raw datagram, within five seconds, once, and with no more bytes than it had. Errors: State
+    /// (`to` has not asked, or was answered; the server has stopped), TooLarge, WouldBlock (too many answers
+    /// wait), Panic.
+    pub fn send_raw(&self, to: SocketAddr, data: &[u8]) -> Result<()> {
+        self.check_running()?;
+        let now = self.0.clock.now();
+        self.0.core.lock().send_raw(now, to, data)?;
+        self.nudge();
+        Ok(())
+    }
+
+    /// Replaces what those who look for servers are told; `None`: nothing. Errors: Argument (longer than 1187
+    /// bytes), State, Panic.
+    pub fn set_discovery_info(&self, info: Option<Vec<u8>>) -> Result<()> {
+        self.check_running()?;
+        self.0.core.lock().set_discovery_info(info)
     }
 
     /// All connected peers.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::metrics::series::Series;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
+use crate::server::core::rate::SendRate;
 use crate::server::events::{DisconnectInfo, PeerId, Status};
 
 /// Bits of an id that hold the slot; the rest is a serial number of the whole process.
@@ -39,6 +40,14 @@ pub struct Peer {
     pub dirty: bool,
     /// Per-second series, where the host asked for them.
     pub series: Option<Box<Series>>,
+    /// Whether what it brings to its join is known.
+    pub join_known: bool,
+    /// Until when a decision about it must be made, while it is joining.
+    pub join_deadline: Option<Time>,
+    /// What it may be sent, where the configuration limits that.
+    pub send_rate: Option<SendRate>,
+    /// Whether it waits for its turn under the server's send rate.
+    pub waits_for_turn: bool,
 }
 
 /// The peers of one server.
@@ -48,13 +57,20 @@ pub struct Peers {
     free: Vec<usize>,
     by_address: HashMap<SocketAddr, usize>,
     tokens: HashSet<u32>,
-    connected: usize,
+    seated: usize,
+    joining: usize,
 }
 
 impl Peers {
-    /// Peers that are connected, or that end once what is queued is delivered.
-    pub fn connected(&self) -> usize {
-        self.connected
+    /// Peers that have a place: that are connected, that end once what is queued is delivered, or about which
+    /// nothing is decided yet.
+    pub fn seated(&self) -> usize {
+        self.seated
+    }
+
+    /// Those about which nothing is decided yet.
+    pub fn joining(&self) -> usize {
+        self.joining
     }
 
     /// All slots in use, those included that only say goodbye.
@@ -72,7 +88,7 @@ impl Peers {
         self.tokens.contains(&token)
     }
 
-    /// A new peer. Whoever sat at the address before must have been [`unseat`](Self::unseat)ed.
+    /// A new peer, which is joining until [`accepted`](Self::accepted). Whoever sat at the address before must have been [`unseat`](Self::unseat)ed.
     pub fn insert(&mut self, address: SocketAddr, connection: Connection) -> usize {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -83,12 +99,13 @@ impl Peers {
         let id = PeerId(serial << SLOT_BITS | slot as u64);
         self.tokens.insert(connection.token());
         self.by_address.insert(address, slot);
-        self.connected += 1;
+        self.seated += 1;
+        self.joining += 1;
         let peer = Peer {
             id,
             address,
             connection,
-            status: Status::Connected,
+            status: Status::Joining,
             user_data: 0,
             visible: true,
             ending: None,
@@ -96,6 +113,10 @@ impl Peers {
             writable_waits: false,
             dirty: false,
             series: None,
+            join_known: false,
+            join_deadline: None,
+            send_rate: None,
+            waits_for_turn: false,
         };
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(Box::new(peer));
@@ -116,7 +137,7 @@ impl Peers {
     /// Whether a peer that counts sits at an address: one that has not ended.
     pub fn is_live_at(&self, address: &SocketAddr) -> bool {
         let peer = self.slot_at(address).and_then(|slot| self.slots.get(slot)?.as_deref());
-        peer.is_some_and(|p| matches!(p.status, Status::Connected | Status::Disconnecting))
+        peer.is_some_and(|p| p.status.is_seated())
     }
 
     /// The slot of an id that the host gave.
@@ -160,12 +181,21 @@ impl Peers {
     /// The peer ended: it no longer counts, and its token is free.
     pub fn ended(&mut self, slot: usize, status: Status) {
         let Some(peer) = self.at(slot) else { return };
-        if matches!(peer.status, Status::Connected | Status::Disconnecting) {
-            peer.status = status;
+        if peer.status.is_seated() {
+            let joining = std::mem::replace(&mut peer.status, status) == Status::Joining;
             let token = peer.connection.token();
             self.tokens.remove(&token);
-            self.connected -= 1;
+            self.seated -= 1;
+            self.joining -= usize::from(joining);
         }
+    }
+
+    /// A joining peer was let in.
+    pub fn accepted(&mut self, slot: usize) {
+        let Some(peer) = self.at(slot).filter(|p| p.status == Status::Joining) else { return };
+        peer.status = Status::Connected;
+        peer.join_deadline = None;
+        self.joining -= 1;
     }
 
     /// The address belongs to somebody else from now on.

@@ -277,6 +277,14 @@ impl Runner {
                 Event::Sent(..) => {}
                 Event::Shutdown => handler.shutdown(server),
                 Event::Log(level, text) => handler.log(server, level, &text),
+                Event::Authorise(peer, request) => {
+                    // It may have left since.
+                    if server.0.core.lock().is_joining(peer) {
+                        let decision = handler.authorise(server, peer, &request);
+                        server.0.core.lock().decided(server.0.clock.now(), peer, decision);
+                    }
+                }
+                Event::Raw(from, data) => handler.raw(server, from, &data),
             },
         }
     }

@@ -18,6 +18,7 @@ static void all_null_objects(void) {
     uint64_t number = 77;
     uint32_t word = 77;
     uint16_t port = 77;
+    const uint16_t no_port = 0;
     int32_t integer = 77;
     void *pointer = &size;
     gk_second second;
@@ -54,6 +55,14 @@ static void all_null_objects(void) {
     SETTER(max_queued_event_bytes);
     SETTER(socket_receive_bytes);
     SETTER(socket_send_bytes);
+    SETTER(authorise);
+    SETTER(max_joining);
+    SETTER(authorise_timeout_us);
+    SETTER(peer_send_rate);
+    SETTER(server_send_rate);
+    SETTER(raw_datagrams);
+    EXPECT(GK_ERR_NULL, gk_context_set_password(NULL, bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_discovery_info(NULL, bytes, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_block_list(NULL, entries, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_access_log(NULL, NULL));
 #define CALLBACK(name) EXPECT(GK_ERR_NULL, gk_context_on_##name(NULL, NULL, NULL))
@@ -66,6 +75,8 @@ static void all_null_objects(void) {
     CALLBACK(reconcile);
     CALLBACK(shutdown);
     CALLBACK(log);
+    CALLBACK(authorise);
+    CALLBACK(raw);
 
     EXPECT(GK_ERR_NULL, gk_server_poll(NULL, 0));
     EXPECT(GK_ERR_NULL, gk_server_wake(NULL));
@@ -85,6 +96,19 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_set_block_list(NULL, entries, 1));
     EXPECT(GK_ERR_NULL, gk_server_simulate(NULL, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_simulate_peer(NULL, peer, GK_DIRECTION_SEND, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_set_discovery_info(NULL, bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_server_group_send(NULL, 1, peer, bytes, 1, NULL, &size, &size));
+    EXPECT(GK_ERR_NULL, gk_server_send_raw(NULL, "192.0.2.1:1", bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_peer_accept(NULL, peer));
+    EXPECT(GK_ERR_NULL, gk_peer_refuse(NULL, peer, 0, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_group_add(NULL, peer, 1));
+    EXPECT(GK_ERR_NULL, gk_peer_group_remove(NULL, peer, 1));
+    EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 1, NULL, 0, 0, NULL, NULL, &size));
+    EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 0, NULL, 1, 0, NULL, NULL, &size));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "at least one", gk_client_discover(NULL, 0, NULL, 0, 0, NULL, NULL, &size));
+    EXPECT(GK_ERR_ADDRESS, gk_client_discover(NULL, 0, entries, 1, 0, NULL, NULL, &size));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "port 0", gk_client_discover(&no_port, 1, NULL, 0, 0, NULL, NULL, &size));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "60s", gk_client_discover(&port, 1, NULL, 0, 60000001, NULL, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_server_peers(NULL, peers, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_stats(NULL, &server_stats));
     EXPECT(GK_ERR_NULL, gk_server_series(NULL, &second, 1, &size));
@@ -122,6 +146,7 @@ static void context_ranges(void) {
     static const char *const bad[] = {"192.0.2.1", "198.51.100.0/33"};
     static const char *const null[] = {"192.0.2.1", NULL};
     static const char *const bytes[] = {BAD_UTF8};
+    static const uint8_t long_bytes[1188] = {1};
     const size_t mib = (size_t)1 << 20, gib = (size_t)1 << 30;
     gk_context *context = NULL;
     double nan = strtod("nan", NULL);
@@ -131,6 +156,33 @@ static void context_ranges(void) {
     OK(gk_context_set_##name(context, (first))); \
     OK(gk_context_set_##name(context, (last)))
 #define OUT(name, field, value) EXPECT_TEXT(GK_ERR_ARGUMENT, field, gk_context_set_##name(context, (value)))
+
+    IN(authorise, 0, 1);
+    OUT(authorise, "enabled", 2);
+    IN(raw_datagrams, 0, 1);
+    OUT(raw_datagrams, "enabled", 2);
+    IN(max_joining, 1, 1000000);
+    OUT(max_joining, "max_joining", 0);
+    OUT(max_joining, "max_joining", 1000001);
+    IN(authorise_timeout_us, 100000, 3600000000);
+    OUT(authorise_timeout_us, "authorise_timeout", 99999);
+    OUT(authorise_timeout_us, "authorise_timeout", 3600000001);
+    IN(peer_send_rate, 1000, 1000000000);
+    OUT(peer_send_rate, "peer_send_rate", 999);
+    OUT(peer_send_rate, "peer_send_rate", 1000000001);
+    OK(gk_context_set_peer_send_rate(context, 0));
+    IN(server_send_rate, 1000, 1000000000);
+    OUT(server_send_rate, "server_send_rate", 1);
+    OK(gk_context_set_server_send_rate(context, 0));
+    OK(gk_context_set_password(context, long_bytes, 256));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "password", gk_context_set_password(context, long_bytes, 257));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "password", gk_context_set_password(context, long_bytes, 0));
+    EXPECT(GK_ERR_NULL, gk_context_set_password(context, NULL, 1));
+    OK(gk_context_set_password(context, NULL, 0));
+    OK(gk_context_set_discovery_info(context, long_bytes, 1187));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "discovery_info", gk_context_set_discovery_info(context, long_bytes, 1188));
+    EXPECT(GK_ERR_NULL, gk_context_set_discovery_info(context, NULL, 1));
+    OK(gk_context_set_discovery_info(context, NULL, 0));
 
     IN(tick_rate_hz, 1, 10000);
     OUT(tick_rate_hz, "tick_rate_hz", 0.99);
@@ -446,7 +498,7 @@ static void on_connect(void *user_data, gk_server *server, gk_peer peer, const g
 static void on_disconnect(void *user_data, gk_server *server, gk_peer peer, const gk_disconnect_info *info) {
     struct seen *seen = user_data;
     uint32_t token = 0;
-    CHECK(info->struct_size == sizeof *info && info->reserved == 0 && info->text != NULL);
+    CHECK(info->struct_size == sizeof *info && info->text != NULL);
     /* Answers until this returns. */
     OK(gk_peer_token(server, peer, &token));
     CHECK(token != 0);
@@ -557,7 +609,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
 
     OK(gk_disconnect_info_init(&info, sizeof info));
     CHECK(info.struct_size == sizeof info && info.code == GK_DISCONNECT_KICKED && info.text == NULL);
-    CHECK(info.after_delivery == 0 && info.reserved == 0);
+    CHECK(info.after_delivery == 0 && info.app_code == 0);
     info.code = 0;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "code", gk_server_disconnect(server, peer, &info));
     info.code = GK_DISCONNECT_REMOTE;
@@ -573,8 +625,27 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     info.after_delivery = 2;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "after_delivery", gk_server_disconnect(server, peer, &info));
     info.after_delivery = 0;
-    info.reserved = 1;
-    EXPECT(GK_ERR_ARGUMENT, gk_server_disconnect(server, peer, &info));
+
+    EXPECT(GK_ERR_STATE, gk_peer_accept(server, peer));
+    EXPECT(GK_ERR_STATE, gk_peer_refuse(server, peer, GK_REFUSED_HOST, "no"));
+    EXPECT(GK_ERR_UTF8, gk_peer_refuse(server, peer, GK_REFUSED_HOST, BAD_UTF8));
+    EXPECT(GK_ERR_STALE, gk_peer_accept(server, foreign));
+    EXPECT(GK_ERR_STALE, gk_peer_accept(server, GK_PEER_NONE));
+    EXPECT(GK_ERR_STALE, gk_peer_refuse(server, foreign, 0, NULL));
+    EXPECT(GK_ERR_STALE, gk_peer_group_add(server, foreign, 1));
+    EXPECT(GK_ERR_STALE, gk_peer_group_remove(server, foreign, 1));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "everybody", gk_peer_group_add(server, peer, GK_GROUP_EVERYBODY));
+    OK(gk_peer_group_remove(server, peer, 1));
+    OK(gk_peer_group_add(server, peer, 1));
+    EXPECT(GK_ERR_NULL, gk_server_group_send(server, 1, GK_PEER_NONE, NULL, 1, NULL, NULL, NULL));
+    options.on_sent = never_sent;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "on_sent",
+                gk_server_group_send(server, 1, GK_PEER_NONE, data, 1, &options, NULL, NULL));
+    OK(gk_server_group_send(server, 1, foreign, data, 1, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_raw(server, NULL, data, 1));
+    EXPECT(GK_ERR_ADDRESS, gk_server_send_raw(server, "192.0.2.1", data, 1));
+    EXPECT(GK_ERR_STATE, gk_server_send_raw(server, "192.0.2.1:1", data, 1));
+    EXPECT(GK_ERR_ARGUMENT, gk_server_set_discovery_info(server, large, 1188));
 
     EXPECT(GK_ERR_NULL, gk_peer_token(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_latency_us(server, peer, NULL));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, conditions::*, events::*, peer::*, result::*, send::*, server::*, stats::*, version::*,
+    callbacks::*, conditions::*, discover::*, events::*, peer::*, result::*, send::*, server::*, stats::*,
+    version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -40,11 +41,12 @@ fn rust() -> BTreeMap<String, i128> {
     layout!(all,
         gk_message { struct_size, sequence, data, len, mode, channel, door, reserved }
         gk_connect_info { struct_size, token, address, door, reserved }
-        gk_disconnect_info { struct_size, code, text, after_delivery, reserved }
+        gk_join_request { struct_size, token, address, data, len, door, wire, password, reserved }
+        gk_disconnect_info { struct_size, code, text, after_delivery, app_code }
         gk_update { struct_size, reserved, seconds, tick }
         gk_event {
             struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds,
-            tick, user_data
+            tick, user_data, wire, password, app_code, reserved
         }
         gk_send_options { struct_size, retry, on_sent, user_data, notify, reserved }
         gk_peer_stats_t {
@@ -53,22 +55,24 @@ fn rust() -> BTreeMap<String, i128> {
             messages_duplicate, messages_malformed, messages_refused
         }
         gk_server_stats_t {
-            struct_size, peers, handshakes, reserved, connects, disconnects, handshake_timeouts, packets_sent,
+            struct_size, peers, handshakes, joining, connects, disconnects, handshake_timeouts, packets_sent,
             packets_received, bytes_sent, bytes_received, drops_blocked, drops_malformed, drops_unknown,
             drops_forged, drops_duplicate, drops_old, drops_hello, drops_hello_budget, drops_full,
             drops_clear, drops_send_failed, ticks, ticks_missed, log_lines_suppressed, tick_rate_hz,
-            messages_s, update_s, network_s, idle_s
+            messages_s, update_s, network_s, idle_s, refusals, drops_raw_budget
         }
         gk_conditions {
             struct_size, loss, burst_loss, burst_length, delay_us, jitter_us, duplicate, reorder,
             reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
         }
+        gk_found { struct_size, reserved, address, info, len, round_trip_us }
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
     sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
-        gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn);
+        gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire
+        gk_refusal);
     constants!(all, GK_VERSION GK_VERSION_MAJOR GK_VERSION_MINOR GK_VERSION_PATCH GK_FOREVER GK_OK GK_ERR_NULL
         GK_ERR_ARGUMENT GK_ERR_UTF8 GK_ERR_STATE GK_ERR_REENTRANT GK_ERR_BUSY GK_ERR_STALE GK_ERR_WOULD_BLOCK
         GK_ERR_TOO_LARGE GK_ERR_ADDRESS GK_ERR_ADDRESS_IN_USE GK_ERR_IO GK_ERR_KEY GK_ERR_SIGNATURE
@@ -79,7 +83,12 @@ fn rust() -> BTreeMap<String, i128> {
         GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG
         GK_STATUS_CONNECTING GK_STATUS_CONNECTED GK_STATUS_DISCONNECTING GK_STATUS_DISCONNECTED
-        GK_STATUS_DROPPED GK_DIRECTION_RECEIVE GK_DIRECTION_SEND);
+        GK_STATUS_DROPPED GK_DIRECTION_RECEIVE GK_DIRECTION_SEND
+        GK_STATUS_JOINING GK_DISCONNECT_REFUSED GK_DISCONNECT_PROTOCOL GK_DISCONNECT_LOCAL
+        GK_DISCONNECT_RESTARTED GK_WIRE_MPGAMESERVER GK_WIRE_NATIVE GK_REFUSED_FULL GK_REFUSED_BUSY
+        GK_REFUSED_UNDECIDED GK_REFUSED_PASSWORD_WANTED GK_REFUSED_PASSWORD_WRONG GK_REFUSED_TOO_MANY_GUESSES
+        GK_REFUSED_HOST GK_EVENT_AUTHORISE GK_EVENT_RAW GK_GROUP_EVERYBODY GK_DISCOVERY_MAX_PORTS
+        GK_DISCOVERY_MAX_ADDRESSES);
     all
 }
 

@@ -65,7 +65,32 @@ class gk_disconnect_info(Structure):
         ("code", c_int32),
         ("text", c_char_p),
         ("after_delivery", c_uint32),
+        ("app_code", c_uint32),
+    ]
+
+
+class gk_join_request(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("token", c_uint32),
+        ("address", c_char_p),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("door", c_int32),
+        ("wire", c_int32),
+        ("password", c_uint32),
         ("reserved", c_uint32),
+    ]
+
+
+class gk_found(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("address", c_char_p),
+        ("info", c_void_p),
+        ("len", c_size_t),
+        ("round_trip_us", c_uint64),
     ]
 
 
@@ -107,6 +132,10 @@ class gk_event(Structure):
         ("seconds", c_double),
         ("tick", c_uint64),
         ("user_data", c_void_p),
+        ("wire", c_int32),
+        ("password", c_uint32),
+        ("app_code", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -138,7 +167,7 @@ class gk_server_stats_t(Structure):
         ("struct_size", c_uint32),
         ("peers", c_uint32),
         ("handshakes", c_uint32),
-        ("reserved", c_uint32),
+        ("joining", c_uint32),
         ("connects", c_uint64),
         ("disconnects", c_uint64),
         ("handshake_timeouts", c_uint64),
@@ -165,6 +194,8 @@ class gk_server_stats_t(Structure):
         ("update_s", c_double),
         ("network_s", c_double),
         ("idle_s", c_double),
+        ("refusals", c_uint64),
+        ("drops_raw_budget", c_uint64),
     ]
 
 
@@ -211,6 +242,7 @@ class gk_conditions(Structure):
 STRUCTURES: List[Type[Structure]] = [
     gk_message,
     gk_connect_info,
+    gk_join_request,
     gk_disconnect_info,
     gk_update,
     gk_send_options,
@@ -220,6 +252,7 @@ STRUCTURES: List[Type[Structure]] = [
     gk_second,
     gk_profile_second,
     gk_conditions,
+    gk_found,
 ]
 
 #: Those that the caller makes, each with its function that fills in size and defaults.
@@ -266,6 +299,40 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_broadcast": (
             RESULT,
             [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options), POINTER(c_size_t)],
+        ),
+        "gk_server_group_send": (
+            RESULT,
+            [
+                server,
+                c_uint32,
+                PEER,
+                c_char_p,
+                c_size_t,
+                POINTER(gk_send_options),
+                POINTER(c_size_t),
+                POINTER(c_size_t),
+            ],
+        ),
+        "gk_server_send_raw": (RESULT, [server, c_char_p, c_char_p, c_size_t]),
+        "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
+        "gk_context_set_password": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_peer_accept": (RESULT, [server, PEER]),
+        "gk_peer_refuse": (RESULT, [server, PEER, c_uint32, c_char_p]),
+        "gk_peer_group_add": (RESULT, [server, PEER, c_uint32]),
+        "gk_peer_group_remove": (RESULT, [server, PEER, c_uint32]),
+        "gk_client_discover": (
+            RESULT,
+            [
+                POINTER(c_uint16),
+                c_size_t,
+                POINTER(c_char_p),
+                c_size_t,
+                c_uint64,
+                CALLBACK,
+                c_void_p,
+                POINTER(c_size_t),
+            ],
         ),
         "gk_server_disconnect": (RESULT, [server, PEER, POINTER(gk_disconnect_info)]),
         "gk_server_set_block_list": (RESULT, [server, POINTER(c_char_p), c_size_t]),
@@ -323,9 +390,24 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
                 "reconcile_interval_us",
                 "send_interval_us",
                 "reassembly_timeout_us",
+                "authorise_timeout_us",
+                "peer_send_rate",
+                "server_send_rate",
             ),
         ),
-        (c_uint32, ("mtu", "max_peers", "max_handshakes", "max_queued_messages", "max_queued_events")),
+        (
+            c_uint32,
+            (
+                "mtu",
+                "max_peers",
+                "max_handshakes",
+                "max_queued_messages",
+                "max_queued_events",
+                "max_joining",
+                "authorise",
+                "raw_datagrams",
+            ),
+        ),
         (
             c_size_t,
             (
@@ -351,6 +433,8 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "reconcile",
         "shutdown",
         "log",
+        "authorise",
+        "raw",
     ):
         table["gk_context_on_" + event] = (RESULT, [context, CALLBACK, c_void_p])
     for name, struct in INITIALISED.items():

@@ -33,6 +33,8 @@ class Link:
         # One thread may take it twice: a signal's handler may send wherever the thread is.
         self._lock = threading.RLock()
         self._closed = False
+        #: Clients that were let in and whose connect event is still to come: the same objects stand for them.
+        self.accepted: Dict[int, "Client"] = {}
 
     def __del__(self) -> None:
         self._free(self.pointer)

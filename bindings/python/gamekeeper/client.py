@@ -2,10 +2,10 @@
 
 import ctypes
 from array import array
-from typing import List, Optional, Tuple, Union
+from typing import Any, List, Optional, Tuple, Union
 
 from . import _ffi
-from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK
+from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_REFUSED_HOST
 from ._link import Link, SendCallback
 from ._log import PeerLogger
 from .conditions import Conditions, native
@@ -205,6 +205,48 @@ class Client:
         given = native(conditions)
         result = _ffi.lib.gk_server_simulate_peer(self._link.pointer, self._peer, Direction(direction).value, given)
         if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
+            raise _ffi.error(result)
+    def accept(self) -> bool:
+        """Lets a client in that waits for a decision; see ``EventHandler.authorise``. False: it has left, or
+        was let in or refused before."""
+        self._link.accepted[self._peer] = self
+        result = _ffi.lib.gk_peer_accept(self._link.pointer, self._peer)
+        if result == GK_OK:
+            return True
+        self._link.accepted.pop(self._peer, None)
+        if result not in (GK_ERR_STALE, GK_ERR_STATE):
+            raise _ffi.error(result)
+        return False
+
+    def refuse(self, text: str = "", code: int = GK_REFUSED_HOST) -> bool:
+        """Sends a client away that waits for a decision. mpgameserver's clients are not told why. False: it has
+        left, or was let in or refused before."""
+        result = _ffi.lib.gk_peer_refuse(self._link.pointer, self._peer, code, _ffi.c_text(text))
+        if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
+            raise _ffi.error(result)
+        if result == GK_OK:
+            self._sent_away = True
+        return bool(result == GK_OK)
+
+    def join_group(self, group: int) -> None:
+        """Puts the client into a group, for ``send_group`` of its server; it leaves when it disconnects.
+
+        :param group: from 1 to 4294967295
+        :raises ValueError: group 0, which is everybody
+        :raises WouldBlock: it is in 64 groups, or the server has 65,536
+        """
+        self._group(_ffi.lib.gk_peer_group_add, group)
+
+    def leave_group(self, group: int) -> None:
+        """Takes the client out of a group."""
+        self._group(_ffi.lib.gk_peer_group_remove, group)
+
+    def _group(self, function: Any, group: int) -> None:
+        if not 0 <= group < 2**32:
+            raise ValueError("a group is a number from 1 to 4294967295, not {}".format(group))
+        result = function(self._link.pointer, self._peer, group)
+        # One that has left is in no group.
+        if result not in (GK_OK, GK_ERR_STALE):
             raise _ffi.error(result)
 
     def _left(self, code: int) -> None:

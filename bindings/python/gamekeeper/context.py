@@ -105,6 +105,33 @@ class ServerContext:
         self._set_seconds("gk_context_set_message_timeout_us", timeout)
         self.outgoing_timeout = timeout
 
+    def setAuthorise(self, enabled: bool, timeout: float = 10.0) -> None:
+        """Sets whether ``EventHandler.authorise`` decides about every client; off until it is set.
+
+        :param timeout: seconds after which a client about which nothing was decided is refused; 0.1 to 3600
+        """
+        self._set_seconds("gk_context_set_authorise_timeout_us", timeout)
+        self._set("gk_context_set_authorise", 1 if enabled else 0)
+
+    def setPassword(self, password: Optional[bytes]) -> None:
+        """Sets what a client must know to come in, 1 to 256 bytes; None: nothing. mpgameserver's clients have no
+        way to give one: they are refused, unless ``setAuthorise`` lets the game decide."""
+        length = 0 if password is None else len(password)
+        with self._lock:
+            _ffi.check(_ffi.lib.gk_context_set_password(self._pointer, password, length))
+
+    def setSendRates(self, client: int = 0, server: int = 0) -> None:
+        """Sets how many bytes per second a client, and all together, are sent at most; 0: no limit, else 1000 to
+        1,000,000,000. What is above it waits in the queues."""
+        self._set("gk_context_set_peer_send_rate", client)
+        self._set("gk_context_set_server_send_rate", server)
+
+    def setDiscoveryInfo(self, info: Optional[bytes]) -> None:
+        """Sets what those who look for servers are told, at most 1187 bytes; None: no answer."""
+        length = 0 if info is None else len(info)
+        with self._lock:
+            _ffi.check(_ffi.lib.gk_context_set_discovery_info(self._pointer, info, length))
+
     def setBlockList(self, blocklist: Iterable[str]) -> None:
         """Replaces the addresses whose datagrams are dropped unread; takes effect at once, and sends
         away connected clients that are on it. On any thread.

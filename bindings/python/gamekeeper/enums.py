@@ -42,6 +42,8 @@ class ConnectionStatus(_Named):
     DISCONNECTED = _codes.GK_STATUS_DISCONNECTED
     #: Ended by silence.
     DROPPED = _codes.GK_STATUS_DROPPED
+    #: It proved itself, and waits for the game's decision.
+    JOINING = _codes.GK_STATUS_JOINING
 
 
 class Direction(_Named):

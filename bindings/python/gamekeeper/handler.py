@@ -1,6 +1,6 @@
 """What a game implements."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from .client import Client as _Client
 from .enums import SeqNum
@@ -26,6 +26,18 @@ class EventHandler:
 
     def shutdown(self) -> None:
         """The server has stopped: the last call. Not made when the process is killed."""
+
+    def authorise(self, client: _Client, data: bytes) -> Optional[bool]:
+        """A client proved itself: may it come in? Asked only after ``ServerContext.setAuthorise(True)``.
+
+        What it sends before it is let in is left unacknowledged, so that it repeats it. Whoever is refused,
+        or leaves before the decision, gets no ``connect`` and no ``disconnect``.
+
+        :param data: what it brought, a ticket for instance; mpgameserver's clients bring nothing
+        :returns: True lets it in, False refuses it; None: ``client.accept()`` or ``client.refuse()`` will say, on
+            any thread. An exception refuses it.
+        """
+        return True
 
     def connect(self, client: _Client) -> None:
         """A client joined. The same object stands for it until ``disconnect``."""

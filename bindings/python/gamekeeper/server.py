@@ -18,7 +18,7 @@ from ._log import LEVELS, logger
 from .client import Client
 from .conditions import Conditions, native
 from .context import ServerContext
-from .enums import Direction, SeqNum
+from .enums import Direction, RetryMode, SeqNum
 from .errors import AddressError, GamekeeperError, StateError
 
 Address = Tuple[str, int]
@@ -76,6 +76,7 @@ class TwistedServer:
             _codes.GK_EVENT_SENT: self._on_sent,
             _codes.GK_EVENT_SHUTDOWN: self._on_shutdown,
             _codes.GK_EVENT_LOG: self._on_log,
+            _codes.GK_EVENT_AUTHORISE: self._on_authorise,
         }
 
     # What its owner calls.
@@ -138,6 +139,38 @@ class TwistedServer:
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
         _ffi.check(_ffi.lib.gk_server_simulate(link.pointer, Direction(direction).value, native(conditions)))
+    def send_group(
+        self,
+        group: int,
+        payload: bytes,
+        retry: Union[RetryMode, int] = RetryMode.NONE,
+        without: Optional[Client] = None,
+    ) -> Tuple[int, int]:
+        """Queues a message for all clients in a group, held once; on any thread.
+
+        :param group: what ``Client.join_group`` was given; 0 is everybody
+        :param without: who does not get it
+        :returns: for how many it was queued, and how many have a full queue and did not get it
+        """
+        if not isinstance(payload, bytes):
+            raise TypeError("the payload is {}, not bytes".format(type(payload).__name__))
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        sent, refused = ctypes.c_size_t(), ctypes.c_size_t()
+        _ffi.check(
+            _ffi.lib.gk_server_group_send(
+                link.pointer,
+                group,
+                _codes.GK_PEER_NONE if without is None else without._peer,
+                payload,
+                len(payload),
+                _ffi.send_options(RetryMode(retry).value),
+                ctypes.byref(sent),
+                ctypes.byref(refused),
+            )
+        )
+        return sent.value, refused.value
 
     # The life of a server.
 
@@ -264,13 +297,31 @@ class TwistedServer:
         link = self._link
         assert link is not None  # events come only from an open server
         address = _parse_address(event.text.decode("utf-8"))
-        client = Client(link, event.peer, address, event.token)
+        client = link.accepted.pop(event.peer, None) or Client(link, event.peer, address, event.token)
         self._clients[event.peer] = client
         client.log.info("connected (%d)", len(self._clients))
         try:
             self.ctxt.handler.connect(client)
         except Exception:
             client.log.exception("error in connect")
+
+    def _on_authorise(self, event: Any) -> None:
+        link = self._link
+        assert link is not None  # events come only from an open server
+        client = Client(link, event.peer, _parse_address(event.text.decode("utf-8")), event.token)
+        data = ctypes.string_at(event.data, event.len) if event.len else b""
+        # A handler need not be an EventHandler, and mpgameserver's has no such method.
+        authorise = getattr(self.ctxt.handler, "authorise", None)
+        try:
+            decision = True if authorise is None else authorise(client, data)
+        except Exception:
+            client.log.exception("error in authorise")
+            decision = False
+        if decision is not None:
+            if decision:
+                client.accept()
+            else:
+                client.refuse()
 
     def _on_disconnect(self, event: Any) -> None:
         self._end_client(event.peer, event.code, (event.text or b"").decode("utf-8", "replace"))

@@ -8,9 +8,12 @@
 //! allowance over rate, however many they are.
 //!
 //! The base can only be seen while the queue is empty. If it was not for [`BASE_INTERVAL`], the flow sends at
-//! half its rate for one round trip and takes the least round trip that follows for the new base. Flows that
-//! share a bottleneck see each other's dips and so come to dip together. Beside a flow that fills the queue whatever
-//! others do (Reno, CUBIC) no dip empties it; the queue becomes part of the base, and the flow holds its share.
+//! a third of its rate for about a round trip and takes the least round trip that follows for the new base: a
+//! dip, which empties the queue for all who share it. Beside a flow that fills the queue whatever others do (Reno,
+//! CUBIC) it does not; then the queue becomes part of the base, and the flow holds its share.
+//!
+//! A peer that reads once in a frame acknowledges a frame's worth at once, however short the way. What
+//! comes together like this ([`Aggregation`]) must be under way besides.
 //!
 //! A round is the time in which what was sent at its start is acknowledged. Loss alone slows nothing down
 //! until it is [`HEAVY_LOSS`] of a round.
@@ -30,7 +33,7 @@ const INITIAL_RTT: Duration = Duration::from_millis(100);
 /// Startup's pace over the rate measured: the least that doubles the rate in each round, 4 ln 2.
 const STARTUP_GAIN: f64 = 2.77;
 /// Startup's window over the product: its end is seen a round late, with a queue of this less one.
-const STARTUP_WINDOW: f64 = 2.5;
+const STARTUP_WINDOW: f64 = 1.8;
 /// A round in which the rate grew by less has found no more room.
 const STARTUP_GROWTH: f64 = 1.25;
 /// So many rounds without growth end the startup; one does if there is a queue.
@@ -42,13 +45,20 @@ const DRAINED: f64 = 0.9;
 /// Rounds after which the drain ends in any case.
 const DRAIN_ROUNDS: u32 = 3;
 /// The pace of a dip.
-const DIP_GAIN: f64 = 0.5;
+const DIP_GAIN: f64 = 0.3;
 /// The base is looked for when it was not seen for so long.
 const BASE_INTERVAL: Duration = Duration::from_secs(5);
 /// Rounds of which the fastest sample is the bandwidth.
 const BANDWIDTH_ROUNDS: usize = 3;
 /// The allowance in datagrams is this times the root of the product in datagrams.
-const ALLOWANCE: f64 = 1.0;
+const ALLOWANCE: f64 = 1.2;
+/// Acknowledgements of so many datagrams come together anyway.
+const ACK_DATAGRAMS: f64 = 4.0;
+/// Longest time for which acknowledgements are expected to stay away and then come together, as those of a
+/// peer that reads once in a frame do.
+const MAX_AGGREGATION: f64 = 0.05;
+/// Rounds after which the larger of two windows of aggregation is forgotten.
+const AGGREGATION_ROUNDS: u32 = 5;
 /// Most by which the window may exceed the product while the queue stays empty.
 const MAX_BOOST: f64 = 0.15;
 /// Rounds with (nearly) no queue after which the allowance doubles in each.
@@ -89,7 +99,7 @@ enum Mode {
     Drain,
     /// Keeps the product and the allowance under way.
     Cruise,
-    /// Sends at half the rate, to see the base.
+    /// Sends at less than half the rate, to see the base.
     Dip,
     /// Waits for the dip's round trips, at the rate that was.
     Refill,
@@ -104,6 +114,10 @@ struct Round {
     lost: u64,
     /// Least round trip in seconds; infinite before the first.
     rtt: f64,
+    /// Whether a rate was measured that the application did not limit.
+    sampled: bool,
+    /// Most bytes that were under way when some of them were lost.
+    flight: u64,
     /// Rate at which the last full round looked for growth, and rounds without any.
     full_rate: f64,
     full_rounds: u32,
@@ -120,6 +134,8 @@ impl Round {
             delivered: 0,
             lost: 0,
             rtt: f64::INFINITY,
+            sampled: false,
+            flight: 0,
             full_rate: 0.0,
             full_rounds: 0,
             empty: 0,
@@ -129,6 +145,45 @@ impl Round {
 
     fn loss(&self) -> f64 {
         self.lost as f64 / (self.lost + self.delivered).max(1) as f64
+    }
+}
+
+/// How many more bytes are acknowledged at once than the rate explains: they must be under way besides.
+#[derive(Clone, Debug, Default)]
+struct Aggregation {
+    /// Since when acknowledgements come faster than the rate, and how many bytes of them.
+    since: Time,
+    acked: f64,
+    /// The most of the rounds counted here, and of those before.
+    most: [f64; 2],
+    rounds: u32,
+}
+
+impl Aggregation {
+    fn on_ack(&mut self, now: Time, bytes: f64, rate: f64, datagram: f64) {
+        let mut expected = rate * now.since(self.since).as_secs_f64();
+        if self.acked <= expected {
+            self.since = now;
+            self.acked = 0.0;
+            expected = 0.0;
+        }
+        self.acked += bytes;
+        let more = (self.acked - expected - ACK_DATAGRAMS * datagram).min(rate * MAX_AGGREGATION);
+        let [latest, _] = &mut self.most;
+        *latest = latest.max(more);
+    }
+
+    fn on_round(&mut self) {
+        self.rounds += 1;
+        if self.rounds >= AGGREGATION_ROUNDS {
+            self.rounds = 0;
+            let [latest, before] = &mut self.most;
+            *before = std::mem::take(latest);
+        }
+    }
+
+    fn bytes(&self) -> f64 {
+        self.most.iter().copied().fold(0.0, f64::max)
     }
 }
 
@@ -151,6 +206,7 @@ pub struct Controller {
     recent: f64,
     /// What is lost of what is sent, smoothed.
     loss: f64,
+    aggregation: Aggregation,
     /// How much the allowance is multiplied.
     boost: f64,
     /// Bytes that heavy loss leaves of the window.
@@ -178,6 +234,7 @@ impl Controller {
             base_seen: now,
             recent: f64::INFINITY,
             loss: 0.0,
+            aggregation: Aggregation::default(),
             boost: 1.0,
             bound: f64::INFINITY,
             path_since: now,
@@ -236,10 +293,15 @@ impl Controller {
             self.on_round(now);
         }
         if let Some(sample) = sample {
-            let [newest, ..] = &mut self.rates;
-            if !sample.app_limited || sample.rate > *newest {
+            // What the application limits can only show that the path is faster than was known.
+            if !sample.app_limited || sample.rate > self.rate() {
+                let [newest, ..] = &mut self.rates;
                 *newest = newest.max(sample.rate);
             }
+            self.round.sampled |= !sample.app_limited;
+        }
+        if self.mode == Mode::Cruise {
+            self.aggregation.on_ack(now, acked.bytes as f64, self.rate(), self.datagram);
         }
         self.advance(now, acked.in_flight);
         self.set_window(acked);
@@ -249,8 +311,8 @@ impl Controller {
     /// `bytes` are lost, with `in_flight` bytes still under way. `persistent`: nothing that was sent over
     /// several round trips arrived, so that what was known of the path may hold no more.
     pub fn on_loss(&mut self, now: Time, bytes: u64, in_flight: u64, persistent: bool) {
-        let _ = in_flight;
         self.round.lost += bytes;
+        self.round.flight = self.round.flight.max(in_flight + bytes);
         if persistent {
             self.rates = [0.0; BANDWIDTH_ROUNDS];
             self.round = Round::new(self.deliveries.delivered());
@@ -287,7 +349,7 @@ impl Controller {
 
     /// Bytes that shall wait in the bottleneck's queue.
     fn allowance(&self) -> f64 {
-        ALLOWANCE * (self.product() * self.datagram).sqrt()
+        ALLOWANCE * ((self.product() + self.aggregation.bytes()) * self.datagram).sqrt()
     }
 
     /// Seconds that the queue lasts if all flows there are like this one.
@@ -326,7 +388,7 @@ impl Controller {
         if self.mode == Mode::Startup {
             self.look_for_growth(now, queue > base / 8.0 + JITTER, heavy, limited);
         } else if heavy {
-            self.bound = (self.window * LOSS_FACTOR).max(self.least());
+            self.bound = (self.window.min(self.round.flight as f64) * LOSS_FACTOR).max(self.least());
         } else if self.bound.is_finite() {
             self.bound += self.allowance();
             if self.bound > 2.0 * self.product() + self.least() {
@@ -336,15 +398,20 @@ impl Controller {
         if self.mode == Mode::Cruise && !limited {
             self.look_for_room(queue);
         }
-        if !limited && !matches!(self.mode, Mode::Dip | Mode::Refill) {
+        if self.round.sampled && !matches!(self.mode, Mode::Dip | Mode::Refill) {
             self.rates.rotate_right(1);
             if let Some(newest) = self.rates.first_mut() {
                 *newest = 0.0;
             }
         }
+        if self.round.sampled {
+            self.aggregation.on_round();
+        }
         self.round.end = self.deliveries.delivered();
         self.round.delivered = 0;
         self.round.lost = 0;
+        self.round.sampled = false;
+        self.round.flight = 0;
         self.round.rtt = f64::INFINITY;
         self.round.in_mode += 1;
     }
@@ -385,7 +452,11 @@ impl Controller {
         let base = self.base.unwrap_or(0.0);
         let lasted = now.since(self.mode_since).as_secs_f64();
         match self.mode {
-            Mode::Startup => {}
+            Mode::Startup => {
+                if self.deliveries.app_limited() && now.since(self.base_seen) >= BASE_INTERVAL {
+                    self.renew_base(now);
+                }
+            }
             Mode::Drain => {
                 if in_flight as f64 <= DRAINED * self.product() || self.round.in_mode >= DRAIN_ROUNDS {
                     self.enter(now, Mode::Cruise);
@@ -402,7 +473,8 @@ impl Controller {
                 }
             }
             Mode::Dip => {
-                if lasted >= base {
+                // So long the queue takes to drain at this pace, and one round trip besides for the queues of others.
+                if lasted >= base + 1.5 * self.expected_queue().min(base) {
                     self.enter(now, Mode::Refill);
                 }
             }
@@ -437,7 +509,7 @@ impl Controller {
             }
             Mode::Drain => {}
             Mode::Cruise | Mode::Dip | Mode::Refill => {
-                self.window = product + self.allowance() * self.boost;
+                self.window = product + self.aggregation.bytes() + self.allowance() * self.boost;
             }
         }
         self.window = self.window.min(self.bound).max(self.least());

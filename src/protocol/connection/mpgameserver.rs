@@ -65,6 +65,8 @@ pub struct Connection {
     started: Time,
     last_received: Time,
     last_sent: Time,
+    /// Messages leave no earlier.
+    held_until: Time,
     /// Until when lingering lasts, or draining.
     deadline: Time,
     goodbye: Goodbye,
@@ -133,6 +135,7 @@ impl Connection {
             started: now,
             last_received: now,
             last_sent: Time::default(),
+            held_until: Time::default(),
             deadline: now,
             goodbye: Goodbye::default(),
             farewell: Farewell::default(),
@@ -237,6 +240,11 @@ impl Connection {
             return Err(SendError::Unsupported);
         }
         self.sender.queue(now, payload, delivery, kind::APP, tag).map_err(SendError::Queue)
+    }
+
+    /// See [`super::Connection::hold`].
+    pub fn hold(&mut self, until: Time) {
+        self.held_until = until;
     }
 
     /// Ends the connection: at once, or when what is queued is acknowledged, at most after the connection
@@ -556,11 +564,8 @@ impl Connection {
     /// When waiting data leaves: at once if it fills a packet, else a send interval after the last one.
     fn data_due(&self, now: Time) -> Time {
         let paced = self.last_sent + self.settings.send_interval;
-        if paced <= now || self.sender.full_packet_waits() {
-            now
-        } else {
-            paced
-        }
+        let due = if paced <= now || self.sender.full_packet_waits() { now } else { paced };
+        due.max(self.held_until)
     }
 
     /// Appends the next datagram to `out`; false if there is none now.

@@ -106,6 +106,8 @@ pub struct Connection {
     last_received: Time,
     /// When something that is acknowledged left last.
     last_asked: Time,
+    /// Messages leave no earlier.
+    held_until: Time,
     /// Until when lingering lasts, or draining.
     deadline: Time,
     goodbye: Goodbye,
@@ -202,6 +204,7 @@ impl Connection {
             started: now,
             last_received: now,
             last_asked: now,
+            held_until: Time::default(),
             deadline: now,
             goodbye: Goodbye::default(),
             stats: PeerStats::default(),
@@ -357,6 +360,11 @@ impl Connection {
             self.control.accept = true;
             self.control.time = Some(now);
         }
+    }
+
+    /// See [`super::Connection::hold`].
+    pub fn hold(&mut self, until: Time) {
+        self.held_until = until;
     }
 
     /// Ends the connection, at once or after what is queued is delivered.

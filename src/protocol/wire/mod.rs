@@ -2,3 +2,4 @@
 
 pub mod mpgameserver;
 pub mod native;
+pub mod query;

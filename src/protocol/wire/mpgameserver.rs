@@ -54,7 +54,8 @@ pub enum Direction {
 }
 
 impl Direction {
-    fn magic(self) -> [u8; 4] {
+    /// The first four bytes of its datagrams.
+    pub fn magic(self) -> [u8; 4] {
         match self {
             Direction::ToServer => *b"FSOS",
             Direction::ToClient => *b"FSOC",

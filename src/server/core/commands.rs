@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::groups::EVERYBODY;
 use super::{Completion, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
-use crate::protocol::connection::{Farewell, FarewellKind, SendError, Settings, State};
+use crate::protocol::connection::{SendError, Settings};
 use crate::protocol::delivery::{Mode, QueueError};
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
@@ -17,7 +18,7 @@ use crate::server::peers::Peer;
 impl Core {
     // --- commands -------------------------------------------------------------------------------------
 
-    fn live(&mut self, id: PeerId) -> Result<&mut Peer> {
+    pub(super) fn live(&mut self, id: PeerId) -> Result<&mut Peer> {
         let peer = self.peers.get_mut(id);
         peer.ok_or_else(|| Error::new(ErrorKind::Stale, format!("{id:?} is no peer of this server now")))
     }
@@ -43,6 +44,9 @@ impl Core {
         let (len, limits) = (payload.len(), self.settings.limits.clone());
         let peer = self.live(id)?;
         let slot_id = peer.id;
+        if peer.status == Status::Joining {
+            return Err(Error::new(ErrorKind::State, format!("{slot_id:?} was not let in yet")));
+        }
         peer.connection.send(now, payload, mode(options.retry).into(), tag).map_err(|error| match error {
             SendError::Unsupported => {
                 Error::new(ErrorKind::Argument, format!("{slot_id:?} is on a wire that has no such mode"))
@@ -81,22 +85,7 @@ impl Core {
         payload: Arc<[u8]>,
         retry: RetryMode,
     ) -> Result<usize> {
-        if payload.len() > self.settings.limits.max_message {
-            return Err(Error::new(ErrorKind::TooLarge, "the message is longer than max_message_size"));
-        }
-        let mut count = 0;
-        let slots: Vec<usize> = self.peers.slots().collect();
-        for slot in slots {
-            let Some(peer) = self.peers.at(slot) else { continue };
-            if Some(peer.id) == except || peer.connection.state() != State::Connected {
-                continue;
-            }
-            if peer.connection.send(now, payload.clone(), mode(retry).into(), 0).is_ok() {
-                count += 1;
-                self.touched(now, slot);
-            }
-        }
-        Ok(count)
+        Ok(self.group_send(now, EVERYBODY, except, &payload, retry)?.sent)
     }
 
     /// See [`crate::Server::disconnect`].
@@ -108,11 +97,14 @@ impl Core {
         after_delivery: bool,
     ) -> Result<()> {
         let peer = self.live(id)?;
-        if !matches!(peer.status, Status::Connected | Status::Disconnecting) {
+        if peer.status == Status::Joining {
+            return self.refuse_peer(now, id, info.wire_code(), &info.text);
+        }
+        if !peer.status.is_seated() {
             return Err(Error::new(ErrorKind::Stale, format!("{id:?} has disconnected already")));
         }
+        peer.connection.close(now, after_delivery, info.farewell());
         peer.ending = Some(info);
-        peer.connection.close(now, after_delivery, Farewell::of(FarewellKind::Kicked));
         peer.status = Status::Disconnecting;
         if let Some(slot) = self.peers.slot_of(id) {
             self.touched(now, slot);
@@ -126,11 +118,7 @@ impl Core {
         self.admission.forget(|_| true);
         let slots: Vec<usize> = self.peers.slots().collect();
         for slot in slots {
-            if self
-                .peers
-                .at(slot)
-                .is_some_and(|p| matches!(p.status, Status::Connected | Status::Disconnecting))
-            {
+            if self.peers.at(slot).is_some_and(|p| p.status.is_seated()) {
                 self.end(now, slot, DisconnectReason::Shutdown, "the server stopped");
             }
         }
@@ -211,7 +199,8 @@ impl Core {
     pub fn stats(&self) -> ServerStats {
         let suppressed = self.access_log.as_ref().map_or(0, AccessLog::suppressed);
         ServerStats {
-            peers: self.peers.connected() as u32,
+            peers: (self.peers.seated() - self.peers.joining()) as u32,
+            joining: self.peers.joining() as u32,
             handshakes: self.admission.len() as u32,
             log_lines_suppressed: self.stats.log_lines_suppressed + suppressed,
             ..self.stats.clone()
@@ -229,7 +218,7 @@ impl Core {
     }
 }
 
-fn mode(retry: RetryMode) -> Mode {
+pub(super) fn mode(retry: RetryMode) -> Mode {
     match retry {
         RetryMode::OnTimeout => Mode::Guaranteed,
         RetryMode::None => Mode::Once,

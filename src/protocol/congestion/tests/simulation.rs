@@ -13,6 +13,8 @@ const MESSAGE: u64 = 100;
 /// Packets after which, and time at which, the receiver acknowledges.
 const ACK_EVERY: usize = 2;
 const ACK_DELAY: u64 = 25_000;
+/// The sender's guess of the round trip before the first, µs.
+const INITIAL_RTT: u64 = 300_000;
 /// Width of [`Flow::arrived`]'s columns.
 pub const COLUMN: u64 = 100_000;
 
@@ -29,6 +31,8 @@ pub struct Path {
     pub loss: f64,
     /// Acknowledgements arrive together at multiples of this, µs; 0: each by itself.
     pub ack_batch: u64,
+    /// A packet takes up to so much longer on its way, µs; none overtakes another.
+    pub jitter: u64,
     /// The sender's timer ticks at multiples of this, µs.
     pub timer: u64,
 }
@@ -39,7 +43,15 @@ impl Path {
         let rate = megabits * 125_000.0;
         let buffer = (rate * rtt as f64 / 1000.0) as u64;
         let rates = vec![(0, rate)];
-        Path { rates, buffer: buffer.max(4 * DATAGRAM), rtt: rtt * 1000, loss, ack_batch: 0, timer: 1000 }
+        Path {
+            rates,
+            buffer: buffer.max(4 * DATAGRAM),
+            rtt: rtt * 1000,
+            loss,
+            ack_batch: 0,
+            jitter: 0,
+            timer: 1000,
+        }
     }
 }
 
@@ -145,6 +157,7 @@ pub struct Simulation {
     serial: u64,
     queue: VecDeque<Packet>,
     queued: u64,
+    last_arrival: u64,
     pub flows: Vec<Flow>,
 }
 
@@ -163,6 +176,7 @@ impl Simulation {
             serial: 0,
             queue: VecDeque::new(),
             queued: 0,
+            last_arrival: 0,
             flows: Vec::new(),
         };
         for (flow, load) in loads.iter().enumerate() {
@@ -215,7 +229,9 @@ impl Simulation {
                     self.depart();
                 }
                 if self.random() % 1_000_000 >= (self.path.loss * 1e6) as u64 {
-                    self.at(self.now + self.path.rtt / 2, Event::Arrival(packet));
+                    let late = self.random() % (self.path.jitter + 1);
+                    self.last_arrival = self.last_arrival.max(self.now + self.path.rtt / 2 + late);
+                    self.at(self.last_arrival, Event::Arrival(packet));
                 }
             }
             Event::Arrival(packet) => self.arrive(packet),
@@ -471,7 +487,8 @@ impl Flow {
 
     /// All that is under way is lost when nothing was heard for long; gives the time of the next look.
     fn on_timeout(&mut self, now: u64) -> u64 {
-        let limit = (self.srtt * 2 + ACK_DELAY + 50_000) << self.timeouts.min(4);
+        let srtt = if self.srtt > 0 { self.srtt } else { INITIAL_RTT };
+        let limit = (srtt * 2 + ACK_DELAY + 50_000) << self.timeouts.min(4);
         if self.in_flight > 0 && now >= self.heard + limit {
             self.timeouts += 1;
             self.heard = now;

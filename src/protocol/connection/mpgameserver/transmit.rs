@@ -34,7 +34,7 @@ impl Connection {
             return false;
         }
         // A datagram that leaves in any case carries what waits: it costs its reader no more.
-        let may = may || self.sender.may_ride(now);
+        let may = self.held_until <= now && (may || self.sender.may_ride(now));
         let Some(header) = self.next_header(now) else { return false };
         let mut plan = std::mem::take(&mut self.plan);
         let payload = self.settings.limits.sizes.payload;

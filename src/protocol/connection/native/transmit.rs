@@ -141,7 +141,7 @@ impl Connection {
     fn data_due(&self, now: Time) -> Option<Time> {
         let fresh = self.sender.may_send(now).then_some(now);
         let due = [fresh, self.sender.echo_due()].into_iter().flatten().min()?;
-        Some(due.max(self.sender.paced_until(now)))
+        Some(due.max(self.sender.paced_until(now)).max(self.held_until))
     }
 
     /// When a sign of life leaves if nothing else does that is acknowledged.

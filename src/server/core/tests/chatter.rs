@@ -105,7 +105,7 @@ fn a_peer_that_is_told_to_go_gets_what_was_queued_first() {
     for _ in 0..20 {
         w.core.send(w.now, peer, [8; 20_000][..].into(), &mut options(RetryMode::OnTimeout)).expect("queued");
     }
-    let info = DisconnectInfo { reason: DisconnectReason::Host(1234), text: "bye".into() };
+    let info = DisconnectInfo::new(DisconnectReason::Host(1234), "bye");
     w.core.disconnect(w.now, peer, info, true).expect("live");
     assert_eq!(w.core.peer_info(peer).expect("live").status, Status::Disconnecting);
     w.run_until(|w| w.ends[end].closed().is_some());

@@ -13,7 +13,7 @@ use crate::server::events::*;
 use crate::ErrorKind;
 
 fn kick(w: &mut World, peer: PeerId, after_delivery: bool) -> Option<ErrorKind> {
-    let info = DisconnectInfo { reason: DisconnectReason::Kicked, text: "out".into() };
+    let info = DisconnectInfo::new(DisconnectReason::Kicked, "out");
     w.core.disconnect(w.now, peer, info, after_delivery).err().map(|e| e.kind())
 }
 

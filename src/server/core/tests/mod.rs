@@ -1,8 +1,12 @@
 //! The core on a virtual clock, without sockets: clients are connections in the client role.
 
 mod chatter;
+mod groups;
 mod host;
+mod joining;
 mod monkey;
+mod rates;
+mod raw;
 mod simulated;
 mod strangers;
 mod world;

@@ -15,10 +15,9 @@ use crate::server::events::*;
 /// The books: what must hold between any two calls.
 fn check(w: &World) {
     let core = &w.core;
-    let counts =
-        |p: &&crate::server::peers::Peer| matches!(p.status, Status::Connected | Status::Disconnecting);
+    let counts = |p: &&crate::server::peers::Peer| p.status.is_seated();
     let connected: Vec<_> = core.peers.iter().filter(counts).collect();
-    assert_eq!(connected.len(), core.peers.connected());
+    assert_eq!(connected.len(), core.peers.seated());
     let tokens: HashSet<u32> = connected.iter().map(|p| p.connection.token()).collect();
     assert_eq!(tokens.len(), connected.len(), "tokens are unique among the connected");
     let mut seated = 0;
@@ -35,13 +34,25 @@ fn check(w: &World) {
         }
     }
     assert_eq!(seated, connected.len());
-    assert!(core.peers.connected() <= w.config.max_peers as usize);
+    assert!(core.peers.seated() <= w.config.max_peers as usize);
+    let joining = connected.iter().filter(|p| p.status == Status::Joining).count();
+    assert_eq!(joining, core.peers.joining());
+    assert!(joining <= w.config.max_joining as usize);
+    for (group, id) in core.groups.all() {
+        assert!(core.peers.get(id).is_some_and(|p| p.status.is_seated()), "{id:?} is in {group}");
+    }
+    let in_line = core.peers.iter().filter(|p| p.waits_for_turn).count();
+    assert_eq!(core.rates.in_line(), in_line);
     assert!(core.timers.len() <= 3 * (core.peers.len() + core.admission.addresses()) + 64 + 1);
 }
 
 fn play(seed: u64, config: Config) {
     let mut random = SmallRng::seed_from_u64(seed);
-    let mut w = World::new(config.clone());
+    let asks = seed % 2 == 1;
+    let mut w = match (asks, config.max_queued_events) {
+        (true, 0) => World::asking(config.clone()),
+        (asks, _) => World::new(Config { authorise: asks, raw_datagrams: asks, ..config.clone() }),
+    };
     let mut asked: HashMap<u64, PeerId> = HashMap::new();
     let pulls = config.max_queued_events > 0;
     for step in 0..1500u64 {
@@ -49,7 +60,9 @@ fn play(seed: u64, config: Config) {
         let end = random.random_range(0..ends.max(1));
         let peers = w.core.peers();
         let peer = peers.get(random.random_range(0..peers.len().max(1))).copied();
-        match (random.random_range(0..40), peer) {
+        let waits = w.asked();
+        let latest = waits.len().saturating_sub(8);
+        match (random.random_range(0..48), peer) {
             // At most a few ends are alive at a time; some share an address.
             (0..4, _) if w.ends.iter().filter(|e| e.closed().is_none()).count() < 24 => {
                 w.client_from(address(random.random_range(0..20)));
@@ -77,7 +90,7 @@ fn play(seed: u64, config: Config) {
                 }
             }
             (30, Some(peer)) => {
-                let info = DisconnectInfo { reason: DisconnectReason::Kicked, text: String::new() };
+                let info = DisconnectInfo::new(DisconnectReason::Kicked, "");
                 let now = w.now;
                 // A second one finds it gone, or lingering.
                 let _gone = w.core.disconnect(now, peer, info, random.random());
@@ -100,6 +113,33 @@ fn play(seed: u64, config: Config) {
                 w.inject(address(random.random_range(0..22)), &datagram);
             }
             (36, _) => _ = w.core.broadcast(w.now, peer, [3; 100][..].into(), RetryMode::OnTimeout),
+            (37..41, _) if !waits.is_empty() => {
+                let (one, now) = (waits[random.random_range(latest..waits.len())], w.now);
+                // It may have gone, or been let in.
+                let _late = match random.random_range(0..8) {
+                    0 => w.core.refuse_peer(now, one, 1000, "no"),
+                    1 => {
+                        w.core.disconnect(now, one, DisconnectInfo::new(DisconnectReason::Kicked, ""), false)
+                    }
+                    2 => w.core.group_add(one, 1),
+                    _ => w.core.accept_peer(now, one),
+                };
+            }
+            (41..43, Some(peer)) => _ = w.core.group_add(peer, random.random_range(0..5)),
+            (43, Some(peer)) => _ = w.core.group_remove(peer, random.random_range(0..5)),
+            (44..46, _) => {
+                let payload = vec![4; [0, 20, 3000][random.random_range(0..3)]].into();
+                let group = random.random_range(0..5);
+                let reach =
+                    w.core.group_send(w.now, group, peer, &payload, RetryMode::BestEffort).expect("short");
+                assert!(reach.sent + reach.refused <= peers.len());
+            }
+            (46, _) => {
+                let from = address(random.random_range(0..22));
+                w.inject(from, &vec![b'?'; random.random_range(0..50)]);
+                // Nobody may have asked.
+                let _refused = w.core.send_raw(w.now, from, &vec![b'!'; random.random_range(1..50)]);
+            }
             _ => {}
         }
         check(&w);
@@ -120,10 +160,16 @@ fn finish(mut w: World, asked: &HashMap<u64, PeerId>) {
     w.run(ms(20_000));
     w.pull(usize::MAX);
     w.run(ms(20_000));
+    let asks = !w.asked().is_empty();
+    let mut knocked = HashSet::new();
     let (mut alive, mut known, mut told) = (HashSet::new(), HashSet::new(), HashSet::new());
     for event in &w.seen {
         match event {
-            Event::Connect(peer, _) => assert!(known.insert(*peer) && alive.insert(*peer)),
+            Event::Authorise(peer, _) => assert!(knocked.insert(*peer) && !known.contains(peer)),
+            Event::Connect(peer, _) => {
+                assert!(known.insert(*peer) && alive.insert(*peer));
+                assert!(!asks || knocked.contains(peer), "nobody let {peer:?} in");
+            }
             Event::Disconnect(peer, _) => assert!(alive.remove(peer), "{peer:?} was not there"),
             Event::Message(peer, _) | Event::Writable(peer) => {
                 assert!(alive.contains(peer), "{peer:?} is not there");
@@ -156,5 +202,13 @@ fn at_random_with_an_event_queue() {
     for seed in 100..108 {
         let queue = Config { max_queued_events: 30, max_queued_event_bytes: 64 << 10, ..Config::default() };
         play(seed, Config { max_peers: 10, max_queued_messages: 20, max_handshakes: 6, ..queue });
+    }
+}
+
+#[test]
+fn at_random_with_send_rates() {
+    for seed in 200..206 {
+        let rates = Config { peer_send_rate: 40_000, server_send_rate: 100_000, ..Config::default() };
+        play(seed, Config { max_peers: 10, max_queued_messages: 20, max_joining: 4, ..rates });
     }
 }

@@ -83,9 +83,19 @@ pub struct World {
 impl World {
     /// Its handler takes all events, unless the configuration has an event queue: then none.
     pub fn new(config: Config) -> World {
+        let takes = if config.max_queued_events > 0 { Takes::default() } else { Takes::ALL };
+        World::taking(takes, config)
+    }
+
+    /// Its handler is asked about every client; whoever tests decides.
+    pub fn asking(config: Config) -> World {
+        World::taking(Takes { authorise: true, raw: true, ..Takes::ALL }, config)
+    }
+
+    /// Its handler takes these.
+    pub fn taking(takes: Takes, config: Config) -> World {
         config.validate().expect("a valid configuration");
         let now = Time::from_micros(1_700_000_000_000_000);
-        let takes = if config.max_queued_events > 0 { Takes::default() } else { Takes::ALL };
         let provider = Arc::new(RingProvider::new());
         World {
             now,
@@ -134,6 +144,23 @@ impl World {
             w.ends[end].connection.state() == State::Connected && w.peer_of(end).is_some()
         });
         self.peer_of(end).expect("it was announced")
+    }
+
+    /// A client that waits for a decision, and its id.
+    pub fn knock(&mut self) -> (usize, PeerId) {
+        let end = self.client();
+        let asked = self.asked().len();
+        self.run_until(|w| {
+            w.pull(usize::MAX);
+            w.asked().len() > asked
+        });
+        (end, self.asked()[asked])
+    }
+
+    /// The clients about which the host was asked, in order.
+    pub fn asked(&self) -> Vec<PeerId> {
+        let asked = |e: &Event| if let Event::Authorise(peer, _) = e { Some(*peer) } else { None };
+        self.seen.iter().filter_map(asked).collect()
     }
 
     /// The peer that was announced last at a client's address, with the client's token.
