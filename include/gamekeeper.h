@@ -2713,7 +2713,8 @@ gk_result gk_server_group_send(gk_server *server,
 gk_result gk_server_send_raw(gk_server *server, const char *to, const uint8_t *data, size_t len);
 
 /**
- * Ends a peer's connection. The disconnect event follows, from the server's thread.
+ * Ends a peer's connection. The disconnect event follows, from the server's thread. A client that waits for a
+ * decision is refused by it, and no event follows.
  *
  * - `info`: why, and whether now; NULL: `GK_DISCONNECT_KICKED`, now
  *

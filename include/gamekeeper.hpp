@@ -148,12 +148,15 @@ struct handlers {
     std::function<void(server_ref, const gk_update &)> update;
     std::function<void(server_ref, peer)> writable;
     std::function<void(server_ref, gk_log_level, std::string_view)> log;
+    std::function<void(server_ref, peer, const gk_join_request &)> authorise;
+    std::function<void(server_ref, std::string_view, bytes)> raw;
     std::function<void(std::exception_ptr)> exception;
     /// The server was freed inside one of its callbacks: the last one ends this.
     bool orphan = false;
 
     bool any() const {
-        return starting || reconcile || shutdown || connect || disconnect || message || update || writable || log;
+        return starting || reconcile || shutdown || connect || disconnect || message || update || writable || log ||
+               authorise || raw;
     }
 };
 
@@ -217,6 +220,12 @@ struct send_options {
     void *user_data = nullptr;
 };
 
+/// For how many peers a message to many was queued, and how many had no room.
+struct reach {
+    size_t sent = 0;
+    size_t refused = 0;
+};
+
 /// A server that somebody else owns. Cheap to copy; good as long as the owner lives.
 class server_ref {
 public:
@@ -254,6 +263,40 @@ public:
         info.code = code;
         info.after_delivery = after_delivery;
         return result(gk_server_disconnect(server_, whom, &info));
+    }
+
+    /// Lets in a client that waits for a decision, or refuses it.
+    result accept(gk::peer whom) const { return result(gk_peer_accept(server_, whom)); }
+    result refuse(gk::peer whom, gk_refusal code = GK_REFUSED_HOST, const std::string &text = {}) const {
+        return result(gk_peer_refuse(server_, whom, code, text.c_str()));
+    }
+
+    result group_add(gk::peer whom, uint32_t group) const { return result(gk_peer_group_add(server_, whom, group)); }
+    result group_remove(gk::peer whom, uint32_t group) const {
+        return result(gk_peer_group_remove(server_, whom, group));
+    }
+    /// To all members, or all but one; group GK_GROUP_EVERYBODY is all peers.
+    expected<reach> group_send(uint32_t group, bytes data, gk_retry_mode retry = GK_RETRY_NONE,
+                               gk::peer except = GK_PEER_NONE) const {
+        gk_send_options options;
+        reach many;
+        gk_result code = gk_send_options_init(&options, sizeof options);
+        options.retry = retry;
+        if (code == GK_OK) {
+            code = gk_server_group_send(server_, group, except, data.data, data.size, &options, &many.sent,
+                                        &many.refused);
+        }
+        if (code != GK_OK) return gk::result(code);
+        return many;
+    }
+    /// Answers a datagram that is of no wire.
+    result send_raw(const std::string &to, bytes data) const {
+        return result(gk_server_send_raw(server_, to.c_str(), data.data, data.size));
+    }
+    /// Without info: no answer to those who look for servers.
+    result set_discovery_info(std::optional<bytes> info) const {
+        bytes given = info.value_or(bytes());
+        return result(gk_server_set_discovery_info(server_, given.data, given.size));
     }
 
     /// Without a time-out: until something happened.
@@ -418,6 +461,11 @@ struct trampoline {
     }
 };
 
+inline void on_raw(void *user_data, gk_server *server, const char *from, const uint8_t *data, size_t len) noexcept {
+    auto *owner = static_cast<handlers *>(user_data);
+    guarded(owner, [&] { owner->raw(server_ref(server, owner), from, bytes(data, len)); });
+}
+
 inline void on_shutdown(void *user_data, gk_server *server) noexcept {
     auto *owner = static_cast<handlers *>(user_data);
     if (owner->shutdown) guarded(owner, [&] { owner->shutdown(server_ref(server, owner)); });
@@ -548,6 +596,27 @@ public:
         return result(gk_context_set_access_log(native(), path.c_str()));
     }
 
+    result set_authorise(bool enabled) { return result(gk_context_set_authorise(native(), enabled)); }
+    result set_max_joining(uint32_t count) { return result(gk_context_set_max_joining(native(), count)); }
+    result set_authorise_timeout(microseconds time) { return set(gk_context_set_authorise_timeout_us, time); }
+    /// Without one: everybody may come in.
+    result set_password(std::optional<bytes> password) {
+        bytes given = password.value_or(bytes());
+        return result(gk_context_set_password(native(), given.data, given.size));
+    }
+    result set_peer_send_rate(uint64_t bytes_per_second) {
+        return result(gk_context_set_peer_send_rate(native(), bytes_per_second));
+    }
+    result set_server_send_rate(uint64_t bytes_per_second) {
+        return result(gk_context_set_server_send_rate(native(), bytes_per_second));
+    }
+    result set_raw_datagrams(bool enabled) { return result(gk_context_set_raw_datagrams(native(), enabled)); }
+    /// Without info: no answer to those who look for servers.
+    result set_discovery_info(std::optional<bytes> info) {
+        bytes given = info.value_or(bytes());
+        return result(gk_context_set_discovery_info(native(), given.data, given.size));
+    }
+
     // The callbacks. Servers copy them when they start, so what they capture is shared or copied with them.
     void on_starting(std::function<void(server_ref)> f) { handlers_.starting = std::move(f); }
     void on_connect(std::function<void(server_ref, peer, const gk_connect_info &)> f) {
@@ -566,6 +635,12 @@ public:
     void on_log(std::function<void(server_ref, gk_log_level, std::string_view)> f) {
         handlers_.log = std::move(f);
     }
+    /// Decides about everybody, by server_ref::accept and server_ref::refuse, in there or later.
+    void on_authorise(std::function<void(server_ref, peer, const gk_join_request &)> f) {
+        handlers_.authorise = std::move(f);
+    }
+    /// Datagrams that are of no wire, and where they came from.
+    void on_raw(std::function<void(server_ref, std::string_view, bytes)> f) { handlers_.raw = std::move(f); }
     /// Told what a callback or a completion threw, on the thread that called it.
     void on_exception(std::function<void(std::exception_ptr)> f) { handlers_.exception = std::move(f); }
 
@@ -595,6 +670,10 @@ private:
         if (code == GK_OK) code = attach<&h::writable>(gk_context_on_writable, owner);
         if (code == GK_OK) code = attach<&h::reconcile>(gk_context_on_reconcile, owner);
         if (code == GK_OK) code = attach<&h::log>(gk_context_on_log, owner);
+        if (code == GK_OK) code = attach<&h::authorise>(gk_context_on_authorise, owner);
+        if (code == GK_OK) {
+            code = gk_context_on_raw(native(), owner->raw ? detail::on_raw : nullptr, owner->raw ? owner : nullptr);
+        }
         // The shutdown ends handlers whose server was freed inside a callback. A host that pulls gets it as an
         // event instead, unless it asked for the callback.
         bool wanted = owner->shutdown || (owner->any() && !pulls_);

@@ -333,7 +333,8 @@ fn reason(code: gk_disconnect_code) -> Result<DisconnectReason, Failure> {
     }
 }
 
-/// Ends a peer's connection. The disconnect event follows, from the server's thread.
+/// Ends a peer's connection. The disconnect event follows, from the server's thread. A client that waits for a
+/// decision is refused by it, and no event follows.
 ///
 /// - `info`: why, and whether now; NULL: `GK_DISCONNECT_KICKED`, now
 ///

@@ -78,6 +78,8 @@ pub struct ServerStats {
     pub tick_rate_hz: f64,
     /// Where the last whole second went.
     pub profile: TimeProfile,
+    /// Times that a client of the native wire went on from another address.
+    pub migrations: u64,
     /// Log lines and access-log lines left out because a stranger caused too many.
     pub log_lines_suppressed: u64,
     /// Clients that wait for a decision now; they are not among `peers`.

@@ -125,6 +125,11 @@ impl EventLoop {
         result
     }
 
+    /// As [`UdpSocket::send_whole`].
+    pub fn send_whole(&mut self, data: &[u8], target: SocketAddr) -> io::Result<bool> {
+        self.socket.as_ref().map_or(Ok(false), |socket| socket.send_whole(data, target))
+    }
+
     /// As [`UdpSocket::send_to`]. After `false`, [`wait`](Self::wait) returns when there is room.
     pub fn send_to(&mut self, data: &[u8], target: SocketAddr) -> io::Result<bool> {
         let Some(socket) = &mut self.socket else { return Ok(false) };

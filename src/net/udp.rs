@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::address::ListenAddress;
+use crate::net::fragmentation;
 
 /// How many errors in a row a call passes over that say nothing about its own datagram (an ICMP answer to
 /// an earlier one, an interrupting signal); after that it returns the error.
@@ -111,6 +112,19 @@ impl UdpSocket {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_no_buffers(&error) => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// As [`send_to`](Self::send_to), for a datagram that asks how much the path carries: no router and no system may
+    /// cut it into pieces. Where the system cannot promise that (all but Linux), it is not sent: `false`. One that is
+    /// too long for the way out counts as sent, and is lost like one that was too long further on.
+    pub fn send_whole(&self, data: &[u8], target: SocketAddr) -> io::Result<bool> {
+        let Ok(before) = fragmentation::forbid(&self.socket) else { return Ok(false) };
+        let sent = self.send_to(data, target);
+        fragmentation::restore(&self.socket, before)?;
+        match sent {
+            Err(error) if fragmentation::is_too_long(&error) => Ok(true),
+            sent => sent,
         }
     }
 
@@ -436,6 +450,21 @@ pub(super) mod tests {
         assert_eq!((error.kind(), calls.get()), (io::ErrorKind::ConnectionReset, MAX_SOFT_ERRORS + 1));
         assert!(after(1, io::ErrorKind::WouldBlock).is_err());
         assert_eq!(calls.get(), 1);
+    }
+
+    #[test]
+    fn a_datagram_that_must_stay_whole_arrives_whole_or_not_at_all() {
+        for address in ["127.0.0.1:0", ":0"] {
+            let (server, client) = (bind("127.0.0.1:0"), bind(address));
+            if !client.send_whole(&[5; 1400], server.local_address()).unwrap() {
+                assert!(!cfg!(target_os = "linux"));
+                return;
+            }
+            assert_eq!(receive(&server).0.len(), 1400);
+            // Nobody hears of one that no way out is wide enough for; afterwards all is as before.
+            assert!(client.send_whole(&[5; 65_507], server.local_address()).is_ok());
+            assert!(client.send_to(&[6; 3000], server.local_address()).unwrap());
+        }
     }
 
     #[test]

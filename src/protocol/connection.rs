@@ -275,6 +275,11 @@ impl Connection {
         Ok(Connection::Native(Box::new(connection)))
     }
 
+    /// Whether the datagram that was given last probes the path: it must not be fragmented.
+    pub fn is_probe(&self) -> bool {
+        self.as_native().is_some_and(native::Connection::is_probe)
+    }
+
     /// The native wire's own, where it is one.
     pub fn as_native(&self) -> Option<&native::Connection> {
         match self {

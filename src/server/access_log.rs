@@ -42,6 +42,8 @@ pub enum AccessEvent {
     Disconnect,
     /// A stranger was not let in.
     Refuse,
+    /// A client goes on from another address.
+    Move,
 }
 
 impl AccessEvent {
@@ -50,6 +52,7 @@ impl AccessEvent {
             AccessEvent::Connect => "connect",
             AccessEvent::Disconnect => "disconnect",
             AccessEvent::Refuse => "refuse",
+            AccessEvent::Move => "move",
         }
     }
 }

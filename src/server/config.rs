@@ -13,12 +13,36 @@ use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
 use crate::server::password::Password;
 
+/// Copies that ride beside a message at most.
+pub const MAX_REDUNDANCY: u8 = 4;
+
+/// The datagram formats that a server speaks on its port; they are told apart by the first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wires {
+    /// That of the Python package mpgameserver.
+    pub mpgameserver: bool,
+    /// Our own.
+    pub native: bool,
+}
+
+impl Default for Wires {
+    /// Both.
+    fn default() -> Wires {
+        Wires { mpgameserver: true, native: true }
+    }
+}
+
 /// The configuration of a server. Inert: the server copies what it needs when it starts.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The key that proves the server's identity to clients that pinned its public part.
     /// `None`: one is generated at start, with a log line that says so; clients cannot pin it.
     pub root_key: Option<Arc<RootKey>>,
+    /// The datagram formats that are spoken on the port. Default both; at least one.
+    pub wires: Wires,
+    /// Native wire: how many packets beside the first carry a copy of every short message (up to 512 bytes) that is resent, so
+    /// that a single loss costs no round trip. Default 0, range 0 to 4. A message's own redundancy counts where it is more.
+    pub redundancy: u8,
     /// `update` events per second. Default 60, range 1 to 10,000.
     pub tick_rate_hz: f64,
     /// A peer that got nothing for this long is sent an empty datagram, which carries acks; one that has as
@@ -121,6 +145,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             root_key: None,
+            wires: Wires::default(),
+            redundancy: 0,
             tick_rate_hz: 60.0,
             keep_alive_interval: Duration::from_millis(100),
             connection_timeout: Duration::from_secs(5),
@@ -163,6 +189,10 @@ impl Config {
     /// Checks every value against its range; the error names the value and the range.
     pub fn validate(&self) -> Result<()> {
         let minute = Duration::from_secs(60);
+        if !self.wires.mpgameserver && !self.wires.native {
+            return Err(Error::new(ErrorKind::Argument, "wires: at least one of them must be spoken"));
+        }
+        integer("redundancy", u64::from(self.redundancy), 0, MAX_REDUNDANCY.into())?;
         float("tick_rate_hz", self.tick_rate_hz, 1.0, 10_000.0)?;
         duration("keep_alive_interval", self.keep_alive_interval, 10 * MS, minute)?;
         duration("connection_timeout", self.connection_timeout, 100 * MS, HOUR)?;
@@ -210,7 +240,7 @@ impl Config {
             send_interval: self.send_interval,
             reassembly_timeout: self.reassembly_timeout,
             max_reassembly_bytes: self.max_reassembly_bytes,
-            redundancy: 0,
+            redundancy: self.redundancy,
         })
     }
 }

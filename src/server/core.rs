@@ -17,14 +17,17 @@ use crate::protocol::connection::{
 use crate::protocol::crypto::{Provider, SigningKey};
 use crate::protocol::delivery::Outcome as Delivery;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
+use crate::protocol::handshake::native::Identity;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::{self as wire, Direction, Sizes};
+use crate::protocol::wire::native as native_wire;
 use crate::server::access_log::{AccessEvent, AccessLog};
 use crate::server::admission::{Admission, Admitted};
 use crate::server::block_list::BlockList;
 use crate::server::budget::Budgets;
 use crate::server::config::Config;
 use crate::server::events::*;
+use crate::server::newcomers::Newcomers;
 use crate::server::password::Password;
 use crate::server::peers::Peers;
 
@@ -36,6 +39,7 @@ use raw::Raw;
 mod commands;
 pub mod groups;
 pub mod joining;
+mod native;
 pub mod rate;
 pub mod raw;
 mod simulated;
@@ -96,6 +100,15 @@ pub struct Core {
     completions: HashMap<u64, Completion>,
     next_tag: u64,
     access_log: Option<AccessLog>,
+    /// Strangers of the native wire; none where it is not spoken.
+    newcomers: Option<Newcomers>,
+    speaks_mpgameserver: bool,
+    /// When the server's clock began, the newest tick, and when it was.
+    started: Time,
+    tick: (u64, Time),
+    /// Of the datagram that was given last: whose it is, and whether it probes the path.
+    sent_by: Option<usize>,
+    is_probe: bool,
     /// Bad networks that the host asked for.
     simulated: Option<Box<simulated::Simulated>>,
     closing: bool,
@@ -120,6 +133,7 @@ impl Core {
         config: &Config,
         takes: Takes,
         root: Arc<dyn SigningKey>,
+        identity: Option<Identity>,
         provider: Arc<dyn Provider>,
         access_log: Option<AccessLog>,
     ) -> Self {
@@ -135,7 +149,7 @@ impl Core {
             max_peers: config.max_peers as usize,
             block_list: config.block_list.clone(),
             peers: Peers::default(),
-            admission: Admission::new(now, root, provider, config),
+            admission: Admission::new(now, root, provider.clone(), config),
             timers: BinaryHeap::new(),
             dirty: VecDeque::new(),
             answers: VecDeque::new(),
@@ -146,6 +160,12 @@ impl Core {
             completions: HashMap::new(),
             next_tag: 1,
             access_log,
+            newcomers: identity.map(|i| Newcomers::new(now, i, provider, config)),
+            speaks_mpgameserver: config.wires.mpgameserver,
+            started: now,
+            tick: (0, now),
+            sent_by: None,
+            is_probe: false,
             simulated: None,
             closing: false,
             authorise: config.authorise,
@@ -199,6 +219,12 @@ impl Core {
         if let Some(taken) = self.take_raw(now, from, datagram) {
             return taken;
         }
+        if native_wire::is_native(datagram) {
+            return self.take_native(now, from, datagram);
+        }
+        if !self.speaks_mpgameserver {
+            return Err(DropReason::Malformed);
+        }
         if wire::is_clear(datagram) {
             return self.handle_hello(now, from, datagram);
         }
@@ -208,6 +234,17 @@ impl Core {
             }
         }
         let slot = self.peers.slot_at(&from).ok_or(DropReason::Unknown)?;
+        self.take_from_peer(now, slot, from, datagram)
+    }
+
+    /// A datagram for the connection in a slot.
+    fn take_from_peer(
+        &mut self,
+        now: Time,
+        slot: usize,
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> std::result::Result<(), DropReason> {
         let mut room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
         if peer.status == Status::Joining {
@@ -319,6 +356,7 @@ impl Core {
                 Timer::Handshake(_) => {}
             }
         }
+        self.work_native(now);
         let peers = &self.peers;
         let (due, refused) = self.admission.work(now, |token| !peers.has_token(token));
         self.stats.drops[DropReason::Hello as usize] += refused;
@@ -339,12 +377,18 @@ impl Core {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn poll_timeout(&self) -> Option<Time> {
         let answers = !self.answers.is_empty() || self.raw.has_answers();
-        if self.admission.has_work() || !self.dirty.is_empty() || answers {
+        let newcomers = self.newcomers.as_ref();
+        if self.admission.has_work()
+            || newcomers.is_some_and(Newcomers::has_work)
+            || !self.dirty.is_empty()
+            || answers
+        {
             return Some(Time::default());
         }
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let held = self.simulated.as_ref().and_then(|s| s.poll_timeout());
-        [timer, held, self.rates.poll_timeout()].into_iter().flatten().min()
+        let unproven = newcomers.and_then(Newcomers::poll_timeout);
+        [timer, held, unproven, self.rates.poll_timeout()].into_iter().flatten().min()
     }
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
@@ -407,6 +451,12 @@ impl Core {
 
     fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
+        (self.sent_by, self.is_probe) = (None, false);
+        if let Some(address) = self.newcomers.as_mut().and_then(|n| n.poll_transmit(now, out)) {
+            self.rates.sent(now, out.len(), None);
+            self.count_sent(now, out.len());
+            return Some(address);
+        }
         if let Some(address) = self.raw.poll_transmit(out) {
             self.rates.sent(now, out.len(), None);
             self.count_sent(now, out.len());
@@ -444,9 +494,11 @@ impl Core {
 
     /// Appends a peer's next datagram; with messages only if it is its turn, where peers take turns.
     fn transmit(&mut self, now: Time, slot: usize, its_turn: bool, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        self.announce_tick(now, slot);
         let peer = self.peers.at(slot)?;
         peer.connection.hold(self.rates.hold(peer.send_rate.as_ref(), its_turn));
         let address = peer.connection.poll_transmit(now, out)?;
+        (self.sent_by, self.is_probe) = (Some(slot), peer.connection.is_probe());
         if let Some(series) = &mut peer.series {
             series.sent(now, out.len());
         }

@@ -10,6 +10,7 @@ pub mod budget;
 pub mod config;
 pub mod core;
 pub mod events;
+pub mod newcomers;
 pub mod password;
 pub mod peers;
 pub mod runner;
@@ -135,7 +136,9 @@ impl Server {
             let text = "authorise needs a handler that takes it, or an event queue (max_queued_events)";
             return Err(Error::new(ErrorKind::Argument, text));
         }
-        let mut core = Core::new(now, &config, takes, root, Arc::new(RingProvider::new()), access_log);
+        let provider = Arc::new(RingProvider::new());
+        let identity = config.wires.native.then(|| root.native_identity(&*provider)).transpose()?;
+        let mut core = Core::new(now, &config, takes, root, identity, provider, access_log);
         let max_message = core.settings().limits.max_message;
         core.emit(Event::Starting);
         if generated {
@@ -457,7 +460,8 @@ impl Server {
     }
 
     /// Ends a peer's connection. `after_delivery`: once what is queued is acknowledged (at most the
-    /// connection timeout); else at once, and what is queued is cancelled. Errors: Stale, State, Panic.
+    /// connection timeout); else at once, and what is queued is cancelled. A client that waits for a decision is
+    /// refused by it. Errors: Stale, State, Panic.
     pub fn disconnect(&self, peer: PeerId, info: DisconnectInfo, after_delivery: bool) -> Result<()> {
         self.check_running()?;
         let now = self.0.clock.now();

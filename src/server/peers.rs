@@ -56,6 +56,7 @@ pub struct Peers {
     slots: Vec<Option<Box<Peer>>>,
     free: Vec<usize>,
     by_address: HashMap<SocketAddr, usize>,
+    by_connection: HashMap<u32, usize>,
     tokens: HashSet<u32>,
     seated: usize,
     joining: usize,
@@ -98,7 +99,10 @@ impl Peers {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let id = PeerId(serial << SLOT_BITS | slot as u64);
         self.tokens.insert(connection.token());
-        self.by_address.insert(address, slot);
+        match connection.as_native() {
+            Some(native) => self.by_connection.insert(native.connection_id(), slot),
+            None => self.by_address.insert(address, slot),
+        };
         self.seated += 1;
         self.joining += 1;
         let peer = Peer {
@@ -129,7 +133,12 @@ impl Peers {
         self.slots.get_mut(slot)?.as_deref_mut()
     }
 
-    /// The slot of an address.
+    /// The slot of a native connection's id.
+    pub fn slot_of_connection(&self, id: u32) -> Option<usize> {
+        self.by_connection.get(&id).copied()
+    }
+
+    /// The slot of an address of mpgameserver's wire; on the native one, ids find their peers.
     pub fn slot_at(&self, address: &SocketAddr) -> Option<usize> {
         self.by_address.get(address).copied()
     }
@@ -209,6 +218,9 @@ impl Peers {
     /// Frees a slot.
     pub fn remove(&mut self, slot: usize) {
         self.unseat(slot);
+        if let Some(id) = self.at(slot).and_then(|p| p.connection.as_native()).map(|n| n.connection_id()) {
+            self.by_connection.remove(&id);
+        }
         if let Some(place) = self.slots.get_mut(slot) {
             if place.take().is_some() {
                 self.free.push(slot);

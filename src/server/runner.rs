@@ -205,7 +205,10 @@ impl Runner {
             happened = true;
             let now = self.spent(server, Activity::Messages);
             server.0.profiler.lock().tick(now);
-            server.0.core.lock().emit(Event::Update { seconds, tick });
+            let mut core = server.0.core.lock();
+            core.note_tick(now, tick);
+            core.emit(Event::Update { seconds, tick });
+            drop(core);
             self.dispatch(server);
             self.spent(server, Activity::Update);
         }
@@ -228,7 +231,12 @@ impl Runner {
             if sent % SEND_BATCH == 0 {
                 MutexGuard::bump(&mut core);
             }
-            match self.event_loop.send_to(&self.outbound, to) {
+            let sent = if core.is_probe() {
+                self.event_loop.send_whole(&self.outbound, to)
+            } else {
+                self.event_loop.send_to(&self.outbound, to)
+            };
+            match sent {
                 Ok(true) => {}
                 // A datagram that the system has no room for, or no route, is lost like any other.
                 Ok(false) | Err(_) => core.send_failed(),

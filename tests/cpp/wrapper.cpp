@@ -101,6 +101,18 @@ static void a_life() {
         peer = from;
         connected++;
     });
+    context.on_authorise([&](gk::server_ref server, gk::peer from, const gk_join_request &request) {
+        CHECK(request.wire == GK_WIRE_MPGAMESERVER && server.peer_status(from).value() == GK_STATUS_JOINING);
+        CHECK(server.accept(from).ok() && server.refuse(from).code() == GK_ERR_STATE);
+    });
+    context.on_raw([&](gk::server_ref server, std::string_view from, gk::bytes data) {
+        CHECK(server.send_raw(std::string(from), data).ok());
+    });
+    CHECK(context.set_max_joining(10).ok() && context.set_authorise_timeout(5s).ok());
+    CHECK(context.set_password("swordfish").ok() && context.set_password(std::nullopt).ok());
+    CHECK(context.set_password("").code() == GK_ERR_ARGUMENT && context.set_discovery_info("here").ok());
+    CHECK(context.set_peer_send_rate(1'000'000).ok() && context.set_server_send_rate(0).ok());
+    CHECK(context.set_raw_datagrams(true).ok() && context.set_authorise(false).ok());
     context.on_message([&, token](gk::server_ref, gk::peer from, const gk_message &message) {
         CHECK(from == peer);
         if (messages++ == 0) {
@@ -133,6 +145,11 @@ static void a_life() {
         await("the completion", [&] { return sent > 0; });
         await("the exceptions", [&] { return thrown == 3; });
         CHECK(server.broadcast("to all").value() == 1 && server.broadcast("to none", GK_RETRY_NONE, peer).value() == 0);
+        CHECK(server.group_add(peer, 3).ok() && server.group_send(3, "to one").value().sent == 1);
+        CHECK(server.group_send(3, "to none", GK_RETRY_NONE, peer).value().sent == 0);
+        CHECK(server.group_remove(peer, 3).ok() && server.group_send(3, "to none").value().sent == 0);
+        CHECK(server.send_raw("127.0.0.1:9", "unasked").code() == GK_ERR_STATE);
+        CHECK(server.set_discovery_info(std::nullopt).ok());
         CHECK(server.peers().value() == std::vector<gk::peer>{peer});
         CHECK(server.peer_status(peer).value() == GK_STATUS_CONNECTED && server.peer_stats(peer).value().received > 0);
         CHECK(server.stats().value().peers == 1 && server.series().value().size() == 300);

@@ -3,6 +3,7 @@
 mod figures;
 mod fuzz;
 mod handshake;
+mod hold;
 mod hostile;
 mod ledger;
 mod monitor;

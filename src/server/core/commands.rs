@@ -116,6 +116,7 @@ impl Core {
     pub fn close(&mut self, now: Time) {
         self.closing = true;
         self.admission.forget(|_| true);
+        self.newcomers.iter_mut().for_each(|n| n.forget(|_| true));
         let slots: Vec<usize> = self.peers.slots().collect();
         for slot in slots {
             if self.peers.at(slot).is_some_and(|p| p.status.is_seated()) {
@@ -144,6 +145,7 @@ impl Core {
         }
         let list = &self.block_list;
         self.admission.forget(|address| list.contains(address));
+        self.newcomers.iter_mut().for_each(|n| n.forget(|from| list.contains(from.ip())));
     }
 
     // --- getters --------------------------------------------------------------------------------------
@@ -201,7 +203,7 @@ impl Core {
         ServerStats {
             peers: (self.peers.seated() - self.peers.joining()) as u32,
             joining: self.peers.joining() as u32,
-            handshakes: self.admission.len() as u32,
+            handshakes: (self.admission.len() + self.newcomers.as_ref().map_or(0, |n| n.len())) as u32,
             log_lines_suppressed: self.stats.log_lines_suppressed + suppressed,
             ..self.stats.clone()
         }

@@ -11,6 +11,7 @@ use super::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::conditions::{Conditions, Direction, Link, LinkStats};
 use crate::protocol::time::Time;
+use crate::protocol::wire::native as native_wire;
 use crate::server::events::PeerId;
 
 /// Datagrams that links let go in one turn of the loop at most; the others follow in the next turn, which
@@ -172,15 +173,17 @@ impl Core {
         }
     }
 
-    /// The peer whose conditions hold for an address.
-    fn owner_at(&mut self, address: SocketAddr) -> Owner {
-        let slot = self.peers.slot_at(&address)?;
+    /// The peer whose conditions hold for a datagram from an address.
+    fn owner_of(&mut self, from: SocketAddr, datagram: &[u8]) -> Owner {
+        let native = native_wire::connection_id(datagram);
+        let slot =
+            native.map_or_else(|| self.peers.slot_at(&from), |id| self.peers.slot_of_connection(id))?;
         self.peers.at(slot).map(|p| p.id)
     }
 
     /// A datagram came out of the socket, and a link may lie before it.
     pub(super) fn receive_simulated(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
-        let owner = self.owner_at(from);
+        let owner = self.owner_of(from, datagram);
         let taken = self.simulated.as_mut().is_some_and(|s| s.receive.push(now, owner, datagram, from));
         if taken {
             self.release(now, RELEASED_PER_DATAGRAM);
@@ -215,7 +218,7 @@ impl Core {
             }
             self.end_simulation();
             let to = self.next_datagram(now, out)?;
-            let owner = self.owner_at(to);
+            let owner = self.sent_by.and_then(|slot| self.peers.at(slot)).map(|p| p.id);
             if !self.simulated.as_mut().is_some_and(|s| s.send.push(now, owner, out, to)) {
                 return Some(to);
             }

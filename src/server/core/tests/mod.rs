@@ -5,6 +5,7 @@ mod groups;
 mod host;
 mod joining;
 mod monkey;
+mod native;
 mod rates;
 mod raw;
 mod simulated;

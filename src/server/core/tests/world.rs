@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::crypto::RingProvider;
 use crate::keys::RootKey;
 use crate::metrics::server::DropReason;
+use crate::protocol::connection::native::Join;
 use crate::protocol::connection::{CloseReason, Connection, Event as EndEvent, Room, State};
 use crate::protocol::delivery::Mode;
 use crate::protocol::time::Time;
@@ -97,9 +98,11 @@ impl World {
         config.validate().expect("a valid configuration");
         let now = Time::from_micros(1_700_000_000_000_000);
         let provider = Arc::new(RingProvider::new());
+        let identity = root().native_identity(&*provider).expect("the system has randomness");
+        let identity = config.wires.native.then_some(identity);
         World {
             now,
-            core: Core::new(now, &config, takes, root(), provider, None),
+            core: Core::new(now, &config, takes, root(), identity, provider, None),
             config,
             ends: Vec::new(),
             seen: Vec::new(),
@@ -119,6 +122,16 @@ impl World {
 
     pub fn client_from(&mut self, address: SocketAddr) -> usize {
         self.client_with(address, &self.config.clone())
+    }
+
+    /// A client on the native wire.
+    pub fn native_client(&mut self, join: Join) -> usize {
+        let address = address(self.ends.len() as u32);
+        let (settings, pinned) = (self.config.protocol_settings(), Some(root().native_public()));
+        let connection = Connection::native_connect(self.now, settings, pinned, join, &self.provider, SERVER);
+        let connection = connection.expect("the system has randomness");
+        self.ends.push(End { address, connection, events: Vec::new(), mute: false, deaf: false });
+        self.ends.len() - 1
     }
 
     /// A client with settings of its own.

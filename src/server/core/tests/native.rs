@@ -1,0 +1,190 @@
+//! Native clients at the core: hellos and their floods, joining, moving, restarts, both wires side by side.
+
+use std::net::SocketAddr;
+
+use super::world::{address, ms, World};
+use crate::metrics::server::DropReason;
+use crate::protocol::connection::native::Join;
+use crate::protocol::connection::{CloseReason, Event as EndEvent, Farewell, FarewellKind, State, Wire};
+use crate::protocol::delivery::Mode;
+use crate::protocol::handshake::native::{packet, HELLO_LEN};
+use crate::server::config::{Config, Wires};
+use crate::server::core::Dispatch;
+use crate::server::events::*;
+use crate::server::newcomers::MAX_ANSWERS;
+use crate::server::password::Password;
+
+fn drops(w: &World, reason: DropReason) -> u64 {
+    w.core.stats().drops[reason as usize]
+}
+
+fn texts(w: &World, peer: PeerId) -> Vec<Vec<u8>> {
+    let message = |e: &Event| match e {
+        Event::Message(id, m) if *id == peer => Some(m.data.clone()),
+        _ => None,
+    };
+    w.seen.iter().filter_map(message).collect()
+}
+
+#[test]
+fn both_wires_share_the_port_and_the_callbacks() {
+    let mut w = World::new(Config::default());
+    let (old, old_peer) = w.join();
+    let new = w.native_client(Join::default());
+    let new_peer = w.joined(new);
+    assert_eq!(w.ends[new].connection.wire(), Wire::Native);
+    for (end, peer) in [(old, old_peer), (new, new_peer)] {
+        w.send(end, b"hello", Mode::Guaranteed);
+        w.core.send(w.now, peer, b"you too"[..].into(), &mut SendOptions::default()).unwrap();
+        w.run(ms(300));
+        assert_eq!(texts(&w, peer), [b"hello".to_vec()]);
+        let got = |e: &EndEvent| matches!(e, EndEvent::Message { data, .. } if data == b"you too");
+        assert!(w.ends[end].events.iter().any(got));
+    }
+    assert_eq!(w.core.stats().peers, 2);
+    let now = w.now;
+    w.ends[new].connection.close(
+        now,
+        false,
+        Farewell { kind: FarewellKind::Left, code: 9, text: "bye".into() },
+    );
+    w.run(ms(100));
+    let left = |e: &Event| matches!(e, Event::Disconnect(p, i) if *p == new_peer && i.code == 9 && &*i.text == "bye");
+    assert!(w.seen.iter().any(left), "{:?}", w.seen);
+    assert_eq!(w.ends[new].connection.state(), State::Closed, "its goodbye was answered");
+    w.run(ms(10_000));
+    assert_eq!(w.core.stats().peers, 1);
+}
+
+#[test]
+fn a_wire_that_is_turned_off_is_not_there() {
+    for wires in [Wires { mpgameserver: false, native: true }, Wires { mpgameserver: true, native: false }] {
+        let mut w = World::new(Config { wires, ..Config::default() });
+        let (old, new) = (w.client(), w.native_client(Join::default()));
+        w.run(ms(1000));
+        let connected = |end: usize| w.ends[end].connection.state() == State::Connected;
+        assert_eq!((connected(old), connected(new)), (wires.mpgameserver, wires.native));
+        assert!(drops(&w, DropReason::Malformed) > 0);
+    }
+}
+
+#[test]
+fn forged_hellos_over_budget_cost_a_cookie_each_and_leave_nothing_behind() {
+    let config = Config {
+        hellos_total_hz: 1.0,
+        hellos_per_source_hz: 1.0,
+        max_handshakes: 65_536,
+        ..Config::default()
+    };
+    let mut w = World::new(config);
+    let first = w.native_client(Join::default());
+    let hello = w.take_datagrams(first).pop().unwrap();
+    assert_eq!((hello[0], hello.len()), (packet::HELLO, HELLO_LEN));
+    // The budget's burst goes to addresses that nobody answers from.
+    let at = |n: u32| SocketAddr::from((std::net::Ipv4Addr::from(0xc000_0000 + n), 7));
+    for n in 0..5000 {
+        w.inject(at(n), &hello);
+        if n % 500 == 499 {
+            w.settle();
+        }
+    }
+    let before = w.core.stats().handshakes;
+    w.sent.clear();
+    for n in 10_000..10_000 + 2 * MAX_ANSWERS as u32 {
+        w.inject(at(n), &hello);
+    }
+    w.settle();
+    assert!(w.core.stats().handshakes <= before + 2);
+    assert!(w.sent.len() <= MAX_ANSWERS + 2, "{} answers", w.sent.len());
+    assert!(w.sent.iter().all(|(_, len)| *len < 100), "cookies are short");
+    // Who receives at its address gets in all the same: with the cookie's own budget.
+    let real = w.native_client(Join::default());
+    w.joined(real);
+    w.run(ms(10_000));
+    assert_eq!(w.core.stats().handshakes, 0);
+}
+
+#[test]
+fn passwords_are_checked_and_refusals_say_why() {
+    let config = Config { password: Some(Password::new(b"sesame").unwrap()), ..Config::default() };
+    let mut w = World::new(config);
+    let join = |password: &str| Join { password: Some(password.into()), data: b"ticket".to_vec() };
+    let (right, wrong, none) =
+        (w.native_client(join("sesame")), w.native_client(join("simsim")), w.native_client(Join::default()));
+    w.run(ms(500));
+    assert_eq!(w.ends[right].connection.state(), State::Connected);
+    for (end, code) in [(wrong, refusal::PASSWORD_WRONG), (none, refusal::PASSWORD_WANTED)] {
+        let closing = |e: &EndEvent| if let EndEvent::Closed(c) = e { Some(c.clone()) } else { None };
+        let closing = w.ends[end].events.iter().find_map(closing).unwrap();
+        assert_eq!((closing.reason, closing.farewell.kind), (CloseReason::Remote, FarewellKind::Refused));
+        assert_eq!(closing.farewell.code, code);
+        assert!(closing.farewell.text.contains("password"));
+    }
+    let connects = w.seen.iter().filter(|e| matches!(e, Event::Connect(..))).count();
+    assert_eq!(connects, 1);
+}
+
+#[test]
+fn the_host_decides_later_and_sees_what_the_client_brought() {
+    let mut w = World::asking(Config::default());
+    let end = w.native_client(Join { password: None, data: b"ticket 7".to_vec() });
+    w.run(ms(300));
+    let asked = |e: &Event| match e {
+        Event::Authorise(peer, request) => Some((*peer, request.data.clone(), request.wire)),
+        _ => None,
+    };
+    let (peer, data, wire) = w.seen.iter().find_map(asked).unwrap();
+    assert_eq!((&data[..], wire), (&b"ticket 7"[..], Wire::Native));
+    assert_eq!(w.ends[end].connection.state(), State::Connecting);
+    w.core.accept_peer(w.now, peer).unwrap();
+    w.run(ms(100));
+    assert_eq!(w.ends[end].connection.state(), State::Connected);
+}
+
+#[test]
+fn a_client_that_moves_is_followed_and_loses_nothing() {
+    let mut w = World::new(Config::default());
+    let end = w.native_client(Join::default());
+    let peer = w.joined(end);
+    for i in 0..200_u8 {
+        w.send(end, &[i], Mode::Guaranteed);
+        let options = SendOptions { retry: RetryMode::OnTimeout, ..SendOptions::default() };
+        w.core.send(w.now, peer, [i][..].into(), &mut { options }).unwrap();
+        if i == 100 {
+            w.ends[end].address = address(5000);
+        }
+        w.run(ms(10));
+    }
+    w.run(ms(3000));
+    assert_eq!(texts(&w, peer).len(), 200);
+    let got = w.ends[end].events.iter().filter(|e| matches!(e, EndEvent::Message { .. })).count();
+    assert_eq!(got, 200);
+    assert_eq!(w.core.peer_info(peer).unwrap().address, address(5000));
+    assert_eq!(w.core.stats().migrations, 1);
+}
+
+#[test]
+fn a_restarted_server_is_recognised_at_once() {
+    let mut w = World::new(Config::default());
+    let end = w.native_client(Join::default());
+    w.joined(end);
+    // Another core with the same root key, where the first one was.
+    let mut fresh = World::new(Config::default());
+    std::mem::swap(&mut w.core, &mut fresh.core);
+    w.seen.clear();
+    w.send(end, b"are you there", Mode::Guaranteed);
+    // A round trip takes 4 ms.
+    w.run(ms(10));
+    assert_eq!(w.ends[end].closed(), Some(CloseReason::Restarted));
+    assert!(w.core.poll_dispatch().is_none_or(|d| !matches!(d, Dispatch::Event(Event::Connect(..)))));
+    // One with another key cannot say so.
+    let other = w.native_client(Join::default());
+    w.joined(other);
+    let reset = [&[packet::RESET][..], &[9; 16]].concat();
+    let now = w.now;
+    let mut room = crate::protocol::connection::Room::ENDLESS;
+    let result =
+        w.ends[other].connection.handle_datagram(now, super::world::SERVER, &mut reset.clone(), &mut room);
+    assert_eq!(result, Err(DropReason::Forged));
+    assert_eq!(w.ends[other].connection.state(), State::Connected);
+}
