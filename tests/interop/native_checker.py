@@ -530,7 +530,7 @@ class Checker:
         must(17.2, not self.cookies or self.last_hello_had_cookie, "a hello without the cookie gets another")
         if self.welcome is not None:
             return must(17.2, data == self.welcome_datagram, "a WELCOME is repeated byte for byte")
-        self.welcome_datagram, self.welcomed_at = data, self.now
+        self.welcome_datagram, self.welcomed_at, self.welcomed_address = data, self.now, address
         self.read_welcome(data[13:])
 
     def read_welcome(self, message):
@@ -752,7 +752,7 @@ class Checker:
         if not self.open(self.server, number, p):
             return
         if self.proven is None:
-            self.proven = address
+            self.proven = self.welcomed_address
         is_newest = number == self.server.newest
         self.path(address, len(data), is_newest)
         self.takes(self.server, number, frames, address)
