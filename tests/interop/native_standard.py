@@ -91,9 +91,10 @@ class NativeClient:
         self.numbers = {}  # of the server's messages: what they are
         self.responses = []
         self.asked_at = 0
+        self.probes = {}  # the server's, by number: their sizes
         #: (mode, channel, data) in the order of delivery; and what else came
         self.received, self.times, self.goodbyes, self.was_reset = [], [], [], False
-        self.closed_heard = False
+        self.closed_heard, self.answers_goodbyes = False, True
         self.challenges = self.copies = 0
 
     def _open(self):
@@ -145,7 +146,6 @@ class NativeClient:
     def leave(self, reason=0, code=0, text=b"", seconds=5.0):
         """Says CLOSE until it is heard; whether it was."""
         frame = bytes([CLOSE, reason]) + varint(code) + counted(text)
-        self.is_leaving = True
         for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.5):
             self._seal(frame)
             end = time.monotonic() + pause
@@ -330,7 +330,6 @@ class NativeClient:
         kinds = {f[0] for f in frames}
         must(26, len(data) <= 1200 or kinds == {PING, PADDING} or self._is_proven(len(data)), f"{len(data)} bytes unproven")
         if kinds == {PING, PADDING}:
-            self.probes = getattr(self, "probes", {})
             self.probes[number] = len(data)
         for frame in frames:
             self._frame(now, number, frame, kinds)
@@ -338,7 +337,7 @@ class NativeClient:
             self.acks.received(now, number, promptness(frames))
 
     def _is_proven(self, size):
-        return any(size <= probe for probe in getattr(self, "probes", {}).values())
+        return any(size <= probe for probe in self.probes.values())
 
     def _unseal(self, p, number, header, sealed):
         is_old = p != self.in_p and number < self.in_first
@@ -369,7 +368,8 @@ class NativeClient:
             must(24, kinds == {CLOSE}, "a CLOSE is alone in its packet")
             must(24, not self.goodbyes or self.goodbyes[0] == frame[1:], "a CLOSE is said again as it was")
             self.goodbyes.append(frame[1:])
-            self._seal(bytes([CLOSED]))
+            if self.answers_goodbyes:
+                self._seal(bytes([CLOSED]))
         elif kind == CLOSED:
             must(24, kinds == {CLOSED}, "a CLOSED is alone in its packet")
             self.closed_heard = True

@@ -259,6 +259,48 @@ def test_nothing_comes_in_before_the_join_and_the_join_is_answered_again(host, c
     assert host.handler.tokens("connect") == [token]
 
 
+def test_a_goodbye_that_nobody_answers_is_said_six_times(host, client_of):
+    client, token = connected(host, client_of)
+    client.answers_goodbyes = False
+    host.call(host.client(token).disconnect)
+    assert client.pump(lambda: len(client.goodbyes) == 6)
+    client.pump(seconds=2.5)
+    assert len(client.goodbyes) == 6 and client.goodbyes[0][0] == 2
+
+
+def test_a_goodbye_that_is_answered_is_said_no_more(host, client_of):
+    client, token = connected(host, client_of)
+    host.call(host.client(token).disconnect)
+    assert client.pump(lambda: bool(client.goodbyes))
+    client.pump(seconds=1.0)
+    # A second one may have been under way.
+    assert len(client.goodbyes) <= 2
+
+
+def test_who_looks_for_servers_is_answered(host_with, client_of):
+    info = b"a server of many words"
+    client = client_of(host_with(lambda ctxt: ctxt.setDiscoveryInfo(info)))
+    nonce, head = os.urandom(8), b"\xc5GKQ1"
+    shortest = 13 + len(info)
+    for unanswered in (head + nonce[:7], b"\xc5GKQ2" + nonce + bytes(100), (head + nonce).ljust(shortest - 1, b"\0")):
+        client.send_raw(unanswered)
+    # Padding is not looked at.
+    client.send_raw((head + nonce).ljust(shortest, b"\xaa"))
+    assert waiting(client) == [b"\xc6GKQ1" + nonce + info]
+
+
+def test_what_is_of_no_version_gets_no_answer(host, client_of):
+    client, token = connected(host, client_of)
+    for first in (*range(0x80, 0xC0), *range(0xC1, 0xC5), *range(0xC6, 0x100)):
+        # Longer data packets of nobody may be answered by RESET.
+        for length in (1, 4, 17, 40, 1200) if first >= 0xC0 else (1, 4, 17):
+            client.send_raw(bytes([first]).ljust(length, b"\x5a"))
+    client.send_raw(b"")
+    assert waiting(client) == []
+    number = client._seal(bytes([PING]))
+    assert client.pump(lambda: number in client.acked) and host.handler.tokens("disconnect") == []
+
+
 def test_the_client_itself_can_fail(host, client_of):
     client, _ = connected(host, client_of)
     with pytest.raises(Unexplained):
