@@ -3,9 +3,11 @@
     python tests/interop/native_checker.py tests/vectors/native/session_*.json
 
 A session is every datagram of two ends on a virtual clock, with the private keys, what the two hosts said and what
-they got. All of it is followed as the page has it: each packet is opened, each frame read to its last byte, each number,
-acknowledgement, timer and outcome compared with what must come of what came before. What is not so raises
+they got. All of it is followed as the page has it: each packet is opened, each frame read to its last byte, each
+number, acknowledgement, timer and outcome compared with what must come of what came before. What is not so raises
 `Unexplained`, which names the chapter. It shares no code with the library.
+
+The page leaves much to a sender. Where it says what ours does, the checker holds the sessions against that.
 """
 
 import functools
@@ -892,7 +894,7 @@ class Checker:
 
 
 def check(session):
-    """Raises `Unexplained` unless every byte of the session is explained; returns the checker, which knows all frames."""
+    """Raises `Unexplained` unless every byte of the session is explained; the checker then knows all frames."""
     checker = Checker(session)
     checker.run()
     return checker

@@ -1,7 +1,7 @@
 """A client of the native protocol written from PROTOCOL.md alone, which holds what a server sends against it.
 
-It reads frames and keeps the books of what came with `native_checker`, which was written from the same page, and shares no
-code with the library. What a server must not do raises `Unexplained`, which names the chapter.
+It reads frames and keeps the books of what came with `native_checker`, which was written from the same page, and
+shares no code with the library. What a server must not do raises `Unexplained`, which names the chapter.
 """
 
 import os
@@ -15,8 +15,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from native_checker import (
-    ACCEPT, BEST_EFFORT, CLOSE, CLOSED, COOKIE, GUARANTEED, HELLO, HELLO_LEN, JOIN, MS, ORDERED, PADDING, PATH_CHALLENGE,
-    PATH_RESPONSE, PING, RESET, S, SEQUENCED, TAG_LEN, TIME, UNRELIABLE, VERSION, VERSIONS, WELCOME, WELCOME_LEN,
+    ACCEPT, BEST_EFFORT, CLOSE, CLOSED, COOKIE, HELLO, HELLO_LEN, JOIN, MS, ORDERED, PADDING, PATH_CHALLENGE,
+    PATH_RESPONSE, PING, RESET, S, TAG_LEN, TIME, VERSION, VERSIONS, WELCOME, WELCOME_LEN,
     Acks, Inbox, Phase, Unexplained, agree, hkdf, message_1, must, promptness, public, read_frames, widen,
 )
 
@@ -328,8 +328,9 @@ class NativeClient:
         self.newest = max(self.newest, number)
         frames = read_frames(payload)
         kinds = {f[0] for f in frames}
-        must(26, len(data) <= 1200 or kinds == {PING, PADDING} or self._is_proven(len(data)), f"{len(data)} bytes unproven")
-        if kinds == {PING, PADDING}:
+        is_probe = kinds == {PING, PADDING}
+        must(26, len(data) <= 1200 or is_probe or self._is_proven(len(data)), f"{len(data)} bytes unproven")
+        if is_probe:
             self.probes[number] = len(data)
         for frame in frames:
             self._frame(now, number, frame, kinds)

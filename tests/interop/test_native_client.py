@@ -1,4 +1,7 @@
-"""The server against a client of the native protocol written from PROTOCOL.md alone: the page is enough, and the server keeps to it."""
+"""The server against a client of the native protocol written from PROTOCOL.md alone.
+
+The page is enough, and the server keeps to it.
+"""
 
 import os
 import select
@@ -183,8 +186,8 @@ def test_a_server_that_is_started_anew_says_so(host_with, client_of):
 
 def test_frames_that_are_malformed_end_their_packet_and_nothing_else(host, client_of):
     client, token = connected(host, client_of)
-    bad = ["09", "1f", "80", "ff", "02aa", "040000ff", "0400c00000010000000000", "0602", "4409aa", "6c0000", "78", "420001"]
-    bad += ["4200010001", "420001000000aa", "420001000202aa", "4200010001a001aa", "2f0001", "2000070000", "20ffff0000"]
+    bad = ["09", "1f", "80", "ff", "02aa", "040000ff", "0400c00000010000000000", "0602", "4409aa", "6c0000", "78"]
+    bad += ["420001", "4200010001", "420001000000aa", "420001000202aa", "4200010001a001aa", "2f0001", "2000070000", "20ffff0000"]
     for i, payload in enumerate(bad):
         # A sound message before it arrives, and the packet is acknowledged.
         sound = bytes([0x5C]) + varint(1) + struct.pack(">H", i + 1) + bytes([i])
