@@ -20,7 +20,7 @@ mod linux {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use gamekeeper::client::{Client, Event, Mode};
+    use gamekeeper::client::driver::{Client, Event, Mode};
     use gamekeeper::server::config::Config;
     use gamekeeper::server::events::{Handler, Message, PeerId, SendOptions};
     use gamekeeper::Server;

@@ -1,5 +1,5 @@
 /*
- * gamekeeper: a game server that you embed.
+ * gamekeeper: a game server that you embed, and the client that plays on it.
  *
  * This library hosts encrypted UDP game clients inside your process. You set callbacks, it calls them; you
  * call gk_server_send, it delivers. Sockets, encryption, retries, fragments, time-outs and floods are its
@@ -37,6 +37,8 @@
  *     }
  *
  * THREADS
+ *
+ * What this chapter says of servers holds for clients too, with gk_client_ for gk_server_.
  *
  * A server runs on one thread: its own after gk_server_start, the caller of gk_server_poll after
  * gk_server_open. Every callback comes from there, one at a time; so callbacks of one server need no locks
@@ -174,7 +176,30 @@
 #define GK_DISCOVERY_MAX_ADDRESSES 256
 
 /**
- * What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
+ * One client. It runs beyond the end of a session, until it is stopped, so that it can connect again. Callbacks get
+ * the same pointer that starting it gave out. Unless said otherwise its functions can be called from any thread and
+ * from inside callbacks.
+ *
+ * - `gk_client_start`: run it on a thread of its own
+ * - `gk_client_open`: let the host run it
+ * - `gk_client_poll`: run it until something happened
+ * - `gk_client_wake`: make a waiting poll return
+ * - `gk_client_descriptor`, `gk_client_next_timeout_us`: wait for it in an event loop of the host's own
+ * - `gk_client_next_events`: pull events instead of getting callbacks
+ * - `gk_client_stop`, `gk_client_wait`, `gk_client_is_stopped`: end it
+ * - `gk_client_free`: end it and give it back
+ * - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
+ * - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
+ * - `gk_client_reconnect`: begin another one
+ * - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
+ * - `gk_client_stats`: its counts
+ * - `gk_client_server_address`, `gk_client_local_address`: where it leads from and to
+ * - `gk_client_server_native_key`, `gk_client_server_root_key_der`: what the server has proved
+ */
+typedef struct gk_client gk_client;
+
+/**
+ * What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
  * when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
  * Every value has a default, and is checked when it is set: one out of its range is refused with
  * `GK_ERR_ARGUMENT` and changes nothing.
@@ -207,6 +232,17 @@
  * - `gk_context_set_discovery_info`: what those who look for servers are told
  * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+ *
+ * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
+ * queue from above, and have of their own:
+ *
+ * - `gk_context_set_wire`: how the client talks
+ * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
+ *   them is needed
+ * - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
+ * - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
+ * - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
+ * - `gk_context_on_client_shutdown`, `gk_context_on_client_log`: callbacks
  */
 typedef struct gk_context gk_context;
 
@@ -304,9 +340,9 @@ typedef int32_t gk_door;
 typedef int32_t gk_wire;
 
 /**
- * An event as `gk_server_next_events` hands it out. Which fields are set is said at each `GK_EVENT_…`;
- * the others are 0 or NULL. What the pointers point to lives until the next `gk_server_next_events` that
- * succeeds, or `gk_server_free`.
+ * An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
+ * each `GK_EVENT_…`, `peer` with servers only; the others are 0 or NULL. What the pointers point to lives until
+ * the next call that succeeds with the same server or client, or until that is freed.
  */
 typedef struct {
     /**
@@ -437,7 +473,7 @@ typedef struct {
 typedef void (*gk_connect_fn)(void *user_data, gk_server *server, gk_peer peer, const gk_connect_info *info);
 
 /**
- * Why a peer left: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
+ * Why a peer left, or a client's session ended: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
  */
 typedef int32_t gk_disconnect_code;
 
@@ -703,11 +739,13 @@ typedef int32_t gk_outcome;
 /**
  * What became of a message.
  *
- * When: exactly once for each message that was accepted with it, at the latest when the peer has left. Never
- * from inside the send itself.
- * Thread: the server's.
+ * When: exactly once for each message that was accepted with it, at the latest when the peer has left, or the
+ * client's session ended. Never from inside the send itself. For a message of a client `server` is NULL and
+ * `peer` is `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
  * Borrowed: nothing. The peer can be stale already if the outcome is `GK_SENT_CANCELLED`.
- * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; of a client everything
+ * but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`, `gk_client_disconnect_wait`.
  */
 typedef void (*gk_sent_fn)(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome);
 
@@ -724,7 +762,8 @@ typedef struct {
      */
     gk_retry_mode retry;
     /**
-     * Told once what became of the message. Default NULL.
+     * Told once what became of the message; of a client's it gets a NULL for the server and `GK_PEER_NONE`.
+     * Default NULL.
      */
     gk_sent_fn on_sent;
     /**
@@ -733,7 +772,7 @@ typedef struct {
     void *user_data;
     /**
      * 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`; `on_sent` must be NULL, and
-     * the server must have an event queue. Default 0.
+     * there must be an event queue. Default 0.
      */
     uint32_t notify;
     /**
@@ -754,7 +793,7 @@ typedef int32_t gk_status;
 typedef uint32_t gk_refusal;
 
 /**
- * Lifetime counts of one peer, and what is queued for it now. `gk_peer_stats_init` sets the size.
+ * Lifetime counts of one peer, or of a client's session, and what is queued for it now. `gk_peer_stats_init` sets the size.
  */
 typedef struct {
     /**
@@ -1021,6 +1060,94 @@ typedef struct {
      */
     uint32_t reserved;
 } gk_profile_second;
+
+/**
+ * An address of the server is being tried.
+ *
+ * When: first of all callbacks of a session; again for each further address of a host name.
+ * Thread: the client's.
+ * Borrowed: `address`, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_connecting_fn)(void *user_data, gk_client *client, const char *address);
+
+/**
+ * The server let the client in: messages flow.
+ *
+ * When: once per session, before its messages.
+ * Thread: the client's.
+ * Borrowed: `info` (the server's address, the session's public number) and its text, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_connect_fn)(void *user_data, gk_client *client, const gk_connect_info *info);
+
+/**
+ * The session ended, or never came to be.
+ *
+ * When: once for each session, after all others about it.
+ * Thread: the client's.
+ * Borrowed: `info` and its text, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`; `gk_client_reconnect` begins anew.
+ */
+typedef void (*gk_client_disconnect_fn)(void *user_data, gk_client *client, const gk_disconnect_info *info);
+
+/**
+ * A message arrived.
+ *
+ * When: once for each message, in the order in which they arrive.
+ * Thread: the client's.
+ * Borrowed: `message` and its bytes, until the callback returns. Copy what you keep.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_message_fn)(void *user_data, gk_client *client, const gk_message *message);
+
+/**
+ * One tick.
+ *
+ * When: at the tick rate, also while there is no session; missed ones are left out.
+ * Thread: the client's.
+ * Borrowed: `update`, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_update_fn)(void *user_data, gk_client *client, const gk_update *update);
+
+/**
+ * The queue that had refused a message has room again.
+ *
+ * When: after a send answered `GK_ERR_WOULD_BLOCK`, once.
+ * Thread: the client's.
+ * Borrowed: nothing.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_writable_fn)(void *user_data, gk_client *client);
+
+/**
+ * The client has stopped.
+ *
+ * When: last of all callbacks, once.
+ * Thread: the client's.
+ * Borrowed: the client, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_shutdown_fn)(void *user_data, gk_client *client);
+
+/**
+ * A line for the log.
+ *
+ * When: at any time.
+ * Thread: the client's.
+ * Borrowed: `text`, UTF-8, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`,
+ * `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_log_fn)(void *user_data, gk_client *client, gk_log_level level, const char *text);
 
 /**
  * What a simulated network does to the datagrams of one direction. `gk_conditions_init` fills in the
@@ -1341,6 +1468,27 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_DISCONNECT_RESTARTED 10
 
 /**
+ * Of a client: the system says that nobody listens at the address. Not all systems tell: then it is
+ * `GK_DISCONNECT_TIMEOUT`.
+ */
+#define GK_DISCONNECT_NOBODY_LISTENS 21
+
+/**
+ * Of a client: the system has no way to the address.
+ */
+#define GK_DISCONNECT_UNREACHABLE 22
+
+/**
+ * Of a client: the host name has no address, or the resolver does not answer.
+ */
+#define GK_DISCONNECT_NAME 23
+
+/**
+ * Of a client: what answered does not have the pinned key.
+ */
+#define GK_DISCONNECT_KEY 24
+
+/**
  * First of the codes that are the host's own; from here to INT32_MAX.
  */
 #define GK_DISCONNECT_HOST 1000
@@ -1445,6 +1593,11 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * A line for the log. Set: `code` (a `gk_log_level`), `text`.
  */
 #define GK_EVENT_LOG 10
+
+/**
+ * Of a client: an address of the server is being tried. Set: `text` (the address).
+ */
+#define GK_EVENT_CONNECTING 20
 
 /**
  * A client waits for `gk_peer_accept` or `gk_peer_refuse`. Set: `peer`, `text` (its address), `token`, `door`,
@@ -2304,7 +2457,7 @@ gk_result gk_context_set_authorise_timeout_us(gk_context *context, uint64_t micr
  * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any, one at a time per context.
- * Ownership: the bytes are not kept: a digest is.
+ * Ownership: the bytes are copied; a server keeps a digest. Clients made with the context give it.
  */
 gk_result gk_context_set_password(gk_context *context,
                                   const uint8_t *password,
@@ -2981,6 +3134,554 @@ gk_result gk_server_profile_series(const gk_server *server,
                                    gk_profile_second *buf,
                                    size_t cap,
                                    size_t *out_count);
+
+/**
+ * Sets what is called when an address is tried; see `gk_client_connecting_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_connecting(gk_context *context,
+                                          gk_client_connecting_fn function,
+                                          void *user_data);
+
+/**
+ * Sets what is called when messages flow; see `gk_client_connect_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_connect(gk_context *context, gk_client_connect_fn function, void *user_data);
+
+/**
+ * Sets what is called when a session ended; see `gk_client_disconnect_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_disconnect(gk_context *context,
+                                          gk_client_disconnect_fn function,
+                                          void *user_data);
+
+/**
+ * Sets what is called when a message arrived; see `gk_client_message_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_message(gk_context *context, gk_client_message_fn function, void *user_data);
+
+/**
+ * Sets what is called once per tick; see `gk_client_update_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_update(gk_context *context, gk_client_update_fn function, void *user_data);
+
+/**
+ * Sets what is called when a full queue has room again; see `gk_client_writable_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_writable(gk_context *context, gk_client_writable_fn function, void *user_data);
+
+/**
+ * Sets what is called when the client has stopped; see `gk_client_shutdown_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_shutdown(gk_context *context, gk_client_shutdown_fn function, void *user_data);
+
+/**
+ * Sets what is called with lines for the log; see `gk_client_log_fn`.
+ *
+ * - `function`: NULL removes it; then the event goes to the event queue if there is one
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_log(gk_context *context, gk_client_log_fn function, void *user_data);
+
+/**
+ * Sets how clients talk; servers understand all wires.
+ *
+ * - `wire`: default `GK_WIRE_NATIVE`
+ *
+ * Errors: `GK_ERR_ARGUMENT` (not one of `GK_WIRE_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_wire(gk_context *context, gk_wire wire);
+
+/**
+ * Has clients of the native wire believe a server that has the private part of this key, and no other.
+ *
+ * - `key`, `len`: the server's X25519 public key, 32 bytes
+ *
+ * Errors: `GK_ERR_KEY` (`len`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_pin_native_key(gk_context *context, const uint8_t *key, size_t len);
+
+/**
+ * Has clients of mpgameserver's wire believe a server that has the private part of this root key, and no other.
+ *
+ * - `der`, `len`: the public part, SubjectPublicKeyInfo, as `gk_key_public_der` or
+ *   `gk_server_public_key_der` gives it
+ *
+ * Errors: `GK_ERR_KEY`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_pin_root_key(gk_context *context,
+                                  const uint8_t *der,
+                                  size_t len);
+
+/**
+ * Has clients believe whoever answers, and forgets pinned keys. Nobody on the way can read what is sent then, but
+ * who reads it at its end is not known: for development, or where something else tells.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_trust_any_server(gk_context *context);
+
+/**
+ * Sets what the server's host gets to see before it lets a client in: a name, a ticket. Native wire only: with
+ * the other one a client with join data does not start.
+ *
+ * - `data`, `len`: the bytes, at most 768; may be NULL with 0 (the default)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`len`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_context_set_join_data(gk_context *context,
+                                   const uint8_t *data,
+                                   size_t len);
+
+/**
+ * Starts to connect to a server, and runs the client on a thread of its own, which all callbacks come from. That the
+ * server cannot be reached is told by the disconnect event.
+ *
+ * - `context`: copied; it says whom to believe
+ * - `address`: `"example.org:2021"`, `"192.0.2.1:2021"`, `"[2001:db8::1]:2021"`. A name is looked up in the background,
+ *   and its addresses are tried in turn
+ * - `out`: the client. Callbacks can come before it is written; they get it as their argument.
+ *
+ * Errors: `GK_ERR_KEY` (nothing says whom to believe, or no key for the wire), `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (the
+ * wire cannot carry join data or password), `GK_ERR_IO` (socket, thread), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, while nobody changes the context.
+ * Ownership: the client is the caller's, to be ended with `gk_client_free`; context and address stay the
+ * caller's.
+ */
+gk_result gk_client_start(const gk_context *context,
+                          const char *address,
+                          gk_client **out);
+
+/**
+ * Starts to connect, for a client that the host runs with `gk_client_poll`, from its own main loop. All callbacks come
+ * from inside that call, and from inside `gk_client_disconnect_wait`, `gk_client_stop` and `gk_client_free` where these
+ * have to run the client. Nothing happens between polls: poll at least a few times per second. It costs no thread and a
+ * few kilobytes.
+ *
+ * - the parameters are those of `gk_client_start`
+ *
+ * Errors: as `gk_client_start`.
+ *
+ * Thread: any, while nobody changes the context.
+ * Ownership: as `gk_client_start`.
+ */
+gk_result gk_client_open(const gk_context *context,
+                         const char *address,
+                         gk_client **out);
+
+/**
+ * Runs the client: reads what came, calls back, ticks, writes. If there is nothing to do it waits for
+ * something first.
+ *
+ * - `timeout_us`: waits at most so many microseconds; 0 does not wait, and costs one system call where nothing
+ *   is due; `GK_FOREVER` waits until something happened
+ *
+ * Errors: `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another thread is in it), `GK_ERR_STATE`
+ * (stopped, being stopped by another thread, or made by `gk_client_start`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * That nothing happened is no error.
+ *
+ * Thread: any, one at a time; best always the same. Callbacks come from it.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_poll(gk_client *client,
+                         uint64_t timeout_us);
+
+/**
+ * Makes a `gk_client_poll` that waits return; if none waits, the next one returns at once.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_wake(gk_client *client);
+
+/**
+ * Gives a descriptor that becomes readable when `gk_client_poll` has something to do (unix). Wait for it no longer
+ * than `gk_client_next_timeout_us` says, then poll with timeout 0. It is only good for waiting.
+ *
+ * - `out`: the descriptor
+ *
+ * Errors: `GK_ERR_STATE` (a system without descriptors), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the descriptor is the client's; do not close it. It is valid until `gk_client_free`.
+ */
+gk_result gk_client_descriptor(const gk_client *client,
+                               int32_t *out);
+
+/**
+ * Gives the time until `gk_client_poll` has something to do even if nothing arrives.
+ *
+ * - `out`: microseconds from now, rounded up; 0: it is due; `GK_FOREVER`: nothing is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_next_timeout_us(const gk_client *client, uint64_t *out);
+
+/**
+ * Takes up to `max` events out of the client's queue, oldest first. The queue holds the events for which
+ * no callback is set; it exists only if `gk_context_set_max_queued_events` made it. The last event is
+ * `GK_EVENT_SHUTDOWN`.
+ *
+ * - `events`: an array of `max` elements, which need no initialisation; may be NULL if `max` is 0
+ * - `event_size`: `sizeof(gk_event)`
+ * - `max`: how many at most
+ * - `out_count`: how many were written; 0 if nothing happened
+ *
+ * Errors: `GK_ERR_STATE` (no event queue), `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_BUSY` (another
+ * thread is in it), `GK_ERR_ARGUMENT` (`event_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`. The batch before is
+ * kept when the call fails.
+ *
+ * Thread: any, one at a time.
+ * Ownership: what the events point to belongs to the client and lives until the next call that succeeds,
+ * or `gk_client_free`.
+ */
+gk_result gk_client_next_events(gk_client *client,
+                                gk_event *events,
+                                size_t event_size,
+                                size_t max,
+                                size_t *out_count);
+
+/**
+ * Stops the client: ends the session at once and reports it, says goodbye, and calls shutdown last. From inside a
+ * callback it takes effect when the callback has returned; from outside it returns when all that is done, after 0.2 s at
+ * most. A second stop does nothing more.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any. If nobody polls a client made by `gk_client_open`, the last callbacks come from here.
+ * Ownership: the client stays the caller's, and answers questions until `gk_client_free`.
+ */
+gk_result gk_client_stop(gk_client *client);
+
+/**
+ * Waits until the client has stopped. It does not stop it.
+ *
+ * - `timeout_us`: waits at most so many microseconds; 0 only asks; `GK_FOREVER`: without limit
+ *
+ * Errors: `GK_ERR_TIMEOUT`, `GK_ERR_REENTRANT` (inside a callback), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any but the client's own; a client made by `gk_client_open` needs another thread that polls it.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_wait(gk_client *client, uint64_t timeout_us);
+
+/**
+ * Tells whether the client has stopped.
+ *
+ * - `out`: 1 when its last callback has returned, else 0
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_is_stopped(const gk_client *client, uint32_t *out);
+
+/**
+ * Stops the client as `gk_client_stop` does, and gives it back. From inside one of the client's own
+ * callbacks it returns at once: the stop takes effect when the callback has returned, and the callbacks
+ * that stopping makes still come, with the same pointer, which is good inside them only.
+ *
+ * - `client`: may be NULL
+ *
+ * Thread: any. No other thread may call with this pointer from now on; calls of `gk_client_poll`,
+ * `gk_client_wait` and `gk_client_disconnect_wait` that wait in other threads return.
+ * Ownership: ends the caller's; what `gk_client_next_events` handed out ends with it.
+ */
+void gk_client_free(gk_client *client);
+
+/**
+ * Queues a message for the server.
+ *
+ * - `data`, `len`: the bytes; may be NULL with 0: an empty message is one
+ * - `options`: NULL sends it once, without asking what became of it
+ *
+ * Errors, after which nothing is queued and `on_sent` is not called: `GK_ERR_STATE` (not connected, stopped, or
+ * `notify` without an event queue), `GK_ERR_WOULD_BLOCK` (the queue is full: `writable` will tell; or with `notify` the
+ * event queue is: take events first), `GK_ERR_TOO_LARGE`, `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied; `options->user_data` stays the host's and must live until `on_sent`.
+ */
+gk_result gk_client_send(gk_client *client,
+                         const uint8_t *data,
+                         size_t len,
+                         const gk_send_options *options);
+
+/**
+ * Queues a message for the server that is sent again until it is acknowledged: it arrives exactly once if the
+ * session lives. The same as `gk_client_send` with `GK_RETRY_ON_TIMEOUT`.
+ *
+ * - `data`, `len`: the bytes; may be NULL with 0
+ * - `on_sent`: told once what became of it, with NULL for the server and `GK_PEER_NONE`; may be NULL
+ * - `user_data`: passed to `on_sent`
+ *
+ * Errors: as `gk_client_send`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied; `user_data` stays the host's and must live until `on_sent`.
+ */
+gk_result gk_client_send_guaranteed(gk_client *client,
+                                    const uint8_t *data,
+                                    size_t len,
+                                    gk_sent_fn on_sent,
+                                    void *user_data);
+
+/**
+ * Ends the session at once; what is queued is cancelled. The disconnect event follows. Without a session it does
+ * nothing.
+ *
+ * Errors: `GK_ERR_STATE` (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_disconnect(gk_client *client);
+
+/**
+ * Ends the session when what is queued is acknowledged, and waits until the server has heard the goodbye too, or it was
+ * said as often as the wire has it. When the time is over the session ends at once.
+ *
+ * - `timeout_us`: waits at most so many microseconds
+ *
+ * Errors: `GK_ERR_TIMEOUT` (not all was delivered, or the goodbye was not heard), `GK_ERR_REENTRANT` (inside a
+ * callback), `GK_ERR_STATE` (stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any but the client's own. If nobody polls a client made by `gk_client_open`, its callbacks come from here.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_disconnect_wait(gk_client *client,
+                                    uint64_t timeout_us);
+
+/**
+ * Begins a new session with the same server and configuration; a host name is looked up again. A session that is under
+ * way ends at once.
+ *
+ * Errors: `GK_ERR_STATE` (stopped, or being stopped), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_reconnect(gk_client *client);
+
+/**
+ * Gives where the session stands.
+ *
+ * - `out`: one of `GK_STATUS_…`
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_status(const gk_client *client, gk_status *out);
+
+/**
+ * Gives the smoothed time that a message takes one way: half of what an acknowledgement takes.
+ *
+ * - `out`: microseconds; 0 if nothing was measured yet
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_latency_us(const gk_client *client, uint64_t *out);
+
+/**
+ * Gives how many bytes of message are queued and not yet acknowledged.
+ *
+ * - `out`: bytes
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_queued_bytes(const gk_client *client, size_t *out);
+
+/**
+ * Gives the public number of the session, as the server knows it.
+ *
+ * - `out`: the number; 0 before it is known
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_token(const gk_client *client, uint32_t *out);
+
+/**
+ * Gives the counts of the session, or of the last one.
+ *
+ * - `out`: with `struct_size` set, by `gk_peer_stats_init`; filled as far as that reaches
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_client_stats(const gk_client *client, gk_peer_stats_t *out);
+
+/**
+ * Gives the address of the server that is being tried, or was reached last.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (its name is being looked up), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_client_server_address(const gk_client *client,
+                                   char *buf,
+                                   size_t cap,
+                                   size_t *out_len);
+
+/**
+ * Gives the address that the client's socket is bound to: all interfaces, with the port that the system chose.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_client_local_address(const gk_client *client,
+                                  char *buf,
+                                  size_t cap,
+                                  size_t *out_len);
+
+/**
+ * Gives the X25519 public key that the server has proved to have in this session, for instance to pin it from now on.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 32 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (not connected yet, or the wire does not tell), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_client_server_native_key(const gk_client *client,
+                                      uint8_t *buf,
+                                      size_t cap,
+                                      size_t *out_len);
+
+/**
+ * Gives the root key that the server has proved to have in this session on mpgameserver's wire: the pinned one.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 91 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (not connected yet, or the wire does not tell), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: copied.
+ */
+gk_result gk_client_server_root_key_der(const gk_client *client,
+                                        uint8_t *buf,
+                                        size_t cap,
+                                        size_t *out_len);
 
 /**
  * Fills in size and defaults.

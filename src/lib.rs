@@ -5,11 +5,11 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
-#[doc(hidden)]
 pub mod client;
 pub mod crypto;
 pub mod error;
 pub mod ffi;
+pub(crate) mod hosting;
 pub mod keys;
 pub mod metrics;
 pub mod net;
@@ -18,5 +18,6 @@ pub mod protocol;
 pub mod server;
 
 pub use client::discover::{discover, Found};
+pub use client::Client;
 pub use error::{Error, ErrorKind, Result};
 pub use server::Server;

@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use gamekeeper::client::{Client, CloseReason, Event as ClientEvent};
+use gamekeeper::client::driver::{Client, CloseReason, Event as ClientEvent};
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::*;
 use gamekeeper::server::password::Password;

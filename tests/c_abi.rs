@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use c_support::{self as c, Language, Program};
-use gamekeeper::client::{Client, Event, Mode};
+use gamekeeper::client::driver::{Client, Event, Mode};
 use gamekeeper::server::config::Config;
 
 /// A client that says "hello" and sends back what it gets, until its connection ends or it is told to go.
@@ -180,6 +180,11 @@ fn cpp_header_compiles_without_exceptions() {
 #[test]
 fn servers_live_and_end() {
     run(Language::C99, "tests/c/lifecycle.c", &[]);
+}
+
+#[test]
+fn a_server_and_its_clients_share_a_program() {
+    run(Language::C99, "tests/c/client.c", &[]);
 }
 
 #[test]

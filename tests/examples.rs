@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 
-use gamekeeper::client::{Client, Event, Mode};
+use gamekeeper::client::driver::{Client, Event, Mode};
 use gamekeeper::server::config::Config;
 use support::play::drive;
 
@@ -92,6 +92,29 @@ fn the_demo_ends_cleanly_on_interrupt() {
     said.extend(lines.map(|l| l.expect("text") + "\n"));
     assert!(running.0.wait().expect("it ended").success(), "{said}");
     assert!(said.contains("Everything arrived."), "{said}");
+}
+
+#[test]
+fn the_client_talks_with_the_host() {
+    let mut child = example("host").arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let _host = Running(child);
+    let first = lines.next().expect("a line").expect("text");
+    let address = first.strip_prefix("listening on ").expect("its address");
+    let mut client = example("client");
+    let mut child =
+        client.arg(address).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut said = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut words = child.stdin.take().expect("it is piped");
+    let mut client = Running(child);
+    let mut line = || said.next().expect("a line").expect("text");
+    assert_eq!(line(), format!("connected to {address}"));
+    assert_eq!(line(), "told welcome");
+    words.write_all(b"hello\n").expect("it reads");
+    assert_eq!(line(), "told hello");
+    drop(words);
+    assert_eq!(line(), "disconnected: this end left");
+    assert!(client.0.wait().expect("it ended").success());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 15] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -20,6 +20,9 @@ const SOURCES: [&str; 12] = [
     "send.rs",
     "peer.rs",
     "stats.rs",
+    "client_callbacks.rs",
+    "client_context.rs",
+    "client.rs",
     "conditions.rs",
     "discover.rs",
 ];

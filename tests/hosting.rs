@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use gamekeeper::client::{Client, CloseReason, Event as ClientEvent, Mode};
+use gamekeeper::client::driver::{Client, CloseReason, Event as ClientEvent, Mode};
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::*;
 use gamekeeper::{ErrorKind, Server};

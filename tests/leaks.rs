@@ -5,7 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use gamekeeper::client::Mode;
+use gamekeeper::client::driver::Mode;
 use gamekeeper::server::config::Config;
 use gamekeeper::Server;
 use support::play::{connect, Recorder, PATIENCE};

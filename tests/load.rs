@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
-use gamekeeper::client::{Client, Event as ClientEvent, Mode};
+use gamekeeper::client::driver::{Client, Event as ClientEvent, Mode};
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::*;
 use gamekeeper::{ErrorKind, Server};

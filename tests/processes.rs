@@ -6,7 +6,7 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gamekeeper::client::{Client, Event, Mode};
+use gamekeeper::client::driver::{Client, Event, Mode};
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::*;
 use gamekeeper::Server;

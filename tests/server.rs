@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gamekeeper::client::{Client, CloseReason, Event as ClientEvent, Mode, Outcome as Sent};
+use gamekeeper::client::driver::{Client, CloseReason, Event as ClientEvent, Mode, Outcome as Sent};
 use gamekeeper::keys::RootKey;
 use gamekeeper::server::block_list::BlockList;
 use gamekeeper::server::config::Config;

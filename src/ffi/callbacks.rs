@@ -162,11 +162,13 @@ pub type gk_raw_fn = Option<
 
 /// What became of a message.
 ///
-/// When: exactly once for each message that was accepted with it, at the latest when the peer has left. Never
-/// from inside the send itself.
-/// Thread: the server's.
+/// When: exactly once for each message that was accepted with it, at the latest when the peer has left, or the
+/// client's session ended. Never from inside the send itself. For a message of a client `server` is NULL and
+/// `peer` is `GK_PEER_NONE`.
+/// Thread: the server's, or the client's.
 /// Borrowed: nothing. The peer can be stale already if the outcome is `GK_SENT_CANCELLED`.
-/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+/// May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`; of a client everything
+/// but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`, `gk_client_disconnect_wait`.
 pub type gk_sent_fn = Option<
     unsafe extern "C" fn(user_data: *mut c_void, server: *mut gk_server, peer: gk_peer, outcome: gk_outcome),
 >;

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::ffi::arguments::{bytes, flag, text, texts};
 use crate::ffi::callbacks::Callbacks;
+use crate::ffi::client_callbacks::ClientCallbacks;
+use crate::ffi::client_context::ClientPart;
 use crate::ffi::key::gk_key;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
@@ -14,7 +16,7 @@ use crate::server::block_list::BlockList;
 use crate::server::config::Config;
 use crate::server::password::Password;
 
-/// What a server is made from: values and callbacks. It does nothing itself; a server copies what it needs
+/// What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
 /// when it starts, so one context can start any number of servers, and may be changed or freed afterwards.
 /// Every value has a default, and is checked when it is set: one out of its range is refused with
 /// `GK_ERR_ARGUMENT` and changes nothing.
@@ -47,9 +49,22 @@ use crate::server::password::Password;
 /// - `gk_context_set_discovery_info`: what those who look for servers are told
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+///
+/// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
+/// queue from above, and have of their own:
+///
+/// - `gk_context_set_wire`: how the client talks
+/// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
+///   them is needed
+/// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
+/// - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
+/// - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
+/// - `gk_context_on_client_shutdown`, `gk_context_on_client_log`: callbacks
 pub struct gk_context {
     pub(crate) config: Config,
     pub(crate) callbacks: Callbacks,
+    pub(crate) client: ClientPart,
+    pub(crate) client_callbacks: ClientCallbacks,
 }
 
 impl gk_context {
@@ -90,7 +105,12 @@ pub(crate) unsafe fn with_context(
 pub unsafe extern "C" fn gk_context_new(out: *mut *mut gk_context) -> gk_result {
     fallible(|| {
         not_null!(out);
-        let context = gk_context { config: Config::default(), callbacks: Callbacks::default() };
+        let context = gk_context {
+            config: Config::default(),
+            callbacks: Callbacks::default(),
+            client: ClientPart::default(),
+            client_callbacks: ClientCallbacks::default(),
+        };
         // SAFETY: not null, and the caller's to write.
         unsafe { out.write(Box::into_raw(Box::new(context))) };
         Ok(())
@@ -593,7 +613,7 @@ pub unsafe extern "C" fn gk_context_set_authorise_timeout_us(
 /// Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any, one at a time per context.
-/// Ownership: the bytes are not kept: a digest is.
+/// Ownership: the bytes are copied; a server keeps a digest. Clients made with the context give it.
 #[no_mangle]
 pub unsafe extern "C" fn gk_context_set_password(
     context: *mut gk_context,
@@ -604,6 +624,7 @@ pub unsafe extern "C" fn gk_context_set_password(
         // SAFETY: the caller's promise.
         let given = unsafe { bytes("password", password, len)? };
         context.config.password = if password.is_null() { None } else { Some(Password::new(given)?) };
+        context.client.password = context.config.password.as_ref().map(|_| given.to_vec());
         Ok(())
     })
 }

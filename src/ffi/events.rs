@@ -1,6 +1,9 @@
 //! What events carry, and the queue of events for hosts that pull them.
 
+use std::any::Any;
 use std::ffi::{c_char, c_void, CString};
+
+use parking_lot::Mutex;
 
 use crate::ffi::arguments::c_text;
 use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
@@ -66,7 +69,7 @@ pub const GK_LOG_INFO: gk_log_level = 3;
 /// What happens, in detail.
 pub const GK_LOG_DEBUG: gk_log_level = 4;
 
-/// Why a peer left: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
+/// Why a peer left, or a client's session ended: one of `GK_DISCONNECT_…`, or a number of the host's own from `GK_DISCONNECT_HOST` on.
 pub type gk_disconnect_code = i32;
 
 /// The remote side said goodbye.
@@ -89,6 +92,15 @@ pub const GK_DISCONNECT_PROTOCOL: gk_disconnect_code = 8;
 pub const GK_DISCONNECT_LOCAL: gk_disconnect_code = 9;
 /// The server does not know the connection any more: it was started again.
 pub const GK_DISCONNECT_RESTARTED: gk_disconnect_code = 10;
+/// Of a client: the system says that nobody listens at the address. Not all systems tell: then it is
+/// `GK_DISCONNECT_TIMEOUT`.
+pub const GK_DISCONNECT_NOBODY_LISTENS: gk_disconnect_code = 21;
+/// Of a client: the system has no way to the address.
+pub const GK_DISCONNECT_UNREACHABLE: gk_disconnect_code = 22;
+/// Of a client: the host name has no address, or the resolver does not answer.
+pub const GK_DISCONNECT_NAME: gk_disconnect_code = 23;
+/// Of a client: what answered does not have the pinned key.
+pub const GK_DISCONNECT_KEY: gk_disconnect_code = 24;
 /// First of the codes that are the host's own; from here to INT32_MAX.
 pub const GK_DISCONNECT_HOST: gk_disconnect_code = 1000;
 
@@ -150,6 +162,8 @@ pub const GK_EVENT_SENT: gk_event_type = 8;
 pub const GK_EVENT_SHUTDOWN: gk_event_type = 9;
 /// A line for the log. Set: `code` (a `gk_log_level`), `text`.
 pub const GK_EVENT_LOG: gk_event_type = 10;
+/// Of a client: an address of the server is being tried. Set: `text` (the address).
+pub const GK_EVENT_CONNECTING: gk_event_type = 20;
 /// A client waits for `gk_peer_accept` or `gk_peer_refuse`. Set: `peer`, `text` (its address), `token`, `door`,
 /// `wire`, `password`, `data`, `len`.
 pub const GK_EVENT_AUTHORISE: gk_event_type = 11;
@@ -257,9 +271,9 @@ pub struct gk_update {
     pub tick: u64,
 }
 
-/// An event as `gk_server_next_events` hands it out. Which fields are set is said at each `GK_EVENT_…`;
-/// the others are 0 or NULL. What the pointers point to lives until the next `gk_server_next_events` that
-/// succeeds, or `gk_server_free`.
+/// An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
+/// each `GK_EVENT_…`, `peer` with servers only; the others are 0 or NULL. What the pointers point to lives until
+/// the next call that succeeds with the same server or client, or until that is freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gk_event {
@@ -365,17 +379,31 @@ struct Batch {
 
 /// Turns events into C structs that point into a batch.
 #[derive(Default)]
-struct BatchBuilder {
+pub(crate) struct BatchBuilder {
     messages: Vec<Vec<u8>>,
     texts: Vec<CString>,
 }
 
 impl BatchBuilder {
-    fn text(&mut self, text: &str) -> *const c_char {
+    pub(crate) fn text(&mut self, text: &str) -> *const c_char {
         let text = c_text(text);
         let pointer = text.as_ptr();
         self.texts.push(text);
         pointer
+    }
+
+    pub(crate) fn message(&mut self, received: Message) -> gk_event {
+        let shape = message(&received);
+        self.messages.push(received.data);
+        gk_event {
+            data: shape.data,
+            len: shape.len,
+            sequence: shape.sequence,
+            mode: shape.mode,
+            channel: shape.channel,
+            door: shape.door,
+            ..blank(GK_EVENT_MESSAGE)
+        }
     }
 
     fn bytes(&mut self, data: Vec<u8>, event: gk_event) -> gk_event {
@@ -399,19 +427,7 @@ impl BatchBuilder {
                 app_code: info.wire_code(),
                 ..of_peer(GK_EVENT_DISCONNECT, peer)
             },
-            Event::Message(peer, received) => {
-                let shape = message(&received);
-                self.messages.push(received.data);
-                gk_event {
-                    data: shape.data,
-                    len: shape.len,
-                    sequence: shape.sequence,
-                    mode: shape.mode,
-                    channel: shape.channel,
-                    door: shape.door,
-                    ..of_peer(GK_EVENT_MESSAGE, peer)
-                }
-            }
+            Event::Message(peer, received) => gk_event { peer: peer.to_bits(), ..self.message(received) },
             Event::Update { seconds, tick } => gk_event { seconds, tick, ..blank(GK_EVENT_UPDATE) },
             Event::Writable(peer) => of_peer(GK_EVENT_WRITABLE, peer),
             Event::Reconcile => blank(GK_EVENT_RECONCILE),
@@ -441,7 +457,7 @@ impl BatchBuilder {
     }
 }
 
-fn blank(kind: gk_event_type) -> gk_event {
+pub(crate) fn blank(kind: gk_event_type) -> gk_event {
     gk_event {
         struct_size: std::mem::size_of::<gk_event>() as u32,
         r#type: kind,
@@ -495,21 +511,47 @@ pub unsafe extern "C" fn gk_server_next_events(
     out_count: *mut usize,
 ) -> gk_result {
     with_server(server, |server| {
+        let array = EventArray { events, event_size, max, out_count };
+        // SAFETY: the caller's promise.
+        unsafe { array.fill(&server.0.attachment, |max| server.next_events(max), BatchBuilder::event) }
+    })
+}
+
+/// Where a host wants its events.
+pub(crate) struct EventArray {
+    pub(crate) events: *mut gk_event,
+    pub(crate) event_size: usize,
+    pub(crate) max: usize,
+    pub(crate) out_count: *mut usize,
+}
+
+impl EventArray {
+    /// Takes events and writes them. What they point to is kept in `kept` until the next time.
+    ///
+    /// # Safety
+    /// `events` is null or has `max` slots of `event_size` bytes; `out_count` is null or can be written.
+    pub(crate) unsafe fn fill<E>(
+        self,
+        kept: &Mutex<Option<Box<dyn Any + Send>>>,
+        take: impl FnOnce(usize) -> crate::Result<Vec<E>>,
+        build: impl Fn(&mut BatchBuilder, E) -> gk_event,
+    ) -> Result<(), Failure> {
+        let EventArray { events, event_size, max, out_count } = self;
         not_null!(out_count);
         if max > 0 {
             not_null!(events);
         }
         versioned::check_stride::<gk_event>("event_size", event_size)?;
-        let Some(mut kept) = server.0.attachment.try_lock() else {
-            return Err(Failure::new(GK_ERR_BUSY, "another thread is taking events of this server"));
+        let Some(mut kept) = kept.try_lock() else {
+            return Err(Failure::new(GK_ERR_BUSY, "another thread is taking these events"));
         };
-        let taken = server.next_events(max)?;
-        // A server that gave more than was asked for would write behind the caller's array.
+        let taken = take(max)?;
+        // More than was asked for would be written behind the caller's array.
         assert!(taken.len() <= max, "more events than asked for");
         let count = taken.len();
         let mut builder = BatchBuilder::default();
         for (at, event) in taken.into_iter().enumerate() {
-            let event = builder.event(event);
+            let event = build(&mut builder, event);
             // SAFETY: `at < max`, and the caller's array has `max` slots of `event_size` bytes.
             unsafe {
                 let slot = events.cast::<u8>().add(at * event_size);
@@ -520,8 +562,8 @@ pub unsafe extern "C" fn gk_server_next_events(
         *kept = Some(Box::new(batch));
         // SAFETY: not null, and the caller's to write.
         unsafe { out_count.write(count) };
-        Ok::<(), Failure>(())
-    })
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,9 @@
 mod macros;
 mod arguments;
 pub mod callbacks;
+pub mod client;
+pub mod client_callbacks;
+pub mod client_context;
 pub mod conditions;
 pub mod context;
 pub mod discover;

@@ -1,6 +1,7 @@
 //! What can be asked about a peer.
 
 use std::ffi::{c_char, c_void};
+use std::time::Duration;
 
 use crate::ffi::arguments::{text, write_text};
 use crate::ffi::events::{gk_peer, gk_refusal};
@@ -97,12 +98,12 @@ pub unsafe extern "C" fn gk_peer_latency_us(
     peer: gk_peer,
     out: *mut u64,
 ) -> gk_result {
-    property(server, peer, out, latency_us)
+    property(server, peer, out, |info| latency_us(info.latency))
 }
 
-/// The latency of a peer as C has it.
-pub(crate) fn latency_us(info: &PeerInfo) -> u64 {
-    u64::try_from(info.latency.as_micros()).unwrap_or(u64::MAX)
+/// A latency as C has it.
+pub(crate) fn latency_us(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Gives where a peer's connection stands.

@@ -26,12 +26,13 @@ pub struct gk_send_options {
     pub struct_size: u32,
     /// How it is delivered. Default `GK_RETRY_NONE`.
     pub retry: gk_retry_mode,
-    /// Told once what became of the message. Default NULL.
+    /// Told once what became of the message; of a client's it gets a NULL for the server and `GK_PEER_NONE`.
+    /// Default NULL.
     pub on_sent: gk_sent_fn,
     /// Passed to `on_sent`, or given back in the event. Default NULL.
     pub user_data: *mut c_void,
     /// 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`; `on_sent` must be NULL, and
-    /// the server must have an event queue. Default 0.
+    /// there must be an event queue. Default 0.
     pub notify: u32,
     /// 0.
     pub reserved: u32,
@@ -114,11 +115,26 @@ fn completion(function: gk_sent_fn, user_data: *mut c_void) -> Option<SentCallba
     }))
 }
 
+/// What options ask for, checked.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    pub(crate) retry: RetryMode,
+    pub(crate) on_sent: Slot<gk_sent_fn>,
+    notify: bool,
+}
+
+impl Wanted {
+    /// The tag of the event that is asked for. A pointer fits: no platform of ours has wider ones.
+    pub(crate) fn tag(&self) -> Option<u64> {
+        self.notify.then_some(self.on_sent.user_data as usize as u64)
+    }
+}
+
 /// # Safety
 /// `pointer` is null or points to options of the size that they say.
-unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
+pub(crate) unsafe fn wanted(pointer: *const gk_send_options) -> Result<Wanted, Failure> {
     if pointer.is_null() {
-        return Ok(SendOptions::default());
+        return Ok(Wanted::default());
     }
     // SAFETY: not null, and the caller's promise.
     let given = unsafe { versioned::read("options", pointer, SEND_DEFAULTS)? };
@@ -136,12 +152,17 @@ unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failur
     if notify && given.on_sent.is_some() {
         return Err(Failure::new(GK_ERR_ARGUMENT, "options have both on_sent and notify"));
     }
-    Ok(SendOptions {
-        retry,
-        on_sent: completion(given.on_sent, given.user_data),
-        // A pointer fits: no platform of ours has wider ones.
-        tag: notify.then_some(given.user_data as usize as u64),
-    })
+    let on_sent = Slot { function: given.on_sent, user_data: given.user_data };
+    Ok(Wanted { retry, on_sent, notify })
+}
+
+/// # Safety
+/// As [`wanted`].
+unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
+    // SAFETY: the caller's promise.
+    let wanted = unsafe { wanted(pointer)? };
+    let on_sent = completion(wanted.on_sent.function, wanted.on_sent.user_data);
+    Ok(SendOptions { retry: wanted.retry, on_sent, tag: wanted.tag() })
 }
 
 /// A peer as an argument.

@@ -166,8 +166,13 @@ pub unsafe extern "C" fn gk_server_open(
 }
 
 /// A time from C; `GK_FOREVER` is none.
-fn timeout(microseconds: u64) -> Option<Duration> {
+pub(crate) fn timeout(microseconds: u64) -> Option<Duration> {
     (microseconds != GK_FOREVER).then(|| Duration::from_micros(microseconds))
+}
+
+/// A time for C. Rounded down, a host would come a moment early, find nothing, and come again.
+pub(crate) fn microseconds(wait: Option<Duration>) -> u64 {
+    wait.map_or(GK_FOREVER, |wait| u64::try_from(wait.as_nanos().div_ceil(1000)).unwrap_or(GK_FOREVER))
 }
 
 /// Runs the server: reads what came, calls back, ticks, writes. If there is nothing to do it waits for
@@ -234,10 +239,7 @@ pub unsafe extern "C" fn gk_server_descriptor(server: *const gk_server, out: *mu
 pub unsafe extern "C" fn gk_server_next_timeout_us(server: *const gk_server, out: *mut u64) -> gk_result {
     with_server(server, |server| {
         not_null!(out);
-        // Rounded down, a host would come a moment early, find nothing, and come again.
-        let microseconds = server
-            .next_timeout()
-            .map_or(GK_FOREVER, |wait| u64::try_from(wait.as_nanos().div_ceil(1000)).unwrap_or(GK_FOREVER));
+        let microseconds = microseconds(server.next_timeout());
         // SAFETY: not null, and the caller's to write.
         unsafe { out.write(microseconds) };
         Ok(())

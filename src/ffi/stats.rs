@@ -1,5 +1,7 @@
 //! Counts, times and series.
 
+use std::time::Duration;
+
 use crate::ffi::arguments::{flag, write_array};
 use crate::ffi::events::gk_peer;
 use crate::ffi::panic::fallible;
@@ -8,11 +10,12 @@ use crate::ffi::result::gk_result;
 use crate::ffi::send::peer_id;
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
+use crate::metrics::peer::PeerStats;
 use crate::metrics::series::Second;
 use crate::metrics::server::{DropReason, ServerStats};
 use crate::server::events::PeerInfo;
 
-/// Lifetime counts of one peer, and what is queued for it now. `gk_peer_stats_init` sets the size.
+/// Lifetime counts of one peer, or of a client's session, and what is queued for it now. `gk_peer_stats_init` sets the size.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct gk_peer_stats_t {
@@ -184,12 +187,16 @@ fn second(second: &Second) -> gk_second {
 }
 
 fn peer_stats(info: &PeerInfo) -> gk_peer_stats_t {
-    let stats = &info.stats;
+    stats_of(&info.stats, (info.queued_messages, info.queued_bytes as u64), info.latency)
+}
+
+/// The counts of one connection, with the messages and bytes queued for it.
+pub(crate) fn stats_of(stats: &PeerStats, queued: (u32, u64), latency: Duration) -> gk_peer_stats_t {
     gk_peer_stats_t {
         struct_size: std::mem::size_of::<gk_peer_stats_t>() as u32,
-        queued_messages: info.queued_messages,
-        queued_bytes: info.queued_bytes as u64,
-        latency_us: latency_us(info),
+        queued_messages: queued.0,
+        queued_bytes: queued.1,
+        latency_us: latency_us(latency),
         assembled: stats.assembled,
         sent: stats.sent,
         dropped: stats.dropped,

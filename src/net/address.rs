@@ -35,52 +35,110 @@ impl ListenAddress {
     ///
     /// Asks the system's resolver for names, which can take seconds. Errors: Address.
     pub fn parse(text: &str) -> Result<ListenAddress> {
-        let bad = |why: &str| {
-            let quoted: String = text.chars().take(QUOTED_CHARACTERS).collect();
-            Error::new(ErrorKind::Address, format!("address {quoted:?}: {why}"))
-        };
-        let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("there is no \":port\" at its end"))?;
-        let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
-        if is_ipv6(host) || is_ipv6(text) {
-            return Err(bad("an IPv6 address stands in brackets, as in \"[::1]:2021\""));
+        match split(text)? {
+            Host::Any(port) => {
+                let socket = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+                Ok(ListenAddress { socket, dual_stack: true, ipv4_will_do: true })
+            }
+            Host::Address(socket) => Ok(ListenAddress::of(socket)),
+            Host::Name(name, port) => choose(resolve(name, port)?)
+                .map(ListenAddress::of)
+                .ok_or_else(|| bad(text, "its host name has no address")),
         }
-        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = is_number
-            .then(|| port.parse::<u16>().ok())
-            .flatten()
-            .ok_or_else(|| bad("its port is not a number from 0 to 65535"))?;
-
-        if host.is_empty() {
-            let socket = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-            return Ok(ListenAddress { socket, dual_stack: true, ipv4_will_do: true });
-        }
-        if host.starts_with('[') {
-            // The standard library's parser knows zones; it gets the host with the port that was checked.
-            let socket = format!("{host}:{port}")
-                .parse::<SocketAddr>()
-                .map_err(|_| bad("what stands in brackets is not an IPv6 address"))?;
-            return Ok(ListenAddress::of(socket));
-        }
-        if let Ok(address) = host.parse::<Ipv4Addr>() {
-            return Ok(ListenAddress::of(SocketAddr::from((address, port))));
-        }
-        if !is_host_name(host) {
-            return Err(bad("its host is neither an IP address nor a host name"));
-        }
-        let addresses = (host, port)
-            .to_socket_addrs()
-            .map_err(|error| bad(&format!("its host name could not be resolved: {error}")))?;
-        choose(addresses).map(ListenAddress::of).ok_or_else(|| bad("its host name has no address"))
     }
 
     fn of(socket: SocketAddr) -> ListenAddress {
         // An IPv4-mapped address is meant for IPv4: an IPv6 socket bound to one takes nothing else.
-        let socket = match socket.ip().to_canonical() {
-            address if address == socket.ip() => socket,
-            address => SocketAddr::new(address, socket.port()),
-        };
+        let socket = canonical(socket);
         let dual_stack = socket.ip() == Ipv6Addr::UNSPECIFIED;
         ListenAddress { socket, dual_stack, ipv4_will_do: false }
+    }
+}
+
+/// Where a server is, as a client's host writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteAddress {
+    /// An address, to be used at once.
+    Address(SocketAddr),
+    /// A host name and a port, for [`crate::net::resolve`].
+    Name(String, u16),
+}
+
+impl RemoteAddress {
+    /// Parses `127.0.0.1:2021`, `[::1]:2021` or `example.org:2021`. Asks nobody. Errors: Address; a host and a
+    /// port other than 0 are needed.
+    pub fn parse(text: &str) -> Result<RemoteAddress> {
+        let (address, port) = match split(text)? {
+            Host::Any(_) => return Err(bad(text, "there is no host before its port")),
+            Host::Address(socket) if socket.ip().is_unspecified() => {
+                return Err(bad(text, "it stands for all interfaces, and a client needs one host"));
+            }
+            Host::Address(socket) => (RemoteAddress::Address(canonical(socket)), socket.port()),
+            Host::Name(name, port) => (RemoteAddress::Name(name.to_owned(), port), port),
+        };
+        if port == 0 {
+            return Err(bad(text, "nobody listens on port 0"));
+        }
+        Ok(address)
+    }
+}
+
+/// What stands before the port.
+enum Host<'a> {
+    Any(u16),
+    Address(SocketAddr),
+    Name(&'a str, u16),
+}
+
+fn bad(text: &str, why: &str) -> Error {
+    let quoted: String = text.chars().take(QUOTED_CHARACTERS).collect();
+    Error::new(ErrorKind::Address, format!("address {quoted:?}: {why}"))
+}
+
+/// Takes an address apart, without asking anybody.
+fn split(text: &str) -> Result<Host<'_>> {
+    let bad = |why: &str| bad(text, why);
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| bad("there is no \":port\" at its end"))?;
+    let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
+    if is_ipv6(host) || is_ipv6(text) {
+        return Err(bad("an IPv6 address stands in brackets, as in \"[::1]:2021\""));
+    }
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = is_number
+        .then(|| port.parse::<u16>().ok())
+        .flatten()
+        .ok_or_else(|| bad("its port is not a number from 0 to 65535"))?;
+    if host.is_empty() {
+        return Ok(Host::Any(port));
+    }
+    if host.starts_with('[') {
+        // The standard library's parser knows zones; it gets the host with the port that was checked.
+        let socket = format!("{host}:{port}")
+            .parse::<SocketAddr>()
+            .map_err(|_| bad("what stands in brackets is not an IPv6 address"))?;
+        return Ok(Host::Address(socket));
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Ok(Host::Address(SocketAddr::from((address, port))));
+    }
+    if !is_host_name(host) {
+        return Err(bad("its host is neither an IP address nor a host name"));
+    }
+    Ok(Host::Name(host, port))
+}
+
+/// Asks the system's resolver, which can take seconds. Errors: Address.
+pub(super) fn resolve(name: &str, port: u16) -> Result<impl Iterator<Item = SocketAddr>> {
+    (name, port).to_socket_addrs().map_err(|error| {
+        bad(&format!("{name}:{port}"), &format!("its host name could not be resolved: {error}"))
+    })
+}
+
+/// An IPv4-mapped address is meant for IPv4.
+fn canonical(socket: SocketAddr) -> SocketAddr {
+    match socket.ip().to_canonical() {
+        address if address == socket.ip() => socket,
+        address => SocketAddr::new(address, socket.port()),
     }
 }
 
@@ -149,6 +207,29 @@ mod tests {
         assert_eq!(all(&["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"]), one("127.0.0.1:1"));
         assert_eq!(all(&["[::1]:1", "[::2]:1"]), one("[::1]:1"));
         assert_eq!(all(&[]), None);
+    }
+
+    #[test]
+    fn a_client_needs_a_host_and_a_port() {
+        let address = |text: &str| RemoteAddress::Address(text.parse().unwrap());
+        let parse = |text: &str| RemoteAddress::parse(text).unwrap();
+        assert_eq!(parse("127.0.0.1:2021"), address("127.0.0.1:2021"));
+        assert_eq!(parse("[::1]:2021"), address("[::1]:2021"));
+        assert_eq!(parse("[::ffff:127.0.0.1]:5"), address("127.0.0.1:5"));
+        assert_eq!(parse("example.org:2021"), RemoteAddress::Name("example.org".into(), 2021));
+        for (text, part) in [
+            (":2021", "no host"),
+            ("0.0.0.0:2021", "all interfaces"),
+            ("[::]:2021", "all interfaces"),
+            ("127.0.0.1:0", "port 0"),
+            ("example.org:0", "port 0"),
+            ("example.org", "no \":port\""),
+            ("a b:1", "neither"),
+        ] {
+            let error = RemoteAddress::parse(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Address, "{text}");
+            assert!(error.message().contains(part), "{error} lacks {part}");
+        }
     }
 
     #[test]

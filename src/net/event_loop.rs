@@ -105,6 +105,16 @@ impl EventLoop {
         Ok(())
     }
 
+    /// As [`wait`](Self::wait) without any time, and without a system call unless a wake or room to send is
+    /// outstanding: the next read asks the socket itself.
+    pub fn skip_wait(&mut self) -> io::Result<()> {
+        if self.blocked || self.waker.0.pending.load(Ordering::Acquire) {
+            self.wait(Some(Duration::ZERO))?;
+        }
+        self.readable |= self.socket.is_some();
+        Ok(())
+    }
+
     /// Whether a read may find something: false once one found nothing, until the system says otherwise.
     pub fn is_readable(&self) -> bool {
         self.readable
@@ -206,6 +216,25 @@ mod tests {
             event_loop.wait(LONG).unwrap();
         }
         panic!("it wakes without end");
+    }
+
+    #[test]
+    fn without_a_wait_a_read_still_finds_what_came() {
+        let mut event_loop = idle_loop();
+        let target = event_loop.socket().unwrap().local_address();
+        bind("127.0.0.1:0").send_to(b"x", target).unwrap();
+        // Over loopback it has arrived when the send has returned.
+        event_loop.skip_wait().unwrap();
+        assert!(event_loop.is_readable());
+        assert_eq!(event_loop.recv_from(&mut [0; 10]).unwrap().map(|(length, _)| length), Some(1));
+        assert_eq!(event_loop.recv_from(&mut [0; 10]).unwrap(), None);
+        // A wake is not left for a later wait, which would end early for nothing.
+        event_loop.waker().wake();
+        event_loop.skip_wait().unwrap();
+        assert!(!event_loop.waker.0.pending.load(Ordering::Acquire));
+        event_loop.close();
+        event_loop.skip_wait().unwrap();
+        assert!(!event_loop.is_readable());
     }
 
     #[test]

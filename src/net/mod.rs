@@ -6,5 +6,6 @@ pub mod address;
 pub mod clock;
 pub mod event_loop;
 mod fragmentation;
+pub mod resolve;
 pub mod thread;
 pub mod udp;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -27,6 +28,8 @@ pub struct UdpSocket {
     dual_stack: bool,
     receive_bytes: usize,
     send_bytes: usize,
+    /// The system said that nobody listens where something was sent to.
+    refused: AtomicBool,
 }
 
 impl UdpSocket {
@@ -65,7 +68,8 @@ impl UdpSocket {
         let send_bytes = socket.send_buffer_size().map_err(explain)? / BUFFER_FACTOR;
         let socket = mio::net::UdpSocket::from_std(socket.into());
         let address = socket.local_addr().map_err(explain)?;
-        Ok(UdpSocket { socket, address, dual_stack, receive_bytes, send_bytes })
+        let refused = AtomicBool::new(false);
+        Ok(UdpSocket { socket, address, dual_stack, receive_bytes, send_bytes, refused })
     }
 
     /// The bound address, with the port that the system chose where 0 was asked.
@@ -93,7 +97,7 @@ impl UdpSocket {
     /// What does not fit into `buffer` is lost, so that a length equal to the buffer's may mean a cut one.
     /// Errors: what the operating system says; the socket can be used further.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-        match retry(|| self.socket.recv_from(buffer)) {
+        match retry(|| self.noting(self.socket.recv_from(buffer))) {
             Ok((length, source)) => Ok(Some((length, canonical(source)))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
@@ -108,7 +112,7 @@ impl UdpSocket {
             SocketAddr::V4(v4) if self.dual_stack => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
             other => other,
         };
-        match retry(|| self.socket.send_to(data, target)) {
+        match retry(|| self.noting(self.socket.send_to(data, target))) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_no_buffers(&error) => Ok(false),
             Err(error) => Err(error),
@@ -126,6 +130,39 @@ impl UdpSocket {
             Err(error) if fragmentation::is_too_long(&error) => Ok(true),
             sent => sent,
         }
+    }
+
+    /// Asks the system to tell ([`take_refused`](Self::take_refused)) when a port that was sent to is closed,
+    /// or to stop telling, which forgets what was not heard yet. The answers are ICMP messages, which anybody can
+    /// forge who knows both addresses and ports: good for giving up early, not for ending what works.
+    ///
+    /// Linux wants to be asked; Windows tells always; other systems tell of connected sockets only.
+    pub fn hear_refusals(&self, on: bool) {
+        #[cfg(target_os = "linux")]
+        for (level, option) in
+            [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)]
+        {
+            // An IPv4 socket has no option of IPv6. Without the option the wait for an answer ends later.
+            let _ = set_option(&self.socket, level, option, on.into());
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = on;
+        // What waits is told by the next call otherwise.
+        let _ = self.socket.take_error();
+        self.refused.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether since the last call the system said that a port that was sent to is closed.
+    pub fn take_refused(&self) -> bool {
+        self.refused.swap(false, Ordering::Relaxed)
+    }
+
+    fn noting<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        let refusals = [io::ErrorKind::ConnectionRefused, io::ErrorKind::ConnectionReset];
+        if result.as_ref().is_err_and(|error| refusals.contains(&error.kind())) {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+        result
     }
 
     /// Lets it send to broadcast addresses. Errors: what the operating system says.
@@ -171,18 +208,27 @@ enum Direction {
 /// Asks for a buffer beyond the system's limit, which Linux allows to processes with CAP_NET_ADMIN.
 #[cfg(target_os = "linux")]
 fn force_buffer(socket: &Socket, direction: Direction, bytes: usize) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
     let option = match direction {
         Direction::Receive => libc::SO_RCVBUFFORCE,
         Direction::Send => libc::SO_SNDBUFFORCE,
     };
-    let value = bytes.min(MAX_BUFFER_BYTES) as libc::c_int;
+    set_option(socket, libc::SOL_SOCKET, option, bytes.min(MAX_BUFFER_BYTES) as libc::c_int)
+}
+
+/// Sets an option of a socket whose value is an `int`.
+#[cfg(target_os = "linux")]
+fn set_option(
+    socket: &impl std::os::fd::AsRawFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as `socket` is borrowed; the pointer and the length are
     // those of `value`, a live c_int, which the call only reads.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             option,
             (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
@@ -428,6 +474,27 @@ pub(super) mod tests {
             assert!(server.send_to(b"x", nobody).unwrap());
         }
         exchange(&server, "127.0.0.1", &client);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_closed_port_is_told_to_who_asked_and_to_nobody_else() {
+        let (deaf, gone) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+        let nobody = gone.local_address();
+        drop(gone);
+        for asking in [bind("127.0.0.1:0"), bind("[::]:0")] {
+            asking.hear_refusals(true);
+            assert!(asking.send_to(b"x", nobody).unwrap() && deaf.send_to(b"x", nobody).unwrap());
+            // Over loopback the answer is there when the send has returned.
+            assert_eq!(asking.recv_from(&mut [0; 10]).unwrap(), None);
+            assert_eq!(deaf.recv_from(&mut [0; 10]).unwrap(), None);
+            assert!(asking.take_refused() && !asking.take_refused() && !deaf.take_refused(), "{asking:?}");
+            asking.send_to(b"x", nobody).unwrap();
+            asking.hear_refusals(false);
+            asking.send_to(b"x", nobody).unwrap();
+            asking.recv_from(&mut [0; 10]).unwrap();
+            assert!(!asking.take_refused(), "{asking:?}");
+        }
     }
 
     #[test]

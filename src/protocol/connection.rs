@@ -356,6 +356,14 @@ impl Connection {
         either!(self, c => c.reassembly_bytes())
     }
 
+    /// Whether the other side has acknowledged our goodbye. On the native wire that closes the connection.
+    pub fn is_goodbye_acknowledged(&self) -> bool {
+        match self {
+            Connection::Mpgameserver(c, _) => c.is_goodbye_acknowledged(),
+            Connection::Native(c) => c.state() == State::Closed,
+        }
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> PeerStats {
         either!(self, c => c.stats())

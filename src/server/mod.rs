@@ -17,25 +17,23 @@ pub mod runner;
 pub mod tick;
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use self::core::Core;
 use crate::crypto::RingProvider;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hosting::{Hosting, Life};
 use crate::keys::RootKey;
 use crate::metrics::series::Second;
 use crate::metrics::server::{ServerStats, TimeProfile};
 use crate::net::address::ListenAddress;
 use crate::net::clock::Clock;
-use crate::net::event_loop::{EventLoop, Waker};
+use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
-use crate::panic_scope;
 use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use block_list::BlockList;
 use config::Config;
@@ -48,21 +46,12 @@ use tick::Profiler;
 #[derive(Clone)]
 pub struct Server(pub(crate) Arc<Inner>);
 
-/// Who runs the loop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hosting {
-    OwnThread,
-    Polled,
-}
-
 /// What the clones share.
 pub(crate) struct Inner {
     pub(crate) core: Mutex<Core>,
     runner: Mutex<Runner>,
     pub(crate) profiler: Mutex<Profiler>,
-    pub(crate) clock: Clock,
-    waker: Waker,
-    hosting: Hosting,
+    pub(crate) life: Life,
     local: SocketAddr,
     descriptor: i32,
     public_key: [u8; 91],
@@ -74,19 +63,8 @@ pub(crate) struct Inner {
     /// When the loop has something to do, as it knew when it last went to sleep.
     pub(crate) next_turn: Mutex<Option<crate::protocol::time::Time>>,
     pub(crate) ticks: Mutex<(u64, u64)>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    stop_wanted: AtomicBool,
-    stopped: Mutex<bool>,
-    stopped_changed: Condvar,
-    poison: Mutex<Option<String>>,
     /// What the C ABI keeps alive between two calls.
     pub(crate) attachment: Mutex<Option<Box<dyn Any + Send>>>,
-}
-
-thread_local! {
-    /// The servers whose callbacks this thread is in, as addresses, the innermost last: a callback of one
-    /// can poll another.
-    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Server {
@@ -99,9 +77,7 @@ impl Server {
         // takes away the reference that is handed out below. This one keeps what is used here alive.
         let kept = server.clone();
         let running = server.clone();
-        let spawned = crate::net::thread::spawn("gamekeeper", move || running.run());
-        let spawned = spawned.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")));
-        *kept.0.thread.lock() = Some(spawned?);
+        kept.0.life.spawn(move || running.0.life.run(&running.0.runner, &running))?;
         Ok(server)
     }
 
@@ -152,9 +128,7 @@ impl Server {
             core: Mutex::new(core),
             runner: Mutex::new(runner),
             profiler: Mutex::new(Profiler::new(now)),
-            clock,
-            waker,
-            hosting,
+            life: Life::new("server", clock, waker, hosting),
             local,
             descriptor,
             public_key,
@@ -163,142 +137,32 @@ impl Server {
             leaving: Mutex::new(Vec::new()),
             next_turn: Mutex::new(Some(now)),
             ticks: Mutex::new((0, 0)),
-            thread: Mutex::new(None),
-            stop_wanted: AtomicBool::new(false),
-            stopped: Mutex::new(false),
-            stopped_changed: Condvar::new(),
-            poison: Mutex::new(None),
             attachment: Mutex::new(None),
         })))
     }
 
     // --- running --------------------------------------------------------------------------------------
 
-    /// The own thread.
-    fn run(self) {
-        let mut runner = self.0.runner.lock();
-        while !self.is_stopped() {
-            self.guarded(|| runner.turn(&self, None).map(|_| ()));
-        }
-        self.report_poison(&mut runner);
-    }
-
-    /// Tells the host's log once what broke the server.
-    fn report_poison(&self, runner: &mut Runner) {
-        let text = self.0.poison.lock().clone();
-        if let Some(text) = text {
-            // The handler may be what broke; a panic in its log is one too many, and there is nobody to tell.
-            let _panicked = panic_scope::catch(|| runner.broke(self, &text));
-        }
-    }
-
-    /// Runs a part of the loop; a panic or a broken socket ends the server, not the process.
-    fn guarded(&self, part: impl FnOnce() -> Result<()>) {
-        match panic_scope::catch(part) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => self.poison(error.to_string()),
-            Err(text) => self.poison(text),
-        }
-    }
-
     /// The server answers nothing but this from now on.
     pub(crate) fn poison(&self, text: String) {
-        self.0.poison.lock().get_or_insert(text);
-        self.set_stopped();
-        self.0.waker.wake();
-    }
-
-    fn set_stopped(&self) {
-        *self.0.stopped.lock() = true;
-        self.0.stopped_changed.notify_all();
+        self.0.life.poison(text);
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        if let Some(text) = &*self.0.poison.lock() {
-            return Err(Error::new(ErrorKind::Panic, format!("the server broke: {text}")));
-        }
-        Ok(())
-    }
-
-    fn check_running(&self) -> Result<()> {
-        self.check()?;
-        if *self.0.stopped.lock() {
-            return Err(Error::new(ErrorKind::State, "the server has stopped"));
-        }
-        Ok(())
-    }
-
-    fn inside(&self) -> bool {
-        // A thread whose locals are gone (a host's exit handler, say) is in no callback any more.
-        INSIDE.try_with(|inside| inside.borrow().contains(&self.address())).unwrap_or(false)
-    }
-
-    fn address(&self) -> usize {
-        Arc::as_ptr(&self.0) as usize
-    }
-
-    fn check_outside(&self, what: &str) -> Result<()> {
-        if self.inside() {
-            let text = format!("{what} cannot be called from inside a callback of the same server");
-            return Err(Error::new(ErrorKind::Reentrant, text));
-        }
-        Ok(())
-    }
-
-    /// Marks this thread as being inside a callback for as long as `body` runs.
-    pub(crate) fn calling<T>(&self, body: impl FnOnce() -> T) -> T {
-        struct Leave;
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                let _ = INSIDE.try_with(|inside| inside.borrow_mut().pop());
-            }
-        }
-        let _ = INSIDE.try_with(|inside| inside.borrow_mut().push(self.address()));
-        let _leave = Leave;
-        body()
+        self.0.life.check()
     }
 
     /// Runs the server until something was handed to the host, at most for `timeout` (`None`: without
     /// limit; zero: what is due now): reads what came, calls back, ticks, writes. Errors: Reentrant (inside
     /// a callback), Busy (another thread polls), State (stopped, or the server has its own thread), Panic.
     pub fn poll(&self, timeout: Option<Duration>) -> Result<()> {
-        self.check_outside("poll")?;
-        if self.0.hosting == Hosting::OwnThread {
-            self.check()?;
-            return Err(Error::new(ErrorKind::State, "the server runs on a thread of its own"));
-        }
-        let Some(mut runner) = self.0.runner.try_lock() else {
-            // Who stops a server that nobody polls runs its last turns.
-            if self.stop_wanted() {
-                return Err(Error::new(ErrorKind::State, "another thread is stopping this server"));
-            }
-            return Err(Error::new(ErrorKind::Busy, "another thread is polling this server"));
-        };
-        self.report_poison(&mut runner);
-        self.check_running()?;
-        let deadline = timeout.map(|t| self.0.clock.now() + t);
-        loop {
-            let left = deadline.map(|d| d.since(self.0.clock.now()));
-            let mut happened = false;
-            self.guarded(|| {
-                happened = runner.turn(self, left)?;
-                Ok(())
-            });
-            self.report_poison(&mut runner);
-            self.check()?;
-            // A stop asked for inside a callback takes effect before this returns: the callback may have
-            // given the server back, and then nobody polls again.
-            let ending = self.stop_wanted() && !self.is_stopped();
-            if !ending && (happened || self.is_stopped() || left.is_some_and(|l| l.is_zero())) {
-                return Ok(());
-            }
-        }
+        self.0.life.poll(&self.0.runner, self, timeout)
     }
 
     /// Makes a [`poll`](Self::poll) that waits on another thread return.
     pub fn wake(&self) {
         self.0.core.lock().woken = true;
-        self.0.waker.wake();
+        self.0.life.waker.wake();
     }
 
     /// The descriptor that becomes readable when [`poll`](Self::poll) has something to read. It is for
@@ -314,13 +178,13 @@ impl Server {
     pub fn next_timeout(&self) -> Option<Duration> {
         let core = self.0.core.lock().poll_timeout();
         let due = [core, *self.0.next_turn.lock()].into_iter().flatten().min()?;
-        Some(due.since(self.0.clock.now()))
+        Some(due.since(self.0.life.clock.now()))
     }
 
     /// Takes up to `max` events out of the queue. Peers whose disconnect was in the batch before are stale
     /// from now on. Errors: State (no event queue configured), Reentrant (inside a callback), Panic.
     pub fn next_events(&self, max: usize) -> Result<Vec<Event>> {
-        self.check_outside("next_events")?;
+        self.0.life.check_outside("next_events")?;
         self.check()?;
         if !self.0.pulls {
             return Err(Error::new(
@@ -349,58 +213,17 @@ impl Server {
     /// waits for the end, and where nobody polls a polled server the last callbacks run in here. A second
     /// stop is harmless. Errors: Panic.
     pub fn stop(&self) -> Result<()> {
-        self.0.stop_wanted.store(true, Ordering::Release);
-        self.0.waker.wake();
-        if self.inside() {
-            return self.check();
-        }
-        if self.0.hosting == Hosting::Polled {
-            // Whoever polls finishes its turn, which ends the server; with nobody there, we do it.
-            let mut runner = self.0.runner.lock();
-            while !self.is_stopped() {
-                self.guarded(|| runner.turn(self, Some(Duration::ZERO)).map(|_| ()));
-            }
-            self.report_poison(&mut runner);
-        }
-        self.wait(None)?;
-        // The thread ends with the last callback behind it; after this none of its code is running.
-        if let Some(thread) = self.0.thread.lock().take() {
-            // What it may have panicked with stands in `poison`.
-            let _ended = thread.join();
-        }
-        self.check()
-    }
-
-    pub(crate) fn stop_wanted(&self) -> bool {
-        self.0.stop_wanted.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn finish(&self) {
-        self.set_stopped();
+        self.0.life.stop(&self.0.runner, self)
     }
 
     /// Waits until the server has stopped. Errors: Timeout, Reentrant (inside a callback).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<()> {
-        self.check_outside("wait")?;
-        let deadline = timeout.map(|t| self.0.clock.now() + t);
-        let mut stopped = self.0.stopped.lock();
-        while !*stopped {
-            match deadline {
-                None => self.0.stopped_changed.wait(&mut stopped),
-                Some(at) => {
-                    let left = at.since(self.0.clock.now());
-                    if self.0.stopped_changed.wait_for(&mut stopped, left).timed_out() && !*stopped {
-                        return Err(Error::new(ErrorKind::Timeout, "the server has not stopped yet"));
-                    }
-                }
-            }
-        }
-        Ok(())
+        self.0.life.wait(timeout)
     }
 
     /// Whether it has stopped.
     pub fn is_stopped(&self) -> bool {
-        *self.0.stopped.lock()
+        self.0.life.is_stopped()
     }
 
     /// The address that the socket is bound to, with the real port.
@@ -414,13 +237,6 @@ impl Server {
     }
 
     // --- peers ----------------------------------------------------------------------------------------
-
-    /// Something was queued: the loop must flush, unless it is the one that called.
-    fn nudge(&self) {
-        if !self.inside() {
-            self.0.waker.wake();
-        }
-    }
 
     /// The copy of a message that is queued: made before the core is locked, and not of what is refused.
     fn copied(&self, data: &[u8]) -> Result<Arc<[u8]>> {
@@ -436,11 +252,11 @@ impl Server {
     /// queue is full: a `writable` event follows; or the event queue is, and `options` has a tag), TooLarge,
     /// State (stopped), Panic.
     pub fn send(&self, peer: PeerId, data: &[u8], mut options: SendOptions) -> Result<()> {
-        self.check_running()?;
+        self.0.life.check_running()?;
         let payload = self.copied(data)?;
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         self.0.core.lock().send(now, peer, payload, &mut options)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 
@@ -448,14 +264,14 @@ impl Server {
     /// queue is full are left out, and get `writable` later. Errors: TooLarge, State, Panic, Argument
     /// (`options` has a callback or a tag: a broadcast has no outcome).
     pub fn broadcast(&self, except: Option<PeerId>, data: &[u8], options: SendOptions) -> Result<usize> {
-        self.check_running()?;
+        self.0.life.check_running()?;
         if options.on_sent.is_some() || options.tag.is_some() {
             return Err(Error::new(ErrorKind::Argument, "a broadcast has no outcome to report"));
         }
         let payload = self.copied(data)?;
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         let sent = self.0.core.lock().broadcast(now, except, payload, options.retry)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(sent)
     }
 
@@ -463,10 +279,10 @@ impl Server {
     /// connection timeout); else at once, and what is queued is cancelled. A client that waits for a decision is
     /// refused by it. Errors: Stale, State, Panic.
     pub fn disconnect(&self, peer: PeerId, info: DisconnectInfo, after_delivery: bool) -> Result<()> {
-        self.check_running()?;
-        let now = self.0.clock.now();
+        self.0.life.check_running()?;
+        let now = self.0.life.clock.now();
         self.0.core.lock().disconnect(now, peer, info, after_delivery)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 
@@ -474,20 +290,20 @@ impl Server {
     /// told. Its `connect` event follows. Errors: Stale (it left, or was refused), State (it was let in already;
     /// the server has stopped), Panic.
     pub fn accept(&self, peer: PeerId) -> Result<()> {
-        self.check_running()?;
-        let now = self.0.clock.now();
+        self.0.life.check_running()?;
+        let now = self.0.life.clock.now();
         self.0.core.lock().accept_peer(now, peer)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 
     /// Refuses such a client: it is told to go, with `code` and `text` where its wire has room for them, and no
     /// event follows. Errors: as [`accept`](Self::accept).
     pub fn refuse(&self, peer: PeerId, code: u32, text: &str) -> Result<()> {
-        self.check_running()?;
-        let now = self.0.clock.now();
+        self.0.life.check_running()?;
+        let now = self.0.life.clock.now();
         self.0.core.lock().refuse_peer(now, peer, code, text)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 
@@ -514,14 +330,14 @@ impl Server {
         data: &[u8],
         options: SendOptions,
     ) -> Result<Reach> {
-        self.check_running()?;
+        self.0.life.check_running()?;
         if options.on_sent.is_some() || options.tag.is_some() {
             return Err(Error::new(ErrorKind::Argument, "a message to many has no outcome to report"));
         }
         let payload = self.copied(data)?;
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         let reach = self.0.core.lock().group_send(now, group, except, &payload, options.retry)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(reach)
     }
 
@@ -529,17 +345,17 @@ impl Server {
     /// (`to` has not asked, or was answered; the server has stopped), TooLarge, WouldBlock (too many answers
     /// wait), Panic.
     pub fn send_raw(&self, to: SocketAddr, data: &[u8]) -> Result<()> {
-        self.check_running()?;
-        let now = self.0.clock.now();
+        self.0.life.check_running()?;
+        let now = self.0.life.clock.now();
         self.0.core.lock().send_raw(now, to, data)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 
     /// Replaces what those who look for servers are told; `None`: nothing. Errors: Argument (longer than 1187
     /// bytes), State, Panic.
     pub fn set_discovery_info(&self, info: Option<Vec<u8>>) -> Result<()> {
-        self.check_running()?;
+        self.0.life.check_running()?;
         self.0.core.lock().set_discovery_info(info)
     }
 
@@ -566,13 +382,13 @@ impl Server {
 
     /// Starts (or ends) keeping per-second series for a peer, 6 KB when full. Errors: Stale.
     pub fn set_peer_series(&self, peer: PeerId, on: bool) -> Result<()> {
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         self.0.core.lock().set_peer_series(now, peer, on)
     }
 
     /// The last 300 seconds of a peer, oldest first. Errors: Stale, State where the host did not ask for them.
     pub fn peer_series(&self, peer: PeerId) -> Result<Vec<Second>> {
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         self.0.core.lock().peer_series(now, peer)
     }
 
@@ -580,7 +396,7 @@ impl Server {
 
     /// Counts and times of the server.
     pub fn stats(&self) -> ServerStats {
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         let (profile, ticks_last) = self.0.profiler.lock().last_whole(now);
         let (ticks, ticks_missed) = *self.0.ticks.lock();
         let stats = self.0.core.lock().stats();
@@ -589,22 +405,22 @@ impl Server {
 
     /// The last 300 seconds of the server, oldest first.
     pub fn series(&self) -> Vec<Second> {
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         self.0.core.lock().series(now)
     }
 
     /// Where each of the last 300 seconds went, and the ticks in it, oldest first.
     pub fn profile_series(&self) -> Vec<(TimeProfile, u32)> {
-        let now = self.0.clock.now();
+        let now = self.0.life.clock.now();
         self.0.profiler.lock().snapshot(now)
     }
 
     /// Replaces the block list; peers that are on the new one are disconnected. Errors: State, Panic.
     pub fn set_block_list(&self, list: BlockList) -> Result<()> {
-        self.check_running()?;
-        let now = self.0.clock.now();
+        self.0.life.check_running()?;
+        let now = self.0.life.clock.now();
         self.0.core.lock().set_block_list(now, list);
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 
@@ -613,9 +429,9 @@ impl Server {
     /// ([`simulate_peer`](Self::simulate_peer)) does not take it. What is under way when conditions change or
     /// end arrives as it would have. Errors: Argument (a value of `conditions`), State (stopped), Panic.
     pub fn simulate(&self, direction: Direction, conditions: Option<Conditions>) -> Result<()> {
-        self.check_running()?;
+        self.0.life.check_running()?;
         self.0.core.lock().simulate(direction, conditions)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 
@@ -628,9 +444,9 @@ impl Server {
         direction: Direction,
         conditions: Option<Conditions>,
     ) -> Result<()> {
-        self.check_running()?;
+        self.0.life.check_running()?;
         self.0.core.lock().simulate_peer(peer, direction, conditions)?;
-        self.nudge();
+        self.0.life.nudge();
         Ok(())
     }
 

@@ -11,6 +11,7 @@ use super::events::*;
 use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hosting::Turns;
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
 use crate::panic_scope;
@@ -59,28 +60,9 @@ pub struct Runner {
     read_before_timers: usize,
 }
 
-impl Runner {
-    /// Before the first turn.
-    pub fn new(now: Time, config: &Config, event_loop: EventLoop, handler: Box<dyn Handler>) -> Self {
-        Runner {
-            event_loop,
-            handler,
-            ticker: Ticker::new(now, config.tick_rate_hz),
-            reconcile: Every::new(now, config.reconcile_interval),
-            inbound: vec![0; RECEIVE_BATCH * SLOT].into(),
-            received: Vec::with_capacity(RECEIVE_BATCH),
-            outbound: Vec::with_capacity(MAX_DATAGRAM),
-            read_errors: 0,
-            told: false,
-            asked: now,
-            read_before_timers: 0,
-        }
-    }
-
-    /// One turn, waiting at most for `timeout`. Whether something was handed to the host, or somebody asked
-    /// for its attention.
-    pub fn turn(&mut self, server: &Server, timeout: Option<Duration>) -> Result<bool> {
-        if server.stop_wanted() {
+impl Turns<Server> for Runner {
+    fn turn(&mut self, server: &Server, timeout: Option<Duration>) -> Result<bool> {
+        if server.0.life.stop_wanted() {
             self.shut_down(server)?;
             return Ok(true);
         }
@@ -101,8 +83,33 @@ impl Runner {
         Ok(happened | std::mem::take(&mut core.woken) | core.has_pulled())
     }
 
+    fn broke(&mut self, server: &Server, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            server.0.life.calling(|| self.handler.log(server, LogLevel::Error, text));
+        }
+    }
+}
+
+impl Runner {
+    /// Before the first turn.
+    pub fn new(now: Time, config: &Config, event_loop: EventLoop, handler: Box<dyn Handler>) -> Self {
+        Runner {
+            event_loop,
+            handler,
+            ticker: Ticker::new(now, config.tick_rate_hz),
+            reconcile: Every::new(now, config.reconcile_interval),
+            inbound: vec![0; RECEIVE_BATCH * SLOT].into(),
+            received: Vec::with_capacity(RECEIVE_BATCH),
+            outbound: Vec::with_capacity(MAX_DATAGRAM),
+            read_errors: 0,
+            told: false,
+            asked: now,
+            read_before_timers: 0,
+        }
+    }
+
     fn spent(&mut self, server: &Server, activity: Activity) -> Time {
-        let now = server.0.clock.now();
+        let now = server.0.life.clock.now();
         server.0.profiler.lock().spent(now, activity);
         now
     }
@@ -130,7 +137,7 @@ impl Runner {
             if !self.event_loop.is_readable() {
                 break;
             }
-            self.asked = server.0.clock.now();
+            self.asked = server.0.life.clock.now();
             let failed = self.receive();
             let now = self.spent(server, Activity::Network);
             let mut core = server.0.core.lock();
@@ -146,8 +153,8 @@ impl Runner {
             happened |= self.dispatch(server);
             self.spent(server, Activity::Messages);
             // A tick that is due comes before more datagrams.
-            let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.clock.now() >= self.ticker.due();
-            if server.stop_wanted() || tick_due {
+            let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.life.clock.now() >= self.ticker.due();
+            if server.0.life.stop_wanted() || tick_due {
                 break;
             }
         }
@@ -189,7 +196,7 @@ impl Runner {
 
     /// Timers, the tick and the slow timer.
     fn time(&mut self, server: &Server) -> Result<bool> {
-        let now = server.0.clock.now();
+        let now = server.0.life.clock.now();
         if now.since(self.asked) >= LONG_CALLBACKS {
             self.wait_for_socket(Duration::ZERO)?;
         }
@@ -225,7 +232,7 @@ impl Runner {
     /// Writes whatever may leave.
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
-        let now = server.0.clock.now();
+        let now = server.0.life.clock.now();
         for sent in 1.. {
             let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
             if sent % SEND_BATCH == 0 {
@@ -255,14 +262,7 @@ impl Runner {
             let next = server.0.core.lock().poll_dispatch();
             let Some(next) = next else { return happened };
             happened = true;
-            server.calling(|| panic_scope::outside(|| self.call(server, next)));
-        }
-    }
-
-    /// Tells the host's log, once, what broke the server; it is the last that the host hears of it.
-    pub(crate) fn broke(&mut self, server: &Server, text: &str) {
-        if !std::mem::replace(&mut self.told, true) {
-            server.calling(|| self.handler.log(server, LogLevel::Error, text));
+            server.0.life.calling(|| panic_scope::outside(|| self.call(server, next)));
         }
     }
 
@@ -289,7 +289,7 @@ impl Runner {
                     // It may have left since.
                     if server.0.core.lock().is_joining(peer) {
                         let decision = handler.authorise(server, peer, &request);
-                        server.0.core.lock().decided(server.0.clock.now(), peer, decision);
+                        server.0.core.lock().decided(server.0.life.clock.now(), peer, decision);
                     }
                 }
                 Event::Raw(from, data) => handler.raw(server, from, &data),
@@ -301,13 +301,13 @@ impl Runner {
     fn shut_down(&mut self, server: &Server) -> Result<()> {
         // Starting comes first even if nothing else ever ran.
         self.dispatch(server);
-        let start = server.0.clock.now();
+        let start = server.0.life.clock.now();
         server.0.core.lock().close(start);
         self.dispatch(server);
         let end = start + SHUTDOWN_TIME;
         loop {
             self.flush(server)?;
-            let now = server.0.clock.now();
+            let now = server.0.life.clock.now();
             let farewells = server.0.core.lock().has_farewells();
             if now >= end || !farewells {
                 break;
@@ -315,14 +315,14 @@ impl Runner {
             let due = server.0.core.lock().poll_timeout().unwrap_or(end).min(end);
             self.wait_for_socket(due.since(now))?;
             self.read(server)?;
-            let now = server.0.clock.now();
+            let now = server.0.life.clock.now();
             server.0.core.lock().handle_timeout(now);
         }
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();
         server.0.core.lock().emit(Event::Shutdown);
         self.dispatch(server);
-        server.finish();
+        server.0.life.finish();
         Ok(())
     }
 }

@@ -26,6 +26,7 @@ static void all_null_objects(void) {
     gk_event event;
     gk_peer_stats_t peer_stats;
     gk_server_stats_t server_stats;
+    gk_client *client = NULL;
 
     gk_context_free(NULL);
     gk_server_free(NULL);
@@ -123,6 +124,46 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_stats(NULL, peer, &peer_stats));
     EXPECT(GK_ERR_NULL, gk_peer_set_series(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_peer_series(NULL, peer, &second, 1, &size));
+
+    gk_client_free(NULL);
+    EXPECT(GK_ERR_NULL, gk_context_set_wire(NULL, GK_WIRE_NATIVE));
+    EXPECT(GK_ERR_NULL, gk_context_pin_native_key(NULL, bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_context_pin_root_key(NULL, bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_context_trust_any_server(NULL));
+    EXPECT(GK_ERR_NULL, gk_context_set_join_data(NULL, bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_connecting(NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_connect(NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_disconnect(NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_message(NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_update(NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_writable(NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_shutdown(NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_log(NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "context is NULL", gk_client_start(NULL, "127.0.0.1:1", &client));
+    EXPECT_TEXT(GK_ERR_NULL, "context is NULL", gk_client_open(NULL, "127.0.0.1:1", &client));
+    EXPECT(GK_ERR_NULL, gk_client_poll(NULL, 0));
+    EXPECT(GK_ERR_NULL, gk_client_wake(NULL));
+    EXPECT(GK_ERR_NULL, gk_client_descriptor(NULL, &integer));
+    EXPECT(GK_ERR_NULL, gk_client_next_timeout_us(NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_client_next_events(NULL, &event, sizeof event, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_client_stop(NULL));
+    EXPECT(GK_ERR_NULL, gk_client_wait(NULL, 0));
+    EXPECT(GK_ERR_NULL, gk_client_is_stopped(NULL, &word));
+    EXPECT(GK_ERR_NULL, gk_client_send(NULL, bytes, 1, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_send_guaranteed(NULL, bytes, 1, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_disconnect(NULL));
+    EXPECT(GK_ERR_NULL, gk_client_disconnect_wait(NULL, 0));
+    EXPECT(GK_ERR_NULL, gk_client_reconnect(NULL));
+    EXPECT(GK_ERR_NULL, gk_client_status(NULL, &integer));
+    EXPECT(GK_ERR_NULL, gk_client_latency_us(NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_client_queued_bytes(NULL, &size));
+    EXPECT(GK_ERR_NULL, gk_client_token(NULL, &word));
+    EXPECT(GK_ERR_NULL, gk_client_stats(NULL, &peer_stats));
+    EXPECT(GK_ERR_NULL, gk_client_server_address(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_client_local_address(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_client_server_native_key(NULL, bytes, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_client_server_root_key_der(NULL, bytes, 1, &size));
+    CHECK(client == NULL);
 
     EXPECT(GK_ERR_NULL, gk_key_save(NULL, "nowhere"));
     EXPECT(GK_ERR_NULL, gk_key_private_pem(NULL, text, 1, &size));
@@ -761,6 +802,53 @@ static void texts_and_versions(void) {
 #endif
 }
 
+/* A client that nobody answers, with every out parameter NULL, and values that are none. */
+static void clients(void) {
+    gk_context *context;
+    gk_client *client;
+    uint8_t bytes[800] = {0};
+    char text[1];
+    size_t size = 77;
+
+    OK(gk_context_new(&context));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "GK_WIRE", gk_context_set_wire(context, 0));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_wire(context, 3));
+    EXPECT(GK_ERR_KEY, gk_context_pin_native_key(context, bytes, 31));
+    EXPECT(GK_ERR_NULL, gk_context_pin_native_key(context, NULL, 32));
+    EXPECT(GK_ERR_KEY, gk_context_pin_root_key(context, bytes, 91));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_join_data(context, bytes, 769));
+    EXPECT(GK_ERR_NULL, gk_context_set_join_data(context, NULL, 1));
+    OK(gk_context_set_join_data(context, bytes, 768));
+    OK(gk_context_set_join_data(context, NULL, 0));
+    OK(gk_context_set_wire(context, GK_WIRE_MPGAMESERVER));
+    OK(gk_context_trust_any_server(context));
+    EXPECT_TEXT(GK_ERR_NULL, "address is NULL", gk_client_open(context, NULL, &client));
+    EXPECT_TEXT(GK_ERR_NULL, "out is NULL", gk_client_open(context, "127.0.0.1:1", NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "out is NULL", gk_client_start(context, "127.0.0.1:1", NULL));
+    OK(gk_client_open(context, "127.0.0.1:1", &client));
+    gk_context_free(context);
+    EXPECT(GK_ERR_STATE, gk_client_next_events(client, NULL, sizeof(gk_event), 0, &size));
+    EXPECT(GK_ERR_NULL, gk_client_descriptor(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_next_timeout_us(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_next_events(client, NULL, sizeof(gk_event), 0, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_is_stopped(client, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "data is NULL", gk_client_send(client, NULL, 1, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "data is NULL", gk_client_send_guaranteed(client, NULL, 1, NULL, NULL));
+    EXPECT(GK_ERR_STATE, gk_client_send(client, bytes, 1, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_status(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_latency_us(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_queued_bytes(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_token(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_stats(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_server_address(client, text, 1, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_local_address(client, NULL, 1, &size));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_client_local_address(client, text, 1, &size));
+    CHECK(size > 1 && size < 64);
+    EXPECT(GK_ERR_STATE, gk_client_server_native_key(client, bytes, 32, &size));
+    EXPECT(GK_ERR_STATE, gk_client_server_root_key_der(client, bytes, 91, &size));
+    gk_client_free(client);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 2);
     texts_and_versions();
@@ -770,6 +858,7 @@ int main(int argc, char **argv) {
     addresses();
     states();
     peers();
+    clients();
     puts("ok");
     return 0;
 }

@@ -28,6 +28,27 @@ fn cpp_echo_server() {
     echoes(Language::Cpp17, "examples/cpp/echo_server.cpp", "TERM");
 }
 
+#[test]
+fn c_echo_client() {
+    let mut server = Program::start(
+        &c::build(Language::C99, &c::root().join("examples/c/echo_server.c")),
+        &["127.0.0.1:0"],
+    );
+    let address = listening(&mut server).to_string();
+    let client = c::build(Language::C99, &c::root().join("examples/c/echo_client.c"));
+    let said = Program::start(&client, &[&address]).finish();
+    let expected = format!("connected to {address}\nanswered hello\ndisconnected: ");
+    assert!(said.starts_with(&expected), "{said}");
+    server.signal("INT");
+    server.finish();
+    // Now nobody is there.
+    let output = std::process::Command::new(&client).arg(&address).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("disconnected: "), "{output:?}");
+    let output = std::process::Command::new(&client).arg("nonsense").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("cannot play at nonsense"), "{output:?}");
+}
+
 /// Two guests; what one says reaches the other, and the goodbye reaches both when the loop ends.
 #[test]
 fn c_main_loop() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, conditions::*, discover::*, events::*, peer::*, result::*, send::*, server::*, stats::*,
-    version::*,
+    callbacks::*, client_callbacks::*, conditions::*, discover::*, events::*, peer::*,
+    result::*, send::*, server::*, stats::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -72,16 +72,20 @@ fn rust() -> BTreeMap<String, i128> {
     sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
         gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire
-        gk_refusal);
+        gk_refusal gk_client_connecting_fn gk_client_connect_fn
+        gk_client_disconnect_fn gk_client_message_fn gk_client_update_fn gk_client_writable_fn
+        gk_client_shutdown_fn gk_client_log_fn);
     constants!(all, GK_VERSION GK_VERSION_MAJOR GK_VERSION_MINOR GK_VERSION_PATCH GK_FOREVER GK_OK GK_ERR_NULL
         GK_ERR_ARGUMENT GK_ERR_UTF8 GK_ERR_STATE GK_ERR_REENTRANT GK_ERR_BUSY GK_ERR_STALE GK_ERR_WOULD_BLOCK
         GK_ERR_TOO_LARGE GK_ERR_ADDRESS GK_ERR_ADDRESS_IN_USE GK_ERR_IO GK_ERR_KEY GK_ERR_SIGNATURE
         GK_ERR_BUFFER_TOO_SMALL GK_ERR_TIMEOUT GK_ERR_PANIC GK_PEER_NONE GK_RETRY_ON_TIMEOUT GK_RETRY_NONE
         GK_RETRY_BEST_EFFORT GK_MODE_UNKNOWN GK_SENT_DELIVERED GK_SENT_EXPIRED GK_SENT_CANCELLED GK_LOG_ERROR
         GK_LOG_WARN GK_LOG_INFO GK_LOG_DEBUG GK_DISCONNECT_REMOTE GK_DISCONNECT_KICKED GK_DISCONNECT_TIMEOUT
-        GK_DISCONNECT_SHUTDOWN GK_DISCONNECT_REPLACED GK_DISCONNECT_BLOCKED GK_DISCONNECT_HOST GK_DOOR_UDP
+        GK_DISCONNECT_SHUTDOWN GK_DISCONNECT_REPLACED GK_DISCONNECT_BLOCKED GK_DISCONNECT_LOCAL
+        GK_DISCONNECT_NOBODY_LISTENS GK_DISCONNECT_UNREACHABLE GK_DISCONNECT_NAME GK_DISCONNECT_KEY GK_DISCONNECT_HOST GK_DOOR_UDP
         GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
-        GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG
+        GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG GK_EVENT_CONNECTING
+        GK_WIRE_NATIVE GK_WIRE_MPGAMESERVER
         GK_STATUS_CONNECTING GK_STATUS_CONNECTED GK_STATUS_DISCONNECTING GK_STATUS_DISCONNECTED
         GK_STATUS_DROPPED GK_DIRECTION_RECEIVE GK_DIRECTION_SEND
         GK_STATUS_JOINING GK_DISCONNECT_REFUSED GK_DISCONNECT_PROTOCOL GK_DISCONNECT_LOCAL

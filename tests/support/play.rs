@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use gamekeeper::client::{Client, Event as ClientEvent};
+use gamekeeper::client::driver::{Client, Event as ClientEvent};
 use gamekeeper::keys::PublicKey;
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::{ConnectInfo, DisconnectInfo, Handler, LogLevel, Message, PeerId};

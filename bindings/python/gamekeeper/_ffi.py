@@ -269,7 +269,7 @@ _TEXT_OUT: List[Any] = [c_void_p, c_size_t, POINTER(c_size_t)]
 
 def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
     """Every function: its result and its arguments."""
-    key, context, server = c_void_p, c_void_p, c_void_p
+    key, context, server, client = c_void_p, c_void_p, c_void_p, c_void_p
     out = POINTER(c_void_p)
     table: Dict[str, Tuple[Any, List[Any]]] = {
         "gk_context_new": (RESULT, [out]),
@@ -345,6 +345,39 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
             RESULT,
             [server, POINTER(gk_profile_second), c_size_t, POINTER(c_size_t)],
         ),
+        "gk_context_set_wire": (RESULT, [context, c_int32]),
+        "gk_context_pin_native_key": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_context_pin_root_key": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_context_trust_any_server": (RESULT, [context]),
+        "gk_context_set_join_data": (RESULT, [context, c_char_p, c_size_t]),
+        "gk_client_start": (RESULT, [context, c_char_p, out]),
+        "gk_client_open": (RESULT, [context, c_char_p, out]),
+        "gk_client_poll": (RESULT, [client, c_uint64]),
+        "gk_client_wake": (RESULT, [client]),
+        "gk_client_descriptor": (RESULT, [client, POINTER(c_int32)]),
+        "gk_client_next_timeout_us": (RESULT, [client, POINTER(c_uint64)]),
+        "gk_client_next_events": (
+            RESULT,
+            [client, POINTER(gk_event), c_size_t, c_size_t, POINTER(c_size_t)],
+        ),
+        "gk_client_stop": (RESULT, [client]),
+        "gk_client_wait": (RESULT, [client, c_uint64]),
+        "gk_client_free": (None, [client]),
+        "gk_client_is_stopped": (RESULT, [client, POINTER(c_uint32)]),
+        "gk_client_send": (RESULT, [client, c_char_p, c_size_t, POINTER(gk_send_options)]),
+        "gk_client_send_guaranteed": (RESULT, [client, c_char_p, c_size_t, CALLBACK, c_void_p]),
+        "gk_client_disconnect": (RESULT, [client]),
+        "gk_client_disconnect_wait": (RESULT, [client, c_uint64]),
+        "gk_client_reconnect": (RESULT, [client]),
+        "gk_client_status": (RESULT, [client, POINTER(c_int32)]),
+        "gk_client_latency_us": (RESULT, [client, POINTER(c_uint64)]),
+        "gk_client_queued_bytes": (RESULT, [client, POINTER(c_size_t)]),
+        "gk_client_token": (RESULT, [client, POINTER(c_uint32)]),
+        "gk_client_stats": (RESULT, [client, POINTER(gk_peer_stats_t)]),
+        "gk_client_server_address": (RESULT, [client] + _TEXT_OUT),
+        "gk_client_local_address": (RESULT, [client] + _TEXT_OUT),
+        "gk_client_server_native_key": (RESULT, [client] + _TEXT_OUT),
+        "gk_client_server_root_key_der": (RESULT, [client] + _TEXT_OUT),
         "gk_peer_address": (RESULT, [server, PEER] + _TEXT_OUT),
         "gk_peer_token": (RESULT, [server, PEER, POINTER(c_uint32)]),
         "gk_peer_latency_us": (RESULT, [server, PEER, POINTER(c_uint64)]),
@@ -433,6 +466,14 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "reconcile",
         "shutdown",
         "log",
+        "client_connecting",
+        "client_connect",
+        "client_disconnect",
+        "client_message",
+        "client_update",
+        "client_writable",
+        "client_shutdown",
+        "client_log",
         "authorise",
         "raw",
     ):

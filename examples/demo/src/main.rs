@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gamekeeper::client::{Client, Event, Mode};
+use gamekeeper::client::driver::{Client, Event, Mode};
 use gamekeeper::keys::PublicKey;
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::{Handler, Message, PeerId, RetryMode, SendOptions};

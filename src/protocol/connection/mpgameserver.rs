@@ -84,6 +84,9 @@ struct Goodbye {
     said: usize,
     answers: u32,
     answer_due: bool,
+    /// Packet that carried it first; 0: none yet. Those after it are goodbyes too.
+    packet: u64,
+    acknowledged: bool,
 }
 
 impl Connection {
@@ -209,6 +212,11 @@ impl Connection {
         self.ack_delay = SERVER_ACK_DELAY;
     }
 
+    /// Whether the other side has acknowledged our goodbye.
+    pub fn is_goodbye_acknowledged(&self) -> bool {
+        self.goodbye.acknowledged
+    }
+
     /// Counts so far.
     pub fn stats(&self) -> PeerStats {
         let sender = self.sender.stats();
@@ -331,6 +339,9 @@ impl Connection {
         self.stats.received += 1;
         self.stats.bytes_received += bytes as u64;
         if self.state == State::Draining {
+            let heard = seq::widen(header.ack, self.packets_sent).filter(|n| *n <= self.packets_sent);
+            let first = self.goodbye.packet;
+            self.goodbye.acknowledged |= first > 0 && heard.is_some_and(|heard| heard >= first);
             // Messages that come now reach nobody. A late goodbye is acknowledged: the package waits for that.
             let goodbye = Messages::new(&header, payload).flatten().any(|m| m.kind == kind::DISCONNECT);
             if header.count == 0 || goodbye || mutant!(DrainAcks) {

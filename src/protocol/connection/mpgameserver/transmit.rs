@@ -71,6 +71,9 @@ impl Connection {
             return false;
         }
         let Some(header) = self.next_header(now) else { return false };
+        if self.goodbye.packet == 0 {
+            self.goodbye.packet = self.packets_sent;
+        }
         self.goodbye.said += usize::from(scheduled);
         self.goodbye.answer_due = false;
         let goodbye = wire::Outgoing {

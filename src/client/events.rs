@@ -1,0 +1,157 @@
+//! What a client tells its host, and what the host's `Handler` may do with it.
+
+use std::net::SocketAddr;
+
+use crate::client::Client;
+
+pub use crate::server::events::{LogLevel, Message, Outcome, RetryMode, Status};
+
+/// Why a session ended. The host hears of each session's end once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DisconnectReason {
+    /// This end asked for it: `disconnect`, `reconnect` or `stop`.
+    Local,
+    /// The server said goodbye.
+    Remote,
+    /// The server fell silent, or never answered.
+    Timeout,
+    /// The system says that nobody listens at the address. Not all systems do: then it is `Timeout`.
+    Refused,
+    /// The system has no way to the address.
+    Unreachable,
+    /// The host name has no address, or the resolver does not answer.
+    Name,
+    /// What answered does not have the pinned key.
+    Key,
+}
+
+/// A session's end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DisconnectInfo {
+    /// Why.
+    pub reason: DisconnectReason,
+    /// One sentence for a person.
+    pub text: String,
+}
+
+/// A session's beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectInfo {
+    /// The server's address.
+    pub address: SocketAddr,
+    /// The session's public number, as the server knows it.
+    pub token: u32,
+}
+
+/// Calls back with what became of a message; runs where the client's callbacks run.
+pub type SentCallback = Box<dyn FnOnce(&Client, Outcome) + Send>;
+
+/// How a message is to be sent.
+#[derive(Default)]
+pub struct SendOptions {
+    /// How it is delivered.
+    pub retry: RetryMode,
+    /// Told what became of it.
+    pub on_sent: Option<SentCallback>,
+    /// Without `on_sent`: asks for an [`Event::Sent`] with this tag in the event queue.
+    pub tag: Option<u64>,
+}
+
+/// An event, as the event queue holds it.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The server's address is known, and it is being tried; the next of several after one that did not answer.
+    Connecting(SocketAddr),
+    /// The server let us in: messages flow.
+    Connected(ConnectInfo),
+    /// The session ended, or never came to be.
+    Disconnected(DisconnectInfo),
+    /// A message.
+    Message(Message),
+    /// A tick.
+    Update {
+        /// Seconds since the last update.
+        seconds: f64,
+        /// Number of this tick, from 1.
+        tick: u64,
+    },
+    /// The queue that had refused a message has room again.
+    Writable,
+    /// What became of a message sent with a tag.
+    Sent(u64, Outcome),
+    /// The last event.
+    Shutdown,
+    /// A line for the log.
+    Log(LogLevel, String),
+}
+
+/// Which events a handler takes itself. Those that it does not take go to the event queue where that is
+/// enabled, and nowhere otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    /// An address is being tried.
+    pub connecting: bool,
+    /// Messages flow.
+    pub connected: bool,
+    /// The end of a session.
+    pub disconnected: bool,
+    /// A message.
+    pub message: bool,
+    /// A tick.
+    pub update: bool,
+    /// Room again.
+    pub writable: bool,
+    /// The last event.
+    pub shutdown: bool,
+    /// A line for the log.
+    pub log: bool,
+}
+
+impl Takes {
+    /// All events.
+    pub const ALL: Takes = Takes {
+        connecting: true,
+        connected: true,
+        disconnected: true,
+        message: true,
+        update: true,
+        writable: true,
+        shutdown: true,
+        log: true,
+    };
+}
+
+/// A host's callbacks. All of them run on the thread that runs the client: its own after
+/// [`Client::start`], the caller of [`Client::poll`] after [`Client::open`]. Any method of the client may
+/// be called from inside one but `poll`, `next_events`, `wait` and `disconnect_wait`; `stop` takes effect when the
+/// callback returns.
+#[allow(unused_variables)]
+pub trait Handler: Send {
+    /// Which of the methods below are meant; asked once, at start.
+    fn takes(&self) -> Takes {
+        Takes::ALL
+    }
+    /// An address of the server is being tried.
+    fn connecting(&mut self, client: &Client, address: SocketAddr) {}
+    /// The server let us in: messages flow.
+    fn connected(&mut self, client: &Client, info: &ConnectInfo) {}
+    /// The session ended, or never came to be. [`Client::reconnect`] may be called from here.
+    fn disconnected(&mut self, client: &Client, info: &DisconnectInfo) {}
+    /// A message arrived.
+    fn message(&mut self, client: &Client, message: &Message) {}
+    /// One tick; `seconds` since the last one. They come also while there is no session.
+    fn update(&mut self, client: &Client, seconds: f64, tick: u64) {}
+    /// The queue that had refused a message has room again.
+    fn writable(&mut self, client: &Client) {}
+    /// The last call.
+    fn shutdown(&mut self, client: &Client) {}
+    /// A line for the log.
+    fn log(&mut self, client: &Client, level: LogLevel, text: &str) {}
+}
+
+/// A handler that takes nothing: all events go to the event queue.
+impl Handler for () {
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+}

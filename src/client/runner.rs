@@ -1,0 +1,317 @@
+//! The client's loop: waits, reads, calls the host, ticks, writes. One turn at a time, on one thread.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+
+use super::core::{Core, Dispatch};
+use super::events::*;
+use super::Client;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hosting::Turns;
+use crate::net::event_loop::EventLoop;
+use crate::net::resolve::Lookup;
+use crate::net::udp::UdpSocket;
+use crate::panic_scope;
+use crate::protocol::time::Time;
+use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
+use crate::server::tick::Ticker;
+
+/// Room for one datagram: one byte more than any that is taken, so that a longer one shows.
+const SLOT: usize = MAX_DATAGRAM + 1;
+/// Datagrams read before the host is called with what they brought.
+const RECEIVE_BATCH: usize = 64;
+/// Batches per turn: then ticks and writes come first again.
+const BATCHES_PER_TURN: usize = 16;
+/// Turns in a row that found more to read than they took, after which timers run all the same: who floods
+/// the socket must not stop them.
+const MAX_BUSY_TURNS: u32 = 16;
+/// Datagrams written before another thread that waits to send gets its turn.
+const SEND_BATCH: usize = 32;
+/// Failed reads in a row after which the socket counts as broken and the client ends.
+const MAX_READ_ERRORS: u32 = 1000;
+/// The longest that goodbyes of a stopping client take.
+const SHUTDOWN_TIME: Duration = Duration::from_millis(200);
+
+/// The loop's own state.
+pub(super) struct Runner {
+    event_loop: EventLoop,
+    handler: Box<dyn Handler>,
+    ticker: Ticker,
+    inbound: Box<[u8]>,
+    outbound: Vec<u8>,
+    /// The lookup of the server's name, and the session that it is for.
+    lookup: Option<(u64, Lookup)>,
+    /// The attempt whose refusal the socket tells of.
+    hearing: Option<u64>,
+    read_errors: u32,
+    busy_turns: u32,
+    /// The host's log has been told that the client broke.
+    told: bool,
+}
+
+impl Turns<Client> for Runner {
+    fn turn(&mut self, client: &Client, timeout: Option<Duration>) -> Result<bool> {
+        if client.0.life.stop_wanted() {
+            self.shut_down(client)?;
+            return Ok(true);
+        }
+        let mut happened = self.dispatch(client);
+        self.resolve(client);
+        self.wait(client, if happened { Some(Duration::ZERO) } else { timeout })?;
+        happened |= self.read(client)?;
+        happened |= self.time(client);
+        self.flush(client);
+        happened |= self.dispatch(client);
+        let now = client.now();
+        *client.0.next_turn.lock() =
+            Some(if self.event_loop.is_readable() { now } else { self.ticker.due() });
+        let mut core = client.0.core.lock();
+        if core.is_over(now) {
+            client.over(core.sessions());
+        }
+        Ok(happened | std::mem::take(&mut core.woken) | core.has_pulled())
+    }
+
+    fn broke(&mut self, client: &Client, text: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            client.0.life.calling(|| self.handler.log(client, LogLevel::Error, text));
+        }
+    }
+}
+
+impl Runner {
+    /// Before the first turn.
+    pub(super) fn new(
+        now: Time,
+        tick_rate_hz: f64,
+        event_loop: EventLoop,
+        handler: Box<dyn Handler>,
+    ) -> Self {
+        Runner {
+            event_loop,
+            handler,
+            ticker: Ticker::new(now, tick_rate_hz),
+            inbound: vec![0; SLOT].into(),
+            outbound: Vec::with_capacity(MAX_DATAGRAM),
+            lookup: None,
+            hearing: None,
+            read_errors: 0,
+            busy_turns: 0,
+            told: false,
+        }
+    }
+
+    // --- the only two places where datagrams come in and go out -------------------------------------------
+
+    /// The next datagram, in `inbound`.
+    fn receive(&mut self) -> io::Result<Option<(usize, SocketAddr)>> {
+        self.event_loop.recv_from(&mut self.inbound)
+    }
+
+    /// Sends what is in `outbound`. `false`: the system has no room now.
+    fn transmit(&mut self, to: SocketAddr) -> io::Result<bool> {
+        self.event_loop.send_to(&self.outbound, to)
+    }
+
+    // --- the parts of a turn ------------------------------------------------------------------------------
+
+    /// Has the server's name looked up if that is wanted, and takes the answer.
+    fn resolve(&mut self, client: &Client) {
+        let mut core = client.0.core.lock();
+        let Some((session, name, port)) = core.wants_addresses() else {
+            self.lookup = None;
+            return;
+        };
+        if self.lookup.as_ref().is_none_or(|(of, _)| *of != session) {
+            match Lookup::start(name.to_owned(), port, self.event_loop.waker()) {
+                Ok(lookup) => self.lookup = Some((session, lookup)),
+                Err(error) => return core.handle_addresses(client.now(), Err(error)),
+            }
+        }
+        if let Some(answer) = self.lookup.as_ref().and_then(|(_, lookup)| lookup.poll()) {
+            self.lookup = None;
+            core.handle_addresses(client.now(), answer);
+        }
+    }
+
+    fn wait(&mut self, client: &Client, timeout: Option<Duration>) -> Result<()> {
+        let failed = |e: io::Error| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}"));
+        if timeout.is_some_and(|t| t.is_zero()) {
+            return self.event_loop.skip_wait().map_err(failed);
+        }
+        let now = client.now();
+        let core = client.0.core.lock().poll_timeout(now);
+        let until_due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).since(now);
+        let timeout = timeout.map_or(until_due, |t| t.min(until_due));
+        self.event_loop.wait(Some(timeout)).map_err(failed)?;
+        // The wake may have been the lookup's.
+        self.resolve(client);
+        Ok(())
+    }
+
+    /// Reads until the socket is empty, or for a turn's worth.
+    fn read(&mut self, client: &Client) -> Result<bool> {
+        let mut happened = false;
+        for _ in 0..BATCHES_PER_TURN {
+            if !self.event_loop.is_readable() || client.0.life.stop_wanted() {
+                break;
+            }
+            let now = client.now();
+            for _ in 0..RECEIVE_BATCH {
+                match self.receive() {
+                    Ok(Some((len, from))) => {
+                        self.read_errors = 0;
+                        if let Some(datagram) = self.inbound.get_mut(..len) {
+                            client.0.core.lock().handle_datagram(now, from, datagram);
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        self.read_failed(client, &error)?;
+                        break;
+                    }
+                }
+            }
+            happened |= self.dispatch(client);
+        }
+        self.hear_refusal(client);
+        Ok(happened)
+    }
+
+    /// One bad read is no reason to end a client; a socket that gives nothing but errors is.
+    fn read_failed(&mut self, client: &Client, error: &io::Error) -> Result<()> {
+        self.read_errors += 1;
+        if self.read_errors == 1 {
+            client.0.core.lock().log(LogLevel::Error, format!("reading failed: {error}"));
+        }
+        if self.read_errors < MAX_READ_ERRORS {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, format!("reading failed {MAX_READ_ERRORS} times in a row: {error}")))
+    }
+
+    /// Timers and the tick.
+    fn time(&mut self, client: &Client) -> bool {
+        let now = client.now();
+        // After a stall of the host, what waited in the socket is read before the server is found silent.
+        self.busy_turns = if self.event_loop.is_readable() { self.busy_turns + 1 } else { 0 };
+        if self.busy_turns == 0 || self.busy_turns > MAX_BUSY_TURNS {
+            self.busy_turns = 0;
+            client.0.core.lock().handle_timeout(now);
+        }
+        let mut happened = self.dispatch(client);
+        if let Some((seconds, tick)) = self.ticker.tick(now) {
+            happened = true;
+            client.0.core.lock().emit(Event::Update { seconds, tick });
+            self.dispatch(client);
+        }
+        happened
+    }
+
+    /// Writes whatever may leave.
+    fn flush(&mut self, client: &Client) {
+        let mut core = client.0.core.lock();
+        let now = client.now();
+        for sent in 1.. {
+            self.listen_for_refusals(core.attempt());
+            let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
+            if sent % SEND_BATCH == 0 {
+                MutexGuard::bump(&mut core);
+            }
+            // A datagram that the system has no room for is lost like any other.
+            if let Err(error) = self.transmit(to) {
+                core.handle_unreachable(now, DisconnectReason::Unreachable, &error.to_string());
+            }
+        }
+        drop(core);
+        self.hear_refusal(client);
+    }
+
+    /// The system is asked to tell of closed ports while an address is tried, and at no other time.
+    fn listen_for_refusals(&mut self, attempt: Option<u64>) {
+        if attempt != self.hearing {
+            self.hearing = attempt;
+            if let Some(socket) = self.event_loop.socket() {
+                socket.hear_refusals(attempt.is_some());
+            }
+        }
+    }
+
+    fn hear_refusal(&mut self, client: &Client) {
+        if self.hearing.is_some() && self.event_loop.socket().is_some_and(UdpSocket::take_refused) {
+            let mut core: MutexGuard<'_, Core> = client.0.core.lock();
+            if core.attempt() == self.hearing {
+                core.handle_unreachable(client.now(), DisconnectReason::Refused, "nobody listens there");
+            }
+        }
+    }
+
+    /// Calls the host with everything that waits.
+    fn dispatch(&mut self, client: &Client) -> bool {
+        let mut happened = false;
+        loop {
+            let next = client.0.core.lock().poll_dispatch();
+            let Some(next) = next else { return happened };
+            happened = true;
+            client.0.life.calling(|| panic_scope::outside(|| self.call(client, next)));
+        }
+    }
+
+    fn call(&mut self, client: &Client, next: Dispatch) {
+        let handler = &mut self.handler;
+        match next {
+            Dispatch::Sent(callback, outcome) => callback(client, outcome),
+            Dispatch::Event(event) => match event {
+                Event::Connecting(address) => handler.connecting(client, address),
+                Event::Connected(info) => handler.connected(client, &info),
+                Event::Disconnected(info) => handler.disconnected(client, &info),
+                Event::Message(message) => handler.message(client, &message),
+                Event::Update { seconds, tick } => handler.update(client, seconds, tick),
+                Event::Writable => handler.writable(client),
+                // Tagged messages are reported through the event queue only.
+                Event::Sent(..) => {}
+                Event::Shutdown => handler.shutdown(client),
+                Event::Log(level, text) => handler.log(client, level, &text),
+            },
+        }
+    }
+
+    /// Ends everything: the session ends and the host hears of it, `shutdown` comes last.
+    fn shut_down(&mut self, client: &Client) -> Result<()> {
+        self.dispatch(client);
+        let start = client.now();
+        client.0.core.lock().disconnect(start, false);
+        self.dispatch(client);
+        let end = start + SHUTDOWN_TIME;
+        loop {
+            // A host that reconnects in its last callback is stopping all the same.
+            client.0.core.lock().disconnect(client.now(), false);
+            self.flush(client);
+            let now = client.now();
+            let core = client.0.core.lock();
+            if now >= end || core.is_over(now) {
+                break;
+            }
+            let due = core.poll_timeout(now).unwrap_or(end).min(end);
+            drop(core);
+            let waited = self.event_loop.wait(Some(due.since(now)));
+            waited.map_err(|e| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}")))?;
+            while let (true, Ok(Some((len, from)))) = (client.now() < end, self.receive()) {
+                if let Some(datagram) = self.inbound.get_mut(..len) {
+                    client.0.core.lock().handle_datagram(client.now(), from, datagram);
+                }
+            }
+            client.0.core.lock().handle_timeout(client.now());
+        }
+        // The port is free when `stop` returns, whoever still holds the handle.
+        self.event_loop.close();
+        client.0.core.lock().emit(Event::Shutdown);
+        self.dispatch(client);
+        client.0.life.finish();
+        client.over(u64::MAX);
+        Ok(())
+    }
+}

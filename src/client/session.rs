@@ -1,0 +1,244 @@
+//! One session with one address of the server: all that the client knows of [`Connection`] and of wires.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{ClientConfig, KnownKeys, ServerKey, Wire};
+use super::events::{DisconnectInfo, DisconnectReason, Message, Outcome, RetryMode};
+use crate::crypto::RingProvider;
+use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::peer::PeerStats;
+use crate::metrics::server::DropReason;
+use crate::protocol::connection::{
+    mpgameserver::GOODBYES, native::Join, CloseReason, Closing, Connection, Event as ConnectionEvent,
+    Farewell, FarewellKind, Room, SendError, Settings, State,
+};
+use crate::protocol::delivery::{Mode, Outcome as Delivery, QueueError};
+use crate::protocol::time::Time;
+
+/// What a session has to tell.
+pub(super) enum SessionEvent {
+    Connected,
+    Message(Message),
+    Sent(u64, Outcome),
+    Writable,
+    /// The last one.
+    Closed(DisconnectInfo),
+}
+
+/// See the module.
+pub(super) struct Session {
+    connection: Connection,
+    settings: Arc<Settings>,
+    server: SocketAddr,
+    pinned: KnownKeys,
+    connected: bool,
+    /// Answers that nobody with the pinned key gave.
+    forged: u32,
+    /// When it ended.
+    ended: Option<Time>,
+}
+
+impl Session {
+    /// Starts the handshake. Errors: Io (no randomness).
+    pub(super) fn connect(
+        now: Time,
+        config: &ClientConfig,
+        settings: &Arc<Settings>,
+        server: SocketAddr,
+    ) -> Result<Session> {
+        let pinned = match &config.server_key {
+            ServerKey::Pinned(keys) => keys.clone(),
+            ServerKey::Any => KnownKeys::default(),
+        };
+        let (shared, provider) = (Arc::clone(settings), RingProvider::new());
+        let connection = match config.wire {
+            Wire::Native => {
+                let password = config.password.as_ref().map(|text| text.clone().into_bytes());
+                let join = Join { password, data: config.join_data.clone() };
+                Connection::native_connect(now, shared, pinned.native, join, &provider, server)
+            }
+            Wire::Mpgameserver => {
+                let root = pinned.root.as_ref().map(|key| *key.point());
+                Connection::connect(now, shared, root, &provider, server)
+            }
+        };
+        let connection =
+            connection.map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
+        let settings = Arc::clone(settings);
+        Ok(Session { connection, settings, server, pinned, connected: false, forged: 0, ended: None })
+    }
+
+    // --- getters --------------------------------------------------------------------------------------
+
+    pub(super) fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    /// Messages flow, and new ones are taken.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.state() == State::Connected
+    }
+
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connection.state() == State::Connecting
+    }
+
+    pub(super) fn is_lingering(&self) -> bool {
+        self.connection.state() == State::Lingering
+    }
+
+    /// Nothing is left to say or to answer.
+    pub(super) fn is_closed(&self) -> bool {
+        self.connection.state() == State::Closed
+    }
+
+    /// The server has heard our goodbye, or we have said it as often as we do.
+    pub(super) fn is_farewell_over(&self, now: Time) -> bool {
+        let said = GOODBYES.last().copied().unwrap_or_default();
+        self.is_closed()
+            || self.connection.is_goodbye_acknowledged()
+            || self.ended.is_some_and(|ended| now >= ended + said)
+    }
+
+    pub(super) fn token(&self) -> u32 {
+        self.connection.token()
+    }
+
+    /// The keys that the server has proved to have.
+    pub(super) fn server_key(&self) -> KnownKeys {
+        if !self.connected {
+            return KnownKeys::default();
+        }
+        match self.connection.as_native() {
+            Some(native) => KnownKeys { native: native.server_key(), root: None },
+            None => KnownKeys { native: None, root: self.pinned.root },
+        }
+    }
+
+    pub(super) fn latency(&self) -> Duration {
+        self.connection.latency()
+    }
+
+    pub(super) fn queued(&self) -> (usize, usize) {
+        (self.connection.queued_messages(), self.connection.queued_bytes())
+    }
+
+    pub(super) fn stats(&self) -> PeerStats {
+        self.connection.stats()
+    }
+
+    // --- input and commands -----------------------------------------------------------------------------
+
+    /// Takes a datagram in. Whose it is not is thrown away, and told.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        datagram: &mut [u8],
+        room: &mut Room,
+    ) -> std::result::Result<(), DropReason> {
+        let connecting = self.is_connecting();
+        let taken = self.connection.handle_datagram(now, from, datagram, room);
+        if connecting && taken == Err(DropReason::Forged) {
+            self.forged = self.forged.saturating_add(1);
+        }
+        taken
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        self.connection.handle_timeout(now);
+    }
+
+    /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
+    pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, retry: RetryMode, tag: u64) -> Result<()> {
+        let (len, limits) = (payload.len(), &self.settings.limits);
+        let mode = match retry {
+            RetryMode::OnTimeout => Mode::Guaranteed,
+            RetryMode::None => Mode::Once,
+            RetryMode::BestEffort => Mode::BestEffort,
+        };
+        self.connection.send(now, payload, mode.into(), tag).map_err(|error| match error {
+            SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
+            SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
+            SendError::Queue(QueueError::Full) => Error::new(
+                ErrorKind::WouldBlock,
+                format!(
+                    "the queue is full: its bounds are {} messages and {} bytes",
+                    limits.max_messages, limits.max_bytes
+                ),
+            ),
+            SendError::Queue(QueueError::TooLarge) => Error::new(
+                ErrorKind::TooLarge,
+                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
+            ),
+        })
+    }
+
+    /// Ends it: at once, or when what is queued is acknowledged.
+    pub(super) fn close(&mut self, now: Time, after_delivery: bool) {
+        self.connection.close(now, after_delivery, Farewell::of(FarewellKind::Left));
+    }
+
+    // --- outputs --------------------------------------------------------------------------------------
+
+    /// Appends the next datagram to `out`, and says where it goes.
+    pub(super) fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        self.connection.poll_transmit(now, out)
+    }
+
+    pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
+        self.connection.poll_timeout(now)
+    }
+
+    pub(super) fn poll_event(&mut self, now: Time) -> Option<SessionEvent> {
+        Some(match self.connection.poll_event()? {
+            ConnectionEvent::Connected => {
+                self.connected = true;
+                SessionEvent::Connected
+            }
+            ConnectionEvent::Message { sequence, data, .. } => {
+                SessionEvent::Message(Message { sequence, data })
+            }
+            // Only servers are asked.
+            ConnectionEvent::Join { .. } => return self.poll_event(now),
+            ConnectionEvent::Sent { tag, outcome } => SessionEvent::Sent(
+                tag,
+                match outcome {
+                    Delivery::Delivered => Outcome::Delivered,
+                    Delivery::Expired => Outcome::Expired,
+                    Delivery::Cancelled => Outcome::Cancelled,
+                },
+            ),
+            ConnectionEvent::Writable => SessionEvent::Writable,
+            ConnectionEvent::Closed(closing) => {
+                self.ended = Some(now);
+                SessionEvent::Closed(self.farewell(&closing))
+            }
+        })
+    }
+
+    fn farewell(&self, closing: &Closing) -> DisconnectInfo {
+        let server = self.server;
+        let (reason, text) = match closing.reason {
+            CloseReason::Local => (DisconnectReason::Local, "this end left".to_owned()),
+            CloseReason::Remote if closing.farewell.text.is_empty() => {
+                (DisconnectReason::Remote, "the server ended the session".to_owned())
+            }
+            CloseReason::Remote => (DisconnectReason::Remote, closing.farewell.text.clone()),
+            CloseReason::Restarted => {
+                (DisconnectReason::Remote, "the server was started anew and does not know us".to_owned())
+            }
+            CloseReason::Protocol => (DisconnectReason::Remote, "the protocol was broken".to_owned()),
+            CloseReason::Timeout if self.connected => {
+                (DisconnectReason::Timeout, "the server fell silent".to_owned())
+            }
+            CloseReason::Timeout if self.forged > 0 => {
+                (DisconnectReason::Key, format!("what answered at {server} does not have the pinned key"))
+            }
+            CloseReason::Timeout => (DisconnectReason::Timeout, format!("nobody answered at {server}")),
+        };
+        DisconnectInfo { reason, text }
+    }
+}
