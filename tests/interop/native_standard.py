@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from native_checker import (
     ACCEPT, BEST_EFFORT, CLOSE, CLOSED, COOKIE, HELLO, HELLO_LEN, JOIN, MS, ORDERED, PADDING, PATH_CHALLENGE,
     PATH_RESPONSE, PING, RESET, S, TAG_LEN, TIME, VERSION, VERSIONS, WELCOME, WELCOME_LEN,
-    Acks, Inbox, Phase, Unexplained, agree, hkdf, message_1, must, promptness, public, read_frames, widen,
+    Acks, Inbox, Phase, Unexplained, agree, hkdf, mac, message_1, must, promptness, public, read_frames, widen,
 )
 
 #: Chapter 21.2 for datagrams of 1200 bytes, which this client never exceeds.
@@ -27,10 +27,18 @@ WINDOW = 8
 RESEND = 250 * MS
 
 
-def native_public(pem):
-    """The native public key of a root key's PEM (chapter 15)."""
+def derived(pem, info):
+    """A key made from a root key's PEM (chapter 15)."""
     number = load_pem_private_key(pem, None).private_numbers().private_value
-    return public(hkdf(b"gamekeeper x25519", number.to_bytes(32, "big"), b"native 1"))
+    return hkdf(b"gamekeeper x25519", number.to_bytes(32, "big"), info)
+
+
+def native_public(pem):
+    return public(derived(pem, b"native 1"))
+
+
+def reset_token(pem, connection_id):
+    return mac(derived(pem, b"reset 1"), connection_id)[:16]
 
 
 def varint(value):
