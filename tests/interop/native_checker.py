@@ -389,7 +389,7 @@ class End:
         self.whole = []  # (mode, channel, data) that left
         self.places = {}
         self.proven_size = 1200
-        self.asked_at = 0
+        self.asked_at = self.received_at = 0
         # What it gets.
         self.opened, self.newest = set(), 0
         self.in_keys, self.in_p, self.in_first = [], 0, 0
@@ -608,6 +608,10 @@ class Checker:
         if end is self.server:
             target = self.candidate["address"] if kinds == [PATH_CHALLENGE] and self.candidate else self.proven
             must(25, address == target, "only a challenge goes to an address that is not proven")
+        if PING in kinds and not probe:
+            interval = min(self.welcome["timeout_ms"] * MS // 5, S)
+            since = end.asked_at if end.to_server else max(end.asked_at, end.received_at)
+            must(23, self.now >= since + interval * (1 if end.to_server else 2), "a PING is sent without need")
         if promptness(frames) and not alone and not probe:
             end.asked_at = self.now
         for f in frames:
@@ -786,6 +790,7 @@ class Checker:
         elif number > end.in_first:
             end.in_p, end.in_first = p, number
         end.opened.add(number)
+        end.received_at = self.now
         end.newest = max(end.newest, number)
         return True
 
