@@ -9,6 +9,7 @@ mod ledger;
 mod monitor;
 mod mutants;
 mod native;
+mod native_capture;
 mod native_figures;
 mod native_handshake;
 mod native_hostile;
