@@ -193,6 +193,8 @@
  * - `gk_client_reconnect`: begin another one
  * - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
  * - `gk_client_stats`: its counts
+ * - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
+ * - `gk_client_simulate`: try it on a bad network
  * - `gk_client_server_address`, `gk_client_local_address`: where it leads from and to
  * - `gk_client_server_native_key`, `gk_client_server_root_key_der`: what the server has proved
  */
@@ -217,6 +219,7 @@ typedef struct gk_client gk_client;
  * - `gk_context_set_mtu`: largest IP packet
  * - `gk_context_set_max_peers`, `gk_context_set_max_handshakes`: how many of each
  * - `gk_context_set_hellos_per_source_hz`, `gk_context_set_hellos_total_hz`: budgets of new handshakes
+ * - `gk_context_set_wires`, `gk_context_set_redundancy`: the datagram formats; copies ahead of a loss
  * - `gk_context_set_max_message_size`: longest message
  * - `gk_context_set_max_queued_messages`, `gk_context_set_max_queued_bytes`: bounds of a peer's queue
  * - `gk_context_set_max_reassembly_bytes`: bound of a peer's unfinished messages
@@ -254,7 +257,7 @@ typedef struct gk_context gk_context;
  * - `gk_key_free`: end it
  * - `gk_key_save`: write the private part to a file
  * - `gk_key_private_pem`, `gk_key_private_der`: the private part, PKCS#8
- * - `gk_key_public_pem`, `gk_key_public_der`: the public part, SubjectPublicKeyInfo
+ * - `gk_key_public_pem`, `gk_key_public_der`, `gk_key_native_public`: the public part, SubjectPublicKeyInfo
  * - `gk_key_sign`: sign bytes
  * - `gk_public_key_verify`: check a signature with the public part
  * - `gk_public_key_pem_to_der`, `gk_public_key_der_to_pem`: convert the public part
@@ -274,7 +277,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_stop`, `gk_server_wait`, `gk_server_is_stopped`: end it
  * - `gk_server_free`: end it and give it back
  * - `gk_server_address`, `gk_server_port`: where it listens
- * - `gk_server_public_key_der`: what its clients pin
+ * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
  * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
@@ -750,6 +753,11 @@ typedef int32_t gk_outcome;
 typedef void (*gk_sent_fn)(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome);
 
 /**
+ * Which of a peer's waiting messages goes first: one of `GK_PRIORITY_…`.
+ */
+typedef int32_t gk_priority;
+
+/**
  * How a message is to be sent. `gk_send_options_init` fills in the defaults.
  */
 typedef struct {
@@ -776,9 +784,24 @@ typedef struct {
      */
     uint32_t notify;
     /**
-     * 0.
+     * The channel of sequenced and ordered messages, 0 to 255; each has an order of its own. Default 0.
      */
-    uint32_t reserved;
+    uint32_t channel;
+    /**
+     * Which of the messages that wait goes first. Default `GK_PRIORITY_NORMAL`.
+     */
+    gk_priority priority;
+    /**
+     * How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
+     * resent, before anybody knows of a loss: 0 to 4. Native wire; mpgameserver's passes it over. Default 0;
+     * where `gk_context_set_redundancy` has more, that counts.
+     */
+    uint32_t redundancy;
+    /**
+     * After so many microseconds it is given up if it is neither guaranteed nor ordered. Default 0: the message
+     * timeout.
+     */
+    uint64_t deadline_us;
 } gk_send_options;
 
 /**
@@ -1150,6 +1173,11 @@ typedef void (*gk_client_shutdown_fn)(void *user_data, gk_client *client);
 typedef void (*gk_client_log_fn)(void *user_data, gk_client *client, gk_log_level level, const char *text);
 
 /**
+ * Which datagrams are meant, as our side sees them: one of `GK_DIRECTION_…`.
+ */
+typedef int32_t gk_direction;
+
+/**
  * What a simulated network does to the datagrams of one direction. `gk_conditions_init` fills in the
  * defaults, which do nothing. Chances are per datagram, from 0 to 1; times are at most 60,000,000 µs.
  *
@@ -1217,11 +1245,6 @@ typedef struct {
      */
     uint64_t seed;
 } gk_conditions;
-
-/**
- * Which datagrams are meant, as our side sees them: one of `GK_DIRECTION_…`.
- */
-typedef int32_t gk_direction;
 
 /**
  * A server that answered a search.
@@ -1376,6 +1399,16 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * Sent again until it is acknowledged or the message timeout has passed: at most once.
  */
 #define GK_RETRY_BEST_EFFORT 1
+
+/**
+ * Sent once, in a channel where a newer message drops older ones, unsent ones included: at most once. Native wire.
+ */
+#define GK_RETRY_SEQUENCED 2
+
+/**
+ * As `GK_RETRY_ON_TIMEOUT`, and delivered in the order in which its channel's messages were sent. Native wire.
+ */
+#define GK_RETRY_ORDERED 3
 
 /**
  * The wire does not say how a message was sent.
@@ -1609,6 +1642,26 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
  */
 #define GK_EVENT_RAW 12
+
+/**
+ * Before all others.
+ */
+#define GK_PRIORITY_URGENT 0
+
+/**
+ * The default.
+ */
+#define GK_PRIORITY_NORMAL 1
+
+/**
+ * After those.
+ */
+#define GK_PRIORITY_LOW 2
+
+/**
+ * When nothing else waits: transfers.
+ */
+#define GK_PRIORITY_BULK 3
 
 /**
  * The handshake is under way.
@@ -2006,6 +2059,20 @@ gk_result gk_key_private_der(const gk_key *key, uint8_t *buf, size_t cap, size_t
 gk_result gk_key_public_der(const gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
 
 /**
+ * Gives the X25519 public key that a server with this root key has on the native wire.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 32 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_key_native_public(const gk_key *key, uint8_t *buf, size_t cap, size_t *out_len);
+
+/**
  * Signs bytes: ECDSA over SHA-256, as ASN.1 DER.
  *
  * - `data`, `len`: the bytes; may be NULL with 0
@@ -2273,6 +2340,33 @@ gk_result gk_context_set_hellos_per_source_hz(gk_context *context,
  * Ownership: nothing is passed.
  */
 gk_result gk_context_set_hellos_total_hz(gk_context *context, double hz);
+
+/**
+ * Says which datagram formats a server speaks on its port; they are told apart by the first byte.
+ *
+ * - `mpgameserver`, `native`: 1 or 0; default both 1, and at least one must be
+ *
+ * Errors: `GK_ERR_ARGUMENT` (neither, or another number), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_wires(gk_context *context, uint32_t mpgameserver, uint32_t native);
+
+/**
+ * Has every short message (up to 512 bytes) that is resent ride again in so many further packets before anybody knows of a
+ * loss, so that a single loss costs no round trip. Native wire, of servers and clients. A message's own redundancy
+ * counts where it is more.
+ *
+ * - `copies`: default 0, range 0 to 4
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_redundancy(gk_context *context,
+                                    uint32_t copies);
 
 /**
  * Sets the longest message, each way. A longer one is refused with `GK_ERR_TOO_LARGE` on sending, and thrown
@@ -2692,6 +2786,20 @@ gk_result gk_server_port(const gk_server *server, uint16_t *out);
  * Ownership: the bytes are copied.
  */
 gk_result gk_server_public_key_der(const gk_server *server, uint8_t *buf, size_t cap, size_t *out_len);
+
+/**
+ * Gives the X25519 public key that clients of the native wire pin. It follows from the root key.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 32 is enough
+ * - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_server_native_key(const gk_server *server, uint8_t *buf, size_t cap, size_t *out_len);
 
 /**
  * Replaces the block list. Peers that are on the new one are disconnected with `GK_DISCONNECT_BLOCKED`.
@@ -3576,6 +3684,45 @@ gk_result gk_client_status(const gk_client *client, gk_status *out);
  * Ownership: nothing is passed.
  */
 gk_result gk_client_latency_us(const gk_client *client, uint64_t *out);
+
+/**
+ * Gives the server's clock, as this end estimates it from what the server tells.
+ *
+ * - `out`: microseconds since the server started
+ *
+ * Errors: `GK_ERR_STATE` (the server was not heard yet, or is on mpgameserver's wire, which does not tell),
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_server_clock_us(const gk_client *client, uint64_t *out);
+
+/**
+ * Gives the server's tick, as this end estimates it, with the part of the next one that has passed.
+ *
+ * - `out`: ticks since the server started
+ *
+ * Errors: as `gk_client_server_clock_us`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_server_tick(const gk_client *client, double *out);
+
+/**
+ * Lets the client's datagrams of one direction pass a bad network from now on. What is under way when
+ * conditions change or end arrives as it would have.
+ *
+ * - `direction`: one of `GK_DIRECTION_…`
+ * - `conditions`: what it does; NULL ends it
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`direction`, or a value of `conditions`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct is copied.
+ */
+gk_result gk_client_simulate(gk_client *client, gk_direction direction, const gk_conditions *conditions);
 
 /**
  * Gives how many bytes of message are queued and not yet acknowledged.

@@ -56,6 +56,8 @@ pub struct ClientConfig {
     pub join_data: Vec<u8>,
     /// The server's password, if it wants one. Default none, at most 256 bytes (`MAX_PASSWORD_BYTES`).
     pub password: Option<String>,
+    /// Native wire: as a server's, see [`Config::redundancy`]. Default 0, range 0 to 4.
+    pub redundancy: u8,
     /// `update` events per second. Default 60, range 1 to 10,000.
     pub tick_rate_hz: f64,
     /// A server that got nothing for this long is sent an empty datagram, which carries acks.
@@ -114,6 +116,7 @@ impl ClientConfig {
             server_key,
             join_data: Vec::new(),
             password: None,
+            redundancy: config.redundancy,
             tick_rate_hz: config.tick_rate_hz,
             keep_alive_interval: config.keep_alive_interval,
             connection_timeout: config.connection_timeout,
@@ -136,6 +139,7 @@ impl ClientConfig {
     /// A server's configuration with these values: the ranges are the same, and so is what the protocol takes.
     fn as_servers(&self) -> Config {
         Config {
+            redundancy: self.redundancy,
             tick_rate_hz: self.tick_rate_hz,
             keep_alive_interval: self.keep_alive_interval,
             connection_timeout: self.connection_timeout,

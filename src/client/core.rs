@@ -10,9 +10,11 @@ use std::time::Duration;
 use super::config::{ClientConfig, KnownKeys};
 use super::events::*;
 use super::session::{Session, SessionEvent};
+use super::simulated::Simulated;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::peer::PeerStats;
 use crate::net::address::RemoteAddress;
+use crate::protocol::connection::native::ServerClock;
 use crate::protocol::connection::{Room, Settings};
 use crate::protocol::time::Time;
 
@@ -52,6 +54,10 @@ pub(super) struct Core {
     /// The one before, for as long as it has goodbyes to say, and for its counts.
     ended: Option<Session>,
     status: Status,
+    /// A bad network that the host asked for.
+    pub(super) simulated: Option<Box<Simulated>>,
+    /// Whether the datagram that was given last probes the path: it must not be fragmented.
+    pub(super) is_probe: bool,
     /// Sessions begun; of addresses that were tried.
     sessions: u64,
     attempts: u64,
@@ -77,6 +83,8 @@ impl Core {
             resolving: None,
             addresses: VecDeque::new(),
             session: None,
+            simulated: None,
+            is_probe: false,
             attempt_ends: None,
             ended: None,
             status: Status::Connecting,
@@ -171,7 +179,7 @@ impl Core {
     // --- input from the network and the clock -----------------------------------------------------------
 
     /// A datagram arrived. It is decrypted in place.
-    pub(super) fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
+    pub(super) fn receive(&mut self, now: Time, from: SocketAddr, datagram: &mut [u8]) {
         let mut room = self.room();
         // An attempt to open it spoils it: the session before gets a copy while it still listens.
         let copy = self.ended.as_ref().filter(|e| !e.is_closed()).map(|_| datagram.to_vec());
@@ -200,6 +208,9 @@ impl Core {
 
     /// Time passed.
     pub(super) fn handle_timeout(&mut self, now: Time) {
+        if self.simulated.is_some() {
+            self.receive_held(now);
+        }
         if self.resolving.is_some_and(|until| now >= until) {
             let text = "the host name could not be resolved in time".to_owned();
             self.resolving = None;
@@ -220,7 +231,8 @@ impl Core {
     /// When [`handle_timeout`](Self::handle_timeout) or [`poll_transmit`](Self::poll_transmit) has something to do.
     pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
         let of = |session: &Option<Session>| session.as_ref().and_then(|s| s.poll_timeout(now));
-        [self.resolving, self.attempt_ends, of(&self.session), of(&self.ended)].into_iter().flatten().min()
+        let own = [self.resolving, self.attempt_ends, self.held_until(), of(&self.session), of(&self.ended)];
+        own.into_iter().flatten().min()
     }
 
     // --- commands ---------------------------------------------------------------------------------------
@@ -298,6 +310,11 @@ impl Core {
         self.latest().map(Session::server_key).unwrap_or_default()
     }
 
+    /// See [`crate::Client::server_clock`].
+    pub(super) fn server_clock(&self) -> ServerClock {
+        self.latest().map(Session::server_clock).unwrap_or_default()
+    }
+
     pub(super) fn latency(&self) -> Duration {
         self.latest().map(Session::latency).unwrap_or_default()
     }
@@ -325,11 +342,13 @@ impl Core {
     // --- outputs ----------------------------------------------------------------------------------------
 
     /// Puts the next datagram into `out`, which is cleared first, and says where it goes.
-    pub(super) fn poll_transmit(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
+    pub(super) fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
+        self.is_probe = false;
         // The goodbye of the session before comes before the next one's hello.
         for session in [&mut self.ended, &mut self.session].into_iter().flatten() {
             if let Some(to) = session.poll_transmit(now, out) {
+                self.is_probe = session.is_probe();
                 return Some(to);
             }
         }

@@ -34,6 +34,7 @@ pub mod driver;
 pub mod events;
 mod runner;
 mod session;
+mod simulated;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ use crate::net::address::{ListenAddress, RemoteAddress};
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
+pub use crate::protocol::conditions::{Conditions, Direction};
 use crate::protocol::time::Time;
 use runner::Runner;
 
@@ -327,6 +329,26 @@ impl Client {
     /// Smoothed time that a message takes one way: half an acknowledgement's round trip. Zero before any.
     pub fn latency(&self) -> Duration {
         self.0.core.lock().latency()
+    }
+
+    /// The server's clock as this end estimates it: time since the server started. `None` before the server was heard, and on
+    /// mpgameserver's wire, which does not tell.
+    pub fn server_clock(&self) -> Option<Duration> {
+        self.0.core.lock().server_clock().now(self.now())
+    }
+
+    /// The server's tick as this end estimates it, with the part of the next one that has passed. `None` as with
+    /// [`server_clock`](Self::server_clock).
+    pub fn server_tick(&self) -> Option<f64> {
+        self.0.core.lock().server_clock().tick(self.now())
+    }
+
+    /// Lets the datagrams of one direction pass a bad network from now on, to see how the game plays on one; `None`
+    /// ends it. What is under way then arrives as it would have. Errors: Argument (a value out of its range).
+    pub fn simulate(&self, direction: Direction, conditions: Option<Conditions>) -> Result<()> {
+        self.0.core.lock().simulate(direction, conditions)?;
+        self.wake();
+        Ok(())
     }
 
     /// Counts of the session, or of the last one.

@@ -112,7 +112,10 @@ impl Runner {
     }
 
     /// Sends what is in `outbound`. `false`: the system has no room now.
-    fn transmit(&mut self, to: SocketAddr) -> io::Result<bool> {
+    fn transmit(&mut self, to: SocketAddr, is_probe: bool) -> io::Result<bool> {
+        if is_probe {
+            return self.event_loop.send_whole(&self.outbound, to);
+        }
         self.event_loop.send_to(&self.outbound, to)
     }
 
@@ -222,7 +225,7 @@ impl Runner {
                 MutexGuard::bump(&mut core);
             }
             // A datagram that the system has no room for is lost like any other.
-            if let Err(error) = self.transmit(to) {
+            if let Err(error) = self.transmit(to, core.is_probe) {
                 core.handle_unreachable(now, DisconnectReason::Unreachable, &error.to_string());
             }
         }

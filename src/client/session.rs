@@ -11,8 +11,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::{
-    mpgameserver::GOODBYES, native::Join, CloseReason, Closing, Connection, Event as ConnectionEvent,
-    Farewell, FarewellKind, Room, SendError, Settings, State,
+    mpgameserver::GOODBYES,
+    native::{Join, ServerClock},
+    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, SendError,
+    Settings, State,
 };
 use crate::protocol::delivery::{Delivery, Outcome as Sent, QueueError};
 use crate::protocol::time::Time;
@@ -115,6 +117,15 @@ impl Session {
             Some(native) => KnownKeys { native: native.server_key(), root: None },
             None => KnownKeys { native: None, root: self.pinned.root },
         }
+    }
+
+    pub(super) fn server_clock(&self) -> ServerClock {
+        self.connection.as_native().map(|native| *native.server_clock()).unwrap_or_default()
+    }
+
+    /// Whether the datagram that was given last probes the path.
+    pub(super) fn is_probe(&self) -> bool {
+        self.connection.is_probe()
     }
 
     pub(super) fn latency(&self) -> Duration {
@@ -244,6 +255,11 @@ impl Session {
                 (DisconnectReason::Key, format!("what answered at {server} does not have the pinned key"))
             }
             CloseReason::Timeout => match self.versions() {
+                // Who does not have the key cannot read our hello.
+                [] if self.pinned.native.is_some() => {
+                    let text = format!("nobody answered at {server} who has the pinned key");
+                    (DisconnectReason::Timeout, text)
+                }
                 [] => (DisconnectReason::Timeout, format!("nobody answered at {server}")),
                 versions => {
                     let text =

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::client::{Client, ClientConfig, Event, Handler, Inner, RetryMode, SendOptions, SentCallback};
+use crate::error::{Error, ErrorKind};
 use crate::ffi::arguments::{bytes, text, write_array, write_text};
 use crate::ffi::callbacks::{gk_sent_fn, Slot};
 use crate::ffi::client_callbacks::code;
+use crate::ffi::conditions::{self, gk_conditions, gk_direction};
 use crate::ffi::context::gk_context;
 use crate::ffi::events::*;
 use crate::ffi::panic::{fallible, infallible};
@@ -37,6 +39,8 @@ use crate::panic_scope::{self, outside};
 /// - `gk_client_reconnect`: begin another one
 /// - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
 /// - `gk_client_stats`: its counts
+/// - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
+/// - `gk_client_simulate`: try it on a bad network
 /// - `gk_client_server_address`, `gk_client_local_address`: where it leads from and to
 /// - `gk_client_server_native_key`, `gk_client_server_root_key_der`: what the server has proved
 pub struct gk_client {
@@ -461,6 +465,58 @@ pub unsafe extern "C" fn gk_client_status(client: *const gk_client, out: *mut gk
 #[no_mangle]
 pub unsafe extern "C" fn gk_client_latency_us(client: *const gk_client, out: *mut u64) -> gk_result {
     property(client, out, |client| Ok(latency_us(client.latency())))
+}
+
+/// Gives the server's clock, as this end estimates it from what the server tells.
+///
+/// - `out`: microseconds since the server started
+///
+/// Errors: `GK_ERR_STATE` (the server was not heard yet, or is on mpgameserver's wire, which does not tell),
+/// `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_client_server_clock_us(client: *const gk_client, out: *mut u64) -> gk_result {
+    let unknown = || Error::new(ErrorKind::State, "the server has not told its clock");
+    property(client, out, |client| client.server_clock().map(|t| t.as_micros() as u64).ok_or_else(unknown))
+}
+
+/// Gives the server's tick, as this end estimates it, with the part of the next one that has passed.
+///
+/// - `out`: ticks since the server started
+///
+/// Errors: as `gk_client_server_clock_us`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_client_server_tick(client: *const gk_client, out: *mut f64) -> gk_result {
+    let unknown = || Error::new(ErrorKind::State, "the server has not told its tick");
+    property(client, out, |client| client.server_tick().ok_or_else(unknown))
+}
+
+/// Lets the client's datagrams of one direction pass a bad network from now on. What is under way when
+/// conditions change or end arrives as it would have.
+///
+/// - `direction`: one of `GK_DIRECTION_…`
+/// - `conditions`: what it does; NULL ends it
+///
+/// Errors: `GK_ERR_ARGUMENT` (`direction`, or a value of `conditions`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the struct is copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_client_simulate(
+    client: *mut gk_client,
+    direction: gk_direction,
+    conditions: *const gk_conditions,
+) -> gk_result {
+    with_client(client, |client| {
+        // SAFETY: the caller's promise.
+        let conditions = unsafe { conditions::conditions(conditions)? };
+        Ok(client.simulate(conditions::direction(direction)?, conditions)?)
+    })
 }
 
 /// Gives how many bytes of message are queued and not yet acknowledged.

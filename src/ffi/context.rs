@@ -13,7 +13,7 @@ use crate::ffi::key::gk_key;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::server::block_list::BlockList;
-use crate::server::config::Config;
+use crate::server::config::{Config, Wires};
 use crate::server::password::Password;
 
 /// What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
@@ -34,6 +34,7 @@ use crate::server::password::Password;
 /// - `gk_context_set_mtu`: largest IP packet
 /// - `gk_context_set_max_peers`, `gk_context_set_max_handshakes`: how many of each
 /// - `gk_context_set_hellos_per_source_hz`, `gk_context_set_hellos_total_hz`: budgets of new handshakes
+/// - `gk_context_set_wires`, `gk_context_set_redundancy`: the datagram formats; copies ahead of a loss
 /// - `gk_context_set_max_message_size`: longest message
 /// - `gk_context_set_max_queued_messages`, `gk_context_set_max_queued_bytes`: bounds of a peer's queue
 /// - `gk_context_set_max_reassembly_bytes`: bound of a peer's unfinished messages
@@ -363,6 +364,45 @@ pub unsafe extern "C" fn gk_context_set_hellos_per_source_hz(context: *mut gk_co
 #[no_mangle]
 pub unsafe extern "C" fn gk_context_set_hellos_total_hz(context: *mut gk_context, hz: f64) -> gk_result {
     with_context(context, |context| context.set(|config| &mut config.hellos_total_hz, hz))
+}
+
+/// Says which datagram formats a server speaks on its port; they are told apart by the first byte.
+///
+/// - `mpgameserver`, `native`: 1 or 0; default both 1, and at least one must be
+///
+/// Errors: `GK_ERR_ARGUMENT` (neither, or another number), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_wires(
+    context: *mut gk_context,
+    mpgameserver: u32,
+    native: u32,
+) -> gk_result {
+    with_context(context, |context| {
+        let wires =
+            Wires { mpgameserver: flag("mpgameserver", mpgameserver)?, native: flag("native", native)? };
+        context.set(|config| &mut config.wires, wires)
+    })
+}
+
+/// Has every short message (up to 512 bytes) that is resent ride again in so many further packets before anybody knows of a
+/// loss, so that a single loss costs no round trip. Native wire, of servers and clients. A message's own redundancy
+/// counts where it is more.
+///
+/// - `copies`: default 0, range 0 to 4
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_redundancy(context: *mut gk_context, copies: u32) -> gk_result {
+    with_context(context, |context| {
+        // What is too much for a byte is out of range all the same.
+        context.set(|config| &mut config.redundancy, u8::try_from(copies).unwrap_or(u8::MAX))
+    })
 }
 
 /// Sets the longest message, each way. A longer one is refused with `GK_ERR_TOO_LARGE` on sending, and thrown

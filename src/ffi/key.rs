@@ -16,7 +16,7 @@ use crate::keys::{PublicKey, RootKey};
 /// - `gk_key_free`: end it
 /// - `gk_key_save`: write the private part to a file
 /// - `gk_key_private_pem`, `gk_key_private_der`: the private part, PKCS#8
-/// - `gk_key_public_pem`, `gk_key_public_der`: the public part, SubjectPublicKeyInfo
+/// - `gk_key_public_pem`, `gk_key_public_der`, `gk_key_native_public`: the public part, SubjectPublicKeyInfo
 /// - `gk_key_sign`: sign bytes
 /// - `gk_public_key_verify`: check a signature with the public part
 /// - `gk_public_key_pem_to_der`, `gk_public_key_der_to_pem`: convert the public part
@@ -223,6 +223,27 @@ pub unsafe extern "C" fn gk_key_public_der(
 ) -> gk_result {
     // SAFETY: the caller's promise.
     with_key(key, |key| unsafe { write_array(&key.public_key().to_der(), buf, cap, out_len) })
+}
+
+/// Gives the X25519 public key that a server with this root key has on the native wire.
+///
+/// - `buf`: gets the bytes; may be NULL if `cap` is 0
+/// - `cap`: size of `buf` in bytes; 32 is enough
+/// - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+///
+/// Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_key_native_public(
+    key: *const gk_key,
+    buf: *mut u8,
+    cap: usize,
+    out_len: *mut usize,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    with_key(key, |key| unsafe { write_array(&key.native_public(), buf, cap, out_len) })
 }
 
 /// Signs bytes: ECDSA over SHA-256, as ASN.1 DER.

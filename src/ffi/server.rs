@@ -29,7 +29,7 @@ use crate::server::{Inner, Server};
 /// - `gk_server_stop`, `gk_server_wait`, `gk_server_is_stopped`: end it
 /// - `gk_server_free`: end it and give it back
 /// - `gk_server_address`, `gk_server_port`: where it listens
-/// - `gk_server_public_key_der`: what its clients pin
+/// - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
 /// - `gk_server_send_raw`: answer a datagram that is of no wire
 /// - `gk_server_disconnect`: end a peer
@@ -377,6 +377,29 @@ pub unsafe extern "C" fn gk_server_public_key_der(
     with_server(server, |server| {
         // SAFETY: the caller's promise.
         unsafe { write_array(&server.public_key_der(), buf, cap, out_len) }
+    })
+}
+
+/// Gives the X25519 public key that clients of the native wire pin. It follows from the root key.
+///
+/// - `buf`: gets the bytes; may be NULL if `cap` is 0
+/// - `cap`: size of `buf` in bytes; 32 is enough
+/// - `out_len`: how many bytes; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+///
+/// Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the bytes are copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_native_key(
+    server: *const gk_server,
+    buf: *mut u8,
+    cap: usize,
+    out_len: *mut usize,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        unsafe { write_array(&server.native_public_key(), buf, cap, out_len) }
     })
 }
 

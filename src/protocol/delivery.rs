@@ -696,6 +696,11 @@ impl Sender {
         self.recovery.is_full(self.under_way, self.under_way_bytes)
     }
 
+    /// Whether at least half as much is under way as may be.
+    pub fn is_window_half_full(&self) -> bool {
+        self.recovery.is_full(self.under_way * 2, self.under_way_bytes * 2)
+    }
+
     /// Whether a packet that leaves in any case may carry data though the window is full.
     pub fn may_ride(&self, now: Time) -> bool {
         self.sent.len() < MAX_SENT_PACKETS && self.recovery.may_ride(self.under_way) && !self.stale(now)

@@ -82,6 +82,8 @@ mod inner {
         PhaseNever,
         /// An unsent sequenced message stays beside a newer one.
         SequencedKept,
+        /// Acknowledgements are not asked for, however full the window is.
+        WindowPatient,
         /// Ordered messages are held back without a bound.
         HeldUnbounded,
         /// A sequenced message is delivered after a newer one.

@@ -55,6 +55,7 @@ pub(crate) struct Inner {
     local: SocketAddr,
     descriptor: i32,
     public_key: [u8; 91],
+    native_key: [u8; 32],
     pulls: bool,
     /// Longest message that is taken.
     max_message: usize,
@@ -107,6 +108,7 @@ impl Server {
         let clock = Clock::new();
         let now = clock.now();
         let public_key = root.public_key().to_der();
+        let native_key = root.native_public();
         let takes = handler.takes();
         if config.authorise && !takes.authorise && config.max_queued_events == 0 {
             let text = "authorise needs a handler that takes it, or an event queue (max_queued_events)";
@@ -132,6 +134,7 @@ impl Server {
             local,
             descriptor,
             public_key,
+            native_key,
             pulls: config.max_queued_events > 0,
             max_message,
             leaving: Mutex::new(Vec::new()),
@@ -234,6 +237,11 @@ impl Server {
     /// The server's public key as SubjectPublicKeyInfo, DER, 91 bytes.
     pub fn public_key_der(&self) -> [u8; 91] {
         self.0.public_key
+    }
+
+    /// The X25519 public key that clients of the native wire pin; it follows from the root key.
+    pub fn native_public_key(&self) -> [u8; 32] {
+        self.0.native_key
     }
 
     // --- peers ----------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ static void all_null_objects(void) {
     const char *entries[1] = {"192.0.2.1"};
     size_t size = 77;
     uint64_t number = 77;
+    double real = 0;
     uint32_t word = 77;
     uint16_t port = 77;
     const uint16_t no_port = 0;
@@ -61,6 +62,8 @@ static void all_null_objects(void) {
     SETTER(authorise_timeout_us);
     SETTER(peer_send_rate);
     SETTER(server_send_rate);
+    SETTER(redundancy);
+    EXPECT(GK_ERR_NULL, gk_context_set_wires(NULL, 1, 1));
     SETTER(raw_datagrams);
     EXPECT(GK_ERR_NULL, gk_context_set_password(NULL, bytes, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_discovery_info(NULL, bytes, 1));
@@ -90,6 +93,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_address(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_port(NULL, &port));
     EXPECT(GK_ERR_NULL, gk_server_public_key_der(NULL, bytes, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_native_key(NULL, bytes, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_send(NULL, peer, bytes, 1, NULL));
     EXPECT(GK_ERR_NULL, gk_server_send_guaranteed(NULL, peer, bytes, 1, NULL, NULL));
     EXPECT(GK_ERR_NULL, gk_server_broadcast(NULL, GK_PEER_NONE, bytes, 1, NULL, &size));
@@ -156,6 +160,9 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_client_reconnect(NULL));
     EXPECT(GK_ERR_NULL, gk_client_status(NULL, &integer));
     EXPECT(GK_ERR_NULL, gk_client_latency_us(NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_client_server_clock_us(NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_client_server_tick(NULL, &real));
+    EXPECT(GK_ERR_NULL, gk_client_simulate(NULL, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_client_queued_bytes(NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_token(NULL, &word));
     EXPECT(GK_ERR_NULL, gk_client_stats(NULL, &peer_stats));
@@ -170,6 +177,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_key_public_pem(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_key_private_der(NULL, bytes, 1, &size));
     EXPECT(GK_ERR_NULL, gk_key_public_der(NULL, bytes, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_key_native_public(NULL, bytes, 1, &size));
     EXPECT(GK_ERR_NULL, gk_key_sign(NULL, bytes, 1, bytes, 1, &size));
 
     EXPECT(GK_ERR_NULL, gk_send_options_init(NULL, sizeof(gk_send_options)));
@@ -264,7 +272,14 @@ static void context_ranges(void) {
     OUT(hellos_per_source_hz, "hellos_per_source_hz", 0);
     OUT(hellos_per_source_hz, "hellos_per_source_hz", nan);
     IN(hellos_total_hz, 1, 1e6);
+    IN(redundancy, 0, 4);
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "wires", gk_context_set_wires(context, 0, 0));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "native", gk_context_set_wires(context, 0, 2));
+    OK(gk_context_set_wires(context, 0, 1));
+    OK(gk_context_set_wires(context, 1, 1));
     OUT(hellos_total_hz, "hellos_total_hz", 1e6 + 1);
+    OUT(redundancy, "redundancy", 5);
+    OUT(redundancy, "redundancy", 300);
     IN(max_message_size, 1, 8 * mib);
     OUT(max_message_size, "max_message_size", 0);
     OUT(max_message_size, "max_message_size", 8 * mib + 1);
@@ -332,6 +347,9 @@ static void keys(const char *directory) {
     OK(gk_key_public_der(key, again, 91, &len));
     EXPECT(GK_ERR_NULL, gk_key_public_der(key, NULL, 91, &len));
     EXPECT(GK_ERR_NULL, gk_key_public_der(key, again, 91, NULL));
+    OK(gk_key_native_public(key, again, 32, &len));
+    CHECK(len == 32);
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_key_native_public(key, again, 31, &len));
 
     OK(gk_key_from_pem(pem, &copy));
     OK(gk_key_public_der(copy, again, sizeof again, &len));
@@ -466,6 +484,8 @@ static void states(void) {
     CHECK(count == 0);
     OK(gk_server_public_key_der(server, der, sizeof der, &count));
     CHECK(count == sizeof der);
+    OK(gk_server_native_key(server, der, 32, &count));
+    CHECK(count == 32);
     EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_series(server, seconds, 299, &count));
     CHECK(count == 300);
     OK(gk_server_series(server, seconds, 300, &count));
@@ -619,8 +639,9 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
 
     OK(gk_send_options_init(&options, sizeof options));
     CHECK(options.struct_size == sizeof options && options.retry == GK_RETRY_NONE && options.on_sent == NULL);
-    CHECK(options.user_data == NULL && options.notify == 0 && options.reserved == 0);
-    options.retry = 2;
+    CHECK(options.user_data == NULL && options.notify == 0 && options.channel == 0);
+    CHECK(options.priority == GK_PRIORITY_NORMAL && options.redundancy == 0 && options.deadline_us == 0);
+    options.retry = 4;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "retry", gk_server_send(server, peer, data, 1, &options));
     options.retry = -2;
     EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, 1, &options));
@@ -628,9 +649,23 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, 1, &options));
     options.retry = GK_RETRY_BEST_EFFORT;
     OK(gk_server_send(server, peer, data, 1, &options));
-    options.reserved = 1;
-    EXPECT_TEXT(GK_ERR_ARGUMENT, "reserved", gk_server_send(server, peer, data, 1, &options));
-    options.reserved = 0;
+    options.channel = 256;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "channel", gk_server_send(server, peer, data, 1, &options));
+    options.channel = 255;
+    options.priority = 4;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "priority", gk_server_send(server, peer, data, 1, &options));
+    options.priority = GK_PRIORITY_BULK;
+    options.redundancy = 5;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_server_send(server, peer, data, 1, &options));
+    options.redundancy = 4;
+    options.deadline_us = 1000000;
+    OK(gk_server_send(server, peer, data, 1, &options));
+    /* mpgameserver's wire has no such modes. */
+    options.retry = GK_RETRY_ORDERED;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "wire", gk_server_send(server, peer, data, 1, &options));
+    options.retry = GK_RETRY_SEQUENCED;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "wire", gk_server_send(server, peer, data, 1, &options));
+    options.retry = GK_RETRY_BEST_EFFORT;
     options.notify = 2;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "notify", gk_server_send(server, peer, data, 1, &options));
     options.notify = 1;
@@ -804,6 +839,8 @@ static void texts_and_versions(void) {
 
 /* A client that nobody answers, with every out parameter NULL, and values that are none. */
 static void clients(void) {
+    uint64_t clock_us = 0;
+    double tick = 0;
     gk_context *context;
     gk_client *client;
     uint8_t bytes[800] = {0};
@@ -837,6 +874,10 @@ static void clients(void) {
     EXPECT(GK_ERR_STATE, gk_client_send(client, bytes, 1, NULL));
     EXPECT(GK_ERR_NULL, gk_client_status(client, NULL));
     EXPECT(GK_ERR_NULL, gk_client_latency_us(client, NULL));
+    EXPECT(GK_ERR_STATE, gk_client_server_clock_us(client, &clock_us));
+    EXPECT(GK_ERR_STATE, gk_client_server_tick(client, &tick));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "direction", gk_client_simulate(client, 3, NULL));
+    OK(gk_client_simulate(client, GK_DIRECTION_RECEIVE, NULL));
     EXPECT(GK_ERR_NULL, gk_client_queued_bytes(client, NULL));
     EXPECT(GK_ERR_NULL, gk_client_token(client, NULL));
     EXPECT(GK_ERR_NULL, gk_client_stats(client, NULL));

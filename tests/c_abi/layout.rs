@@ -71,7 +71,7 @@ fn rust() -> BTreeMap<String, i128> {
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
-    sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
+    sizes!(all, gk_result gk_peer gk_retry_mode gk_priority gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
         gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire
         gk_refusal gk_client_connecting_fn gk_client_connect_fn
@@ -81,7 +81,8 @@ fn rust() -> BTreeMap<String, i128> {
         GK_ERR_ARGUMENT GK_ERR_UTF8 GK_ERR_STATE GK_ERR_REENTRANT GK_ERR_BUSY GK_ERR_STALE GK_ERR_WOULD_BLOCK
         GK_ERR_TOO_LARGE GK_ERR_ADDRESS GK_ERR_ADDRESS_IN_USE GK_ERR_IO GK_ERR_KEY GK_ERR_SIGNATURE
         GK_ERR_BUFFER_TOO_SMALL GK_ERR_TIMEOUT GK_ERR_PANIC GK_PEER_NONE GK_RETRY_ON_TIMEOUT GK_RETRY_NONE
-        GK_RETRY_BEST_EFFORT GK_MODE_UNKNOWN GK_SENT_DELIVERED GK_SENT_EXPIRED GK_SENT_CANCELLED GK_LOG_ERROR
+        GK_RETRY_BEST_EFFORT GK_RETRY_SEQUENCED GK_RETRY_ORDERED GK_PRIORITY_URGENT GK_PRIORITY_NORMAL
+        GK_PRIORITY_LOW GK_PRIORITY_BULK GK_MODE_UNKNOWN GK_SENT_DELIVERED GK_SENT_EXPIRED GK_SENT_CANCELLED GK_LOG_ERROR
         GK_LOG_WARN GK_LOG_INFO GK_LOG_DEBUG GK_DISCONNECT_REMOTE GK_DISCONNECT_KICKED GK_DISCONNECT_TIMEOUT
         GK_DISCONNECT_SHUTDOWN GK_DISCONNECT_REPLACED GK_DISCONNECT_BLOCKED GK_DISCONNECT_LOCAL
         GK_DISCONNECT_NOBODY_LISTENS GK_DISCONNECT_UNREACHABLE GK_DISCONNECT_NAME GK_DISCONNECT_KEY GK_DISCONNECT_HOST GK_DOOR_UDP

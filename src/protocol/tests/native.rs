@@ -16,6 +16,7 @@ use crate::protocol::connection::{
 };
 use crate::protocol::delivery::{Delivery, Mode, Outcome};
 use crate::protocol::handshake::native::{Hello, Identity, ServerHandshake, Welcome};
+use crate::protocol::mutants;
 use crate::protocol::time::Time;
 use crate::protocol::wire::native as wire;
 
@@ -533,4 +534,19 @@ fn all_arrives_through_loss_and_moves() {
         assert!(ordered.windows(2).all(|w| w[0] < w[1]));
         assert_eq!(p.server.as_ref().unwrap().remote(), p.client_address);
     }
+}
+
+#[test]
+fn a_long_message_that_is_sent_once_is_not_held_up_by_leisurely_acknowledgements() {
+    let mut p = NativePair::connected(3, Link::delay(2));
+    p.send(Side::Server, &vec![5; 300_000], Mode::Once, 1);
+    p.run(MS * 200);
+    assert_eq!(p.messages(Side::Client).iter().map(Vec::len).collect::<Vec<_>>(), [300_000]);
+    let quick = mutants::with(Some(mutants::Mutant::WindowPatient), || {
+        let mut p = NativePair::connected(3, Link::delay(2));
+        p.send(Side::Server, &vec![5; 300_000], Mode::Once, 1);
+        p.run(MS * 200);
+        !p.messages(Side::Client).is_empty()
+    });
+    assert!(!quick, "the test would not notice");
 }

@@ -220,10 +220,13 @@ impl Connection {
             self.join_due =
                 Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE))).filter(|_| !mutant!(JoinOnce));
         }
-        if reasons.ping {
+        // Messages that are sent once are acknowledged at leisure: too late for a sender whose window they fill.
+        let ping =
+            reasons.ping || (reasons.data && self.sender.is_window_half_full() && !mutant!(WindowPatient));
+        if ping {
             out.push(frame::PING);
         }
-        accept || reasons.join || reasons.ping
+        accept || reasons.join || ping
     }
 
     /// Messages, as many as fit; whether there were any. The packet's frames begin at `frames`.
