@@ -147,7 +147,7 @@ impl Bots {
             bar.finish_and_clear();
             crowd.leave();
             let why = crowd.failure.as_deref().unwrap_or("interrupted");
-            return Err(format!("{}: no client was let in: {why}", self.remote.address));
+            return Err(self.remote.failure(&format!("no client was let in: {why}")));
         }
         let lasted = crowd.measure(&bar);
         bar.finish_and_clear();

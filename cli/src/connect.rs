@@ -81,7 +81,7 @@ impl Connect {
         let client = Client::start(config, Box::new(printer), address).map_err(|error| error.to_string())?;
         if !matches!(inputs.recv(), Ok(Input::Connected)) {
             let why = ended.get().map_or("the client ended", String::as_str);
-            return Err(format!("{address}: {why}"));
+            return Err(self.remote.failure(why));
         }
         // Lines are read when they can be sent.
         std::thread::spawn(move || read_lines(&sender));

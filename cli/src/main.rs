@@ -37,7 +37,7 @@ enum Command {
     Serve(serve::Serve),
     /// Connect to a server: lines of standard input are sent, messages are printed.
     Connect(connect::Connect),
-    /// Connect many clients to an echo server, and measure.
+    /// Connect many clients to an echo server, and measure: latencies are round trips, to within a millisecond or two.
     Bots(bots::Bots),
     /// Make a server's root key, and print its public keys.
     Keygen(keys::Keygen),

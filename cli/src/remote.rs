@@ -47,6 +47,14 @@ impl Remote {
         Ok(config)
     }
 
+    /// Why there is no session, with the address that it was to be with.
+    pub fn failure(&self, why: &str) -> Failure {
+        match why.contains(&self.address) {
+            true => why.to_owned(),
+            false => format!("{}: {why}", self.address),
+        }
+    }
+
     pub fn wire(&self) -> Wire {
         match self.wire {
             WireName::Native => Wire::Native,

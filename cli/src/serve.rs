@@ -32,8 +32,8 @@ pub struct Serve {
     /// The UDP port; 0: a free one
     #[arg(long, default_value_t = 2021)]
     port: u16,
-    /// Clients at most
-    #[arg(long, default_value_t = 25)]
+    /// Clients at most, 1 to 1,000,000
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_clients: u32,
     #[command(flatten)]
     password: PasswordArguments,

@@ -322,6 +322,7 @@ fn what_is_not_understood_is_one_line() {
         &["keygen"],
         &["serve", "--port", "70000"],
         &["serve", "--mode", "nonsense"],
+        &["serve", "--max-clients", "0"],
         &["serve", "--password", "a", "--ask-password"],
         &["connect"],
         &["connect", "127.0.0.1:1", "--key", "a", "--insecure"],
