@@ -12,7 +12,8 @@ const PAGES: [&str; 6] =
     ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"];
 
 /// Folders whose files are the project's, and not made by a build.
-const SOURCES: [&str; 8] = [".ci", "benches", "bindings", "examples", "fuzz", "include", "src", "tests"];
+const SOURCES: [&str; 9] =
+    [".ci", "benches", "bindings", "cli", "examples", "fuzz", "include", "src", "tests"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

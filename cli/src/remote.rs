@@ -1,0 +1,64 @@
+//! What every command that connects is told about its server.
+
+use clap::{Args, ValueEnum};
+use gamekeeper::client::{ClientConfig, ServerKey, Wire};
+
+use crate::keys::known_keys;
+use crate::password::PasswordArguments;
+use crate::Failure;
+
+#[derive(Args)]
+pub struct Remote {
+    /// The server: HOST:PORT
+    pub address: String,
+    /// The server's public key: 64 hexadecimal digits, or a file with a native, a P-256 or a root key
+    #[arg(long, value_name = "HEX|FILE", conflicts_with = "insecure")]
+    key: Option<String>,
+    /// Believe whoever answers
+    #[arg(long)]
+    insecure: bool,
+    #[command(flatten)]
+    password: PasswordArguments,
+    /// How to talk
+    #[arg(long, value_enum, default_value_t = WireName::Native)]
+    wire: WireName,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WireName {
+    /// gamekeeper's own protocol
+    Native,
+    /// The protocol of mpgameserver, whose servers it reaches too
+    Mpgameserver,
+}
+
+impl Remote {
+    /// The configuration of a client. Without a key, `--insecure` must have been said, unless there is nothing to
+    /// lose: `harmless` is for commands that send nothing of the user's but the password.
+    pub fn config(&self, harmless: bool) -> Result<ClientConfig, Failure> {
+        let password = self.password.read()?;
+        let server_key = match &self.key {
+            Some(text) => ServerKey::Pinned(known_keys(text)?),
+            None if self.insecure || (harmless && password.is_none()) => ServerKey::Any,
+            None => return Err("whom to believe? --key pins the server's key, --insecure takes any".into()),
+        };
+        let config = ClientConfig { wire: self.wire(), password, ..ClientConfig::new(server_key) };
+        config.validate().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    /// Why there is no session, with the address that it was to be with.
+    pub fn failure(&self, why: &str) -> Failure {
+        match why.contains(&self.address) {
+            true => why.to_owned(),
+            false => format!("{}: {why}", self.address),
+        }
+    }
+
+    pub fn wire(&self) -> Wire {
+        match self.wire {
+            WireName::Native => Wire::Native,
+            WireName::Mpgameserver => Wire::Mpgameserver,
+        }
+    }
+}
