@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SendCallback = Callable[[bool], None]
 
 # Options without a tag are the same for every message: the library only reads them.
-_PLAIN = {retry: _ffi.send_options(retry) for retry in (-1, 1)}
+_PLAIN = {retry: _ffi.send_options(retry) for retry in (-1, 1, 2, 3)}
 
 
 class Link:
