@@ -3,7 +3,7 @@
 import ctypes
 import itertools
 import math
-from typing import Any, Dict, Iterator, Optional, Tuple, Union
+from typing import Any, Iterator, Optional, Tuple, Union
 
 from . import _codes, _ffi
 from ._log import LEVELS, logger
@@ -71,8 +71,10 @@ class Config:
         pinned = server_public_key is not None or server_native_key is not None
         if pinned == trust_any:
             raise ValueError("give the server's key or trust_any=True, one of the two")
-        self.wire = wire
-        self._values: Dict[str, Any] = {}
+        if password is not None and not (native and server_native_key is not None):
+            raise ValueError("a password is given to none but a server whose server_native_key is known")
+        if join_data and not native:
+            raise ValueError("the wire 'mpgameserver' carries no join_data")
         self._free = _ffi.lib.gk_context_free
         self._pointer = ctypes.c_void_p()
         _ffi.check(_ffi.lib.gk_context_new(ctypes.byref(self._pointer)))
@@ -133,13 +135,12 @@ class Session:
         """Does what is due, without waiting."""
         _ffi.check(_ffi.lib.gk_client_poll(self.pointer, 0))
 
-    def take(self, most: int = _BATCH) -> Iterator[Any]:
+    def take(self) -> Iterator[Any]:
         """Up to one batch of events. Each is good until the next batch is taken. Log lines are logged here."""
         count = ctypes.c_size_t()
         size = ctypes.sizeof(_ffi.gk_event)
-        most = min(most, _BATCH)
         _ffi.check(
-            _ffi.lib.gk_client_next_events(self.pointer, self._events, size, most, ctypes.byref(count))
+            _ffi.lib.gk_client_next_events(self.pointer, self._events, size, _BATCH, ctypes.byref(count))
         )
         for index in range(count.value):
             event = self._events[index]

@@ -44,7 +44,7 @@ class UdpClient:
         :param server_native_key: for the wire "native": the server's key, 32 bytes or 64 hexadecimal digits
         :param trust_any: for the wire "native": believe whoever answers, for development
         :param join_data: what the server's game sees before it lets the client in, at most 768 bytes; native only
-        :param password: the server's, 1 to 256 bytes; native only
+        :param password: the server's, 1 to 256 bytes of UTF-8; with ``server_native_key`` only
         :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
         """
         if wire == "mpgameserver" and server_public_key is None and server_native_key is None:
@@ -140,7 +140,7 @@ class UdpClient:
     def send(
         self,
         msg: bytes,
-        retry: Union[RetryMode, int] = RetryMode.NONE,
+        retry: Union[RetryMode, int] = RetryMode.RETRY_ON_TIMEOUT,
         callback: Optional[Callback] = None,
         *,
         channel: int = 0,
@@ -150,7 +150,8 @@ class UdpClient:
         """Queues a message. While not connected nothing is sent.
 
         :param msg: bytes, also none; long messages travel in pieces
-        :param retry: how it is delivered, a RetryMode or its number
+        :param retry: how it is delivered, a RetryMode or its number; as in mpgameserver's client, guaranteed unless
+            said otherwise
         :param callback: called once in :meth:`update` or when the session is given up, with True when the server has
             acknowledged all of the message, else with False
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import functools
+import pathlib
+import re
+import socket
 
 import pytest
 
@@ -203,8 +206,10 @@ async def test_nobody_is_there():
             await aio.connect(address, wire=wire, trust_any=True, handshake_timeout=0.2)
         assert ended.value.reason and str(ended.value)
     # Giving up is possible while it is under way.
-    with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(_connected(address), 0.05)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind((loopback(), 0))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(_connected(silent.getsockname()), 0.05)
 
 
 async def _connected(address):
@@ -234,10 +239,13 @@ async def test_keys():
 
 @looped
 async def test_passwords():
-    async with serving(password=b"swordfish") as (server, _):
-        async with join(server, password=b"swordfish") as client:
+    root = gamekeeper.EllipticCurvePrivateKey.new()
+    async with serving(root_key=root) as (server, _), join(server) as client:
+        key = client.server_native_key
+    async with serving(root_key=root, password=b"swordfish") as (server, _):
+        async with join(server, server_native_key=key, password=b"swordfish") as client:
             assert client.status is gamekeeper.ConnectionStatus.CONNECTED
-        for arguments in ({}, dict(password=b"halibut")):
+        for arguments in ({}, dict(server_native_key=key, password=b"halibut")):
             with pytest.raises(SessionEnded) as ended:
                 await join(server, **arguments)
             assert ended.value.reason == _codes.GK_DISCONNECT_REFUSED
@@ -253,7 +261,7 @@ async def test_the_game_decides():
             if event.data.startswith(b"good"):
                 assert event.peer.accept() and not event.peer.accept()
             else:
-                assert event.peer.refuse("not you", 1234)
+                assert event.peer.refuse("not you")
         elif isinstance(event, aio.Connected):
             # The object that was asked about is the one that joins.
             names[event.peer.token] = event.peer.name
@@ -264,7 +272,7 @@ async def test_the_game_decides():
             assert names == {client.token: b"good one"}
             with pytest.raises(SessionEnded) as ended:
                 await join(server, join_data=b"bad one")
-            assert ended.value.reason == _codes.GK_DISCONNECT_REFUSED and ended.value.app_code == 1234
+            assert ended.value.reason == _codes.GK_DISCONNECT_REFUSED and str(ended.value) == "not you"
             server.peers()[0].join_group(7)
             assert server.post_group(7, b"to the group", RetryMode.RETRY_ON_TIMEOUT) == (1, 0)
             assert server.post_group(7, b"to nobody", without=server.peers()[0]) == (0, 0)
@@ -273,7 +281,7 @@ async def test_the_game_decides():
 
 
 @looped
-async def test_events_that_nobody_takes_stay_bounded(monkeypatch=None):
+async def test_events_that_nobody_takes_stay_bounded():
     async with serving() as (server, _), join(server) as client:
         await until(lambda: server.peers())
         peer, most = server.peers()[0], aio._MAX_EVENTS + aio._BATCH
@@ -327,3 +335,11 @@ async def test_at_a_server_on_a_thread(serve):
         async with join(server, wire) as client:
             assert await client.send(b"hello")
             assert (await client.__anext__()).data == b"hello"
+
+
+def test_the_documented_example(capfd):
+    readme = pathlib.Path(__file__).resolve().parents[1] / "README.md"
+    blocks = re.findall(r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = [block for block in blocks if "asyncio.run" in block]
+    exec(compile(example, str(readme), "exec"), {"__name__": "example"})
+    assert "data=b'hello'" in capfd.readouterr().out
