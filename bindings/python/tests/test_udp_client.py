@@ -91,7 +91,10 @@ def test_modes_that_the_wire_does_not_have(serve, join):
 
 
 def test_ordered_messages_keep_their_order(serve, join):
-    client = join(serve(Game(message=lambda client, message: client.send(message, RetryMode.ORDERED))), "native")
+    def answer(client, message):
+        client.send(message, RetryMode.ORDERED, channel=9, priority=2, redundancy=1)
+
+    client = join(serve(Game(message=answer)), "native")
     sent = [b"%d" % number for number in range(200)]
     for message in sent:
         client.send(message, RetryMode.ORDERED, channel=3)
