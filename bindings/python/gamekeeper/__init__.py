@@ -4,6 +4,7 @@ Make a subclass of :class:`EventHandler`, give it to a :class:`ServerContext`, g
 :class:`TwistedServer` and call its ``run()``. The clients are those of mpgameserver.
 """
 
+from . import aio
 from ._ffi import LibraryError
 from ._log import logger
 from ._version import __version__
@@ -20,6 +21,7 @@ from .errors import (
     MessageTooLarge,
     NetworkError,
     ServerPanic,
+    SessionEnded,
     StalePeerError,
     StateError,
     WouldBlock,
@@ -27,6 +29,7 @@ from .errors import (
 from .handler import EventHandler
 from .keys import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from .server import ThreadedServer, TwistedServer
+from .udp_client import UdpClient
 
 __all__ = [
     "AddressError",
@@ -50,11 +53,14 @@ __all__ = [
     "SeqNum",
     "ServerContext",
     "ServerPanic",
+    "SessionEnded",
     "StalePeerError",
     "StateError",
     "ThreadedServer",
     "TwistedServer",
+    "UdpClient",
     "WouldBlock",
     "__version__",
+    "aio",
     "logger",
 ]

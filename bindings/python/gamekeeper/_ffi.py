@@ -27,7 +27,7 @@ from ctypes import (
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 from . import errors
-from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_OK
+from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_OK, GK_PRIORITY_NORMAL
 from ._version import __version__
 
 PEER = c_uint64
@@ -612,6 +612,18 @@ def c_texts(texts: Sequence[str]) -> Tuple[Optional["ctypes.Array[c_char_p]"], i
     return array, len(texts)
 
 
-def send_options(retry: int, tag: Optional[int] = None) -> gk_send_options:
+def send_options(
+    retry: int,
+    tag: Optional[int] = None,
+    channel: int = 0,
+    priority: int = GK_PRIORITY_NORMAL,
+    redundancy: int = 0,
+) -> gk_send_options:
     """How to send; with a tag, its GK_EVENT_SENT carries it."""
-    return gk_send_options(sizeof(gk_send_options), retry, None, tag, 0 if tag is None else 1, 0)
+    for name, value in (("channel", channel), ("priority", priority), ("redundancy", redundancy)):
+        # ctypes would cut off what does not fit, unseen.
+        if not 0 <= value <= 0xFF:
+            raise ValueError("the {} is {}, a number from 0 to 255 is wanted".format(name, value))
+    notify = 0 if tag is None else 1
+    size = sizeof(gk_send_options)
+    return gk_send_options(size, retry, None, tag, notify, channel, priority, redundancy, 0)

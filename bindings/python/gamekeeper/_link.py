@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SendCallback = Callable[[bool], None]
 
 # Options without a tag are the same for every message: the library only reads them.
-_PLAIN = {retry: _ffi.send_options(retry) for retry in (-1, 1)}
+_PLAIN = {retry: _ffi.send_options(retry) for retry in (-1, 1, 2, 3)}
 
 
 class Link:
@@ -43,16 +43,28 @@ class Link:
         """Makes a waiting poll return."""
         _ffi.lib.gk_server_wake(self.pointer)
 
-    def send(self, client: "Client", peer: int, payload: bytes, retry: int, callback: Optional[SendCallback]) -> bool:
-        """Queues a message; False where the client is gone (the callback is then told so)."""
+    def send(
+        self,
+        client: "Client",
+        peer: int,
+        payload: bytes,
+        retry: int,
+        callback: Optional[SendCallback],
+        more: Optional[Tuple[int, int, int]] = None,
+    ) -> bool:
+        """Queues a message, with channel, priority and redundancy if they are not the defaults; False where the
+        client is gone (the callback is then told so)."""
         if callback is None:
-            options = None if retry == GK_RETRY_NONE else _PLAIN[retry]
+            if more is not None:
+                options: Optional[_ffi.gk_send_options] = _ffi.send_options(retry, None, *more)
+            else:
+                options = None if retry == GK_RETRY_NONE else _PLAIN[retry]
             result = _ffi.lib.gk_server_send(self.pointer, peer, payload, len(payload), options)
             if result == GK_OK:
                 return True
         else:
             tag = next(self._tags)
-            options = _ffi.send_options(retry, tag)
+            options = _ffi.send_options(retry, tag, *(more or ()))
             # Before the call: the server's thread may have the event before the call returns here.
             self._waiting[tag] = (client, callback)
             result = _ffi.lib.gk_server_send(self.pointer, peer, payload, len(payload), options)

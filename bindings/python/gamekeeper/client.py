@@ -5,7 +5,7 @@ from array import array
 from typing import Any, List, Optional, Tuple, Union
 
 from . import _ffi
-from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_REFUSED_HOST
+from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_PRIORITY_NORMAL, GK_REFUSED_HOST
 from ._link import Link, SendCallback
 from ._log import PeerLogger
 from .conditions import Conditions, native
@@ -162,6 +162,10 @@ class Client:
         payload: bytes,
         retry: Union[RetryMode, int] = RetryMode.NONE,
         callback: Optional[SendCallback] = None,
+        *,
+        channel: int = 0,
+        priority: int = GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
     ) -> None:
         """Queues a message. To a client that has left nothing is sent.
 
@@ -169,8 +173,11 @@ class Client:
         :param retry: how it is delivered, a RetryMode or its number
         :param callback: called once on the server's thread, with True when the client has acknowledged
             all of the message, with False when the message timeout passed first or the client left
+        :param channel: of SEQUENCED and ORDERED messages, 0 to 255
+        :param priority: 0, urgent, to 3, bulk
+        :param redundancy: in how many more datagrams it travels at once, 0 to 4
         :raises TypeError: the payload is not bytes
-        :raises ValueError: no such retry mode; or, as MessageTooLarge, too long a message
+        :raises ValueError: no such retry mode, or not on the client's wire; or, as MessageTooLarge, too long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
         mode = RetryMode(retry)
@@ -180,7 +187,10 @@ class Client:
             self.log.debug("message of %d bytes not sent: the client has left", len(payload))
             if callback is not None:
                 self._link.refuse(self, callback)
-        elif not self._link.send(self, self._peer, payload, mode.value, callback):
+            return
+        more = (channel, priority, redundancy)
+        given = None if more == (0, GK_PRIORITY_NORMAL, 0) else more
+        if not self._link.send(self, self._peer, payload, mode.value, callback, given):
             self.log.debug("message of %d bytes not sent: the client is leaving", len(payload))
 
     def send_guaranteed(self, payload: bytes, callback: Optional[SendCallback] = None) -> None:

@@ -19,7 +19,8 @@ class _Named(IntEnum):
 
 
 class RetryMode(_Named):
-    """How a message is delivered. Every mode delivers it at most once; none orders messages."""
+    """How a message is delivered. Every mode delivers it at most once. The last two are gamekeeper's own: on
+    mpgameserver's wire, which cannot order messages, they raise ValueError."""
 
     #: Sent once.
     NONE = _codes.GK_RETRY_NONE
@@ -27,6 +28,10 @@ class RetryMode(_Named):
     BEST_EFFORT = _codes.GK_RETRY_BEST_EFFORT
     #: Sent again until acknowledged, for as long as the connection lives.
     RETRY_ON_TIMEOUT = _codes.GK_RETRY_ON_TIMEOUT
+    #: Sent once; one that is older than another of its channel that has arrived is left out.
+    SEQUENCED = _codes.GK_RETRY_SEQUENCED
+    #: Sent again until acknowledged, and delivered in the order in which its channel was given the messages.
+    ORDERED = _codes.GK_RETRY_ORDERED
 
 
 class ConnectionStatus(_Named):

@@ -69,6 +69,22 @@ class ServerPanic(GamekeeperError, RuntimeError):
     """A defect of the library: the server has stopped working and answers nothing but this."""
 
 
+class SessionEnded(GamekeeperError, ConnectionError):
+    """There is no session, or it ended before what was asked for was done.
+
+    ``reason`` is one of the ``GK_DISCONNECT_…`` constants of the C header, or what the other side's game gave; 0
+    where there was none. ``app_code`` is the number that goes with it.
+    """
+
+    reason: int
+    app_code: int
+
+    def __init__(self, reason: int, app_code: int, message: str) -> None:
+        super().__init__(_codes.GK_ERR_STATE, message)
+        self.reason = reason
+        self.app_code = app_code
+
+
 _CLASSES: Dict[int, Type[GamekeeperError]] = {
     _codes.GK_ERR_NULL: ArgumentError,
     _codes.GK_ERR_ARGUMENT: ArgumentError,

@@ -6,8 +6,8 @@ import pytest
 from gamekeeper import ConnectionStatus, RetryMode, SeqNum
 
 
-#: Members that the real package does not have: it asks nobody who may come in.
-OWN = {"JOINING"}
+#: Members that the real package does not have: it asks nobody who may come in, and orders no messages.
+OWN = {"JOINING", "SEQUENCED", "ORDERED"}
 
 
 @pytest.mark.parametrize("ours, theirs", [(RetryMode, mpgameserver.RetryMode), (ConnectionStatus, mpgameserver.ConnectionStatus)])

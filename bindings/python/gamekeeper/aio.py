@@ -1,0 +1,794 @@
+"""Clients and servers for asyncio, without threads: events are iterated over, sending can be awaited.
+
+    async with gamekeeper.aio.connect(("example.org", 2021), server_native_key=KEY) as client:
+        await client.send(b"hello")
+        async for event in client:
+            ...
+
+    async with gamekeeper.aio.serve(("0.0.0.0", 2021)) as server:
+        async for event in server:
+            if isinstance(event, gamekeeper.aio.Message):
+                event.peer.post(event.data)
+
+All of it belongs to the event loop that it was made in, and to that loop's thread. The loop must be able to wait for
+descriptors: all of unix's are, Windows has none.
+"""
+
+import asyncio
+import ctypes
+import itertools
+import weakref
+from collections import deque
+from typing import Any, AsyncIterator, Awaitable, Callable, Deque, Dict, Generator, Generic, List, NamedTuple
+from typing import Optional, Tuple, TypeVar, Union, cast
+
+from . import _codes, _ffi
+from ._link import Link
+from ._log import LEVELS, PeerLogger, logger
+from ._session import Address, Config, NativeKey, data_of, text_of
+from .client import Client as _HostedClient
+from .client import ConnectionStats
+from .context import ServerContext
+from .enums import ConnectionStatus, RetryMode
+from .errors import GamekeeperError, SessionEnded
+from .handler import EventHandler
+from .keys import EllipticCurvePrivateKey
+from .server import _format_address, _parse_address
+
+__all__ = ["Client", "Connected", "Disconnected", "JoinRequest", "Message", "Peer", "Server", "connect", "serve"]
+
+#: Events that wait for whoever iterates. Above it they stay in the library, which then refuses messages.
+_MAX_EVENTS = 10_000
+#: While a send is awaited its outcome must not stay in the library. So that the events do not grow without limit then,
+#: a sender of more messages than this that wait is sent away.
+_MAX_EVENTS_OF_ONE = 20_000
+#: Events taken from the library at once.
+_BATCH = 256
+#: Turns of the loop come back to others after so many batches.
+_BATCHES_PER_TURN = 8
+
+_Events = _ffi.gk_event * _BATCH
+_T = TypeVar("_T", bound="Union[Client, Server]")
+_E = TypeVar("_E")
+_Mode = Union[RetryMode, int]
+
+
+class Message(NamedTuple):
+    """A message arrived."""
+
+    #: Who sent it: with a server the Peer, with a client the client itself.
+    peer: "Union[Peer, Client]"
+    data: bytes
+    #: How it was sent: a RetryMode's number, or 127 where the wire does not tell.
+    mode: int
+    channel: int
+    #: The sender's number of it.
+    sequence: int
+
+
+class Connected(NamedTuple):
+    """Of a server: messages of this peer flow from now on."""
+
+    peer: "Peer"
+
+
+class JoinRequest(NamedTuple):
+    """Of a server that asks: somebody wants to come in. Call the peer's ``accept`` or ``refuse``, now or later."""
+
+    peer: "Peer"
+    #: What it brought: ``join_data``.
+    data: bytes
+    #: Whether it gave the server's password.
+    password: bool
+
+
+class Disconnected(NamedTuple):
+    """The session ended; nothing follows about the peer."""
+
+    peer: "Union[Peer, Client]"
+    #: Why, one of the ``GK_DISCONNECT_…`` constants of the C header, or of the other side's game.
+    code: int
+    #: The same in words.
+    reason: str
+    #: The number that goes with it.
+    app_code: int
+
+
+ServerEvent = Union[JoinRequest, Connected, Message, Disconnected]
+ClientEvent = Union[Message, Disconnected]
+
+
+class _Opening(Generic[_T]):
+    """What can be awaited, and entered with ``async with`` whether it was awaited or not."""
+
+    def __init__(self, opening: Awaitable[_T]) -> None:
+        self._opening: Awaitable[_T] = opening
+        self._made: Optional[_T] = None
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        return self._opening.__await__()
+
+    async def __aenter__(self) -> _T:
+        made = await self._opening
+        self._made = made
+        return made
+
+    async def __aexit__(self, *_: Any) -> None:
+        if self._made is not None:
+            await self._made.__aexit__()
+
+
+class _Inbox(Generic[_E]):
+    """The events that wait for whoever iterates."""
+
+    def __init__(self) -> None:
+        self.events: Deque[_E] = deque()
+        self._more = asyncio.Event()
+        self._closed = False
+        self._error: Optional[BaseException] = None
+
+    def put(self, event: _E) -> None:
+        self.events.append(event)
+        self._more.set()
+
+    def close(self, error: Optional[BaseException] = None) -> None:
+        if not self._closed:
+            self._closed, self._error = True, error
+            self._more.set()
+
+    async def get(self) -> _E:
+        while not self.events:
+            if self._closed:
+                error, self._error = self._error, None
+                raise error or StopAsyncIteration
+            self._more.clear()
+            await self._more.wait()
+        return self.events.popleft()
+
+
+class _Completions:
+    """Who waits for word of a message. Bounded by the library's queues of messages."""
+
+    def __init__(self) -> None:
+        self._tags = itertools.count(1)
+        self._waiting: Dict[int, Tuple[object, "asyncio.Future[bool]"]] = {}
+        self._cancelled: List[Tuple[object, "asyncio.Future[bool]"]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, owner: object) -> Tuple[int, "asyncio.Future[bool]"]:
+        tag, future = next(self._tags), asyncio.get_running_loop().create_future()
+        self._waiting[tag] = (owner, future)
+        return tag, future
+
+    def drop(self, tag: int) -> None:
+        self._waiting.pop(tag, None)
+
+    def sent(self, event: Any) -> None:
+        found = self._waiting.pop(event.user_data, None)
+        if found is None:
+            return
+        if event.code == _codes.GK_SENT_CANCELLED:
+            # The reason comes with the disconnect event, which follows.
+            self._cancelled.append(found)
+        elif not found[1].done():
+            found[1].set_result(bool(event.code == _codes.GK_SENT_DELIVERED))
+
+    def ended(self, owner: Optional[object], error: SessionEnded) -> None:
+        """The session of an owner has ended; of None: all."""
+        kept = []
+        for entry in self._cancelled:
+            if owner is not None and entry[0] is not owner:
+                kept.append(entry)
+            elif not entry[1].done():
+                entry[1].set_exception(error)
+        self._cancelled = kept
+
+    def close(self, error: SessionEnded) -> None:
+        self._cancelled += self._waiting.values()
+        self._waiting.clear()
+        self.ended(None, error)
+
+
+class _Pump:
+    """Runs a server or client of the library whenever its descriptor or its timeout says so."""
+
+    def __init__(self, kind: str, pointer: ctypes.c_void_p, turn: Callable[[], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._pointer, self._turn = pointer, turn
+        self._next_timeout = getattr(_ffi.lib, "gk_{}_next_timeout_us".format(kind))
+        self._timer: Optional[asyncio.Handle] = None
+        self._closed = False
+        descriptor = ctypes.c_int32()
+        _ffi.check(getattr(_ffi.lib, "gk_{}_descriptor".format(kind))(pointer, ctypes.byref(descriptor)))
+        self._descriptor = descriptor.value
+        self.loop.add_reader(self._descriptor, self._run)
+        self.soon()
+
+    def soon(self) -> None:
+        """Has a turn run soon: something was asked for."""
+        if not self._closed:
+            self._set_timer(self.loop.call_soon(self._run))
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.loop.remove_reader(self._descriptor)
+            self._set_timer(None)
+
+    def _set_timer(self, timer: Optional[asyncio.Handle]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = timer
+
+    def _run(self) -> None:
+        self._set_timer(None)
+        self._turn()
+        # The turn may have asked for another one, or closed this.
+        if self._closed or self._timer is not None:
+            return
+        timeout = ctypes.c_uint64()
+        if self._next_timeout(self._pointer, ctypes.byref(timeout)) == _codes.GK_OK:
+            if timeout.value != _codes.GK_FOREVER:
+                self._set_timer(self.loop.call_at(self.loop.time() + timeout.value / 1e6, self._run))
+
+
+class _Host(Generic[_E]):
+    """What a client and a server have in common: turns, events in batches, word of what was sent."""
+
+    def __init__(self, kind: str, pointer: ctypes.c_void_p) -> None:
+        self._pointer = pointer
+        self._kind = kind
+        self._events = _Events()
+        self._inbox: _Inbox[_E] = _Inbox()
+        self._sends = _Completions()
+        self._closed = False
+        self._pump = _Pump(kind, pointer, self._turn)
+
+    def __aiter__(self) -> AsyncIterator[_E]:
+        return self
+
+    async def __anext__(self) -> _E:
+        event = await self._inbox.get()
+        self._taken(event)
+        if len(self._inbox.events) == _MAX_EVENTS - 1:
+            # What has stayed in the library can come.
+            self._pump.soon()
+        return event
+
+    def _taken(self, event: _E) -> None:
+        """Somebody has got an event."""
+
+    def _call(self, function: str, *arguments: Any) -> int:
+        return int(getattr(_ffi.lib, "gk_{}_{}".format(self._kind, function))(self._pointer, *arguments))
+
+    def _turn(self) -> None:
+        try:
+            _ffi.check(self._call("poll", 0))
+            for _ in range(_BATCHES_PER_TURN):
+                if len(self._inbox.events) >= _MAX_EVENTS and not self._sends:
+                    break
+                if self._take() < _BATCH:
+                    break
+            else:
+                self._pump.soon()
+        except GamekeeperError as error:
+            logger.exception("the %s has broken", self._kind)
+            self._close(error)
+
+    def _take(self) -> int:
+        """Takes a batch of events."""
+        count = ctypes.c_size_t()
+        size = ctypes.sizeof(_ffi.gk_event)
+        _ffi.check(self._call("next_events", self._events, size, _BATCH, ctypes.byref(count)))
+        for index in range(count.value):
+            event = self._events[index]
+            if event.type == _codes.GK_EVENT_LOG:
+                logger.log(LEVELS.get(event.code, 20), "%s", text_of(event))
+            elif event.type == _codes.GK_EVENT_SENT:
+                self._sends.sent(event)
+            else:
+                self._on_event(event)
+        return count.value
+
+    def _on_event(self, event: Any) -> None:
+        raise NotImplementedError
+
+    def _close(self, error: Optional[BaseException] = None) -> None:
+        """Ends it at once and tells everybody who waits."""
+        if self._closed:
+            return
+        self._closed = True
+        self._pump.close()
+        if self._call("stop") == _codes.GK_OK:
+            # It has stopped: the queue of events can only get shorter.
+            while self._take():
+                pass
+        self._sends.close(SessionEnded(_codes.GK_DISCONNECT_LOCAL, 0, "the {} has ended".format(self._kind)))
+        self._inbox.close(error)
+
+
+def _options(mode: _Mode, tag: Optional[int], channel: int, priority: int, redundancy: int) -> _ffi.gk_send_options:
+    return _ffi.send_options(RetryMode(mode).value, tag, channel, priority, redundancy)
+
+
+class Client(_Host[ClientEvent]):
+    """A connected client, made by :func:`connect`. Iterating gives Message events, then one Disconnected, the last."""
+
+    def __init__(self, config: Config, addr: Address) -> None:
+        """For :func:`connect`'s own use."""
+        self._session = config.open(addr)
+        self._backlog = 0
+        super().__init__("client", self._session.pointer)
+        self._connected: "asyncio.Future[None]" = self._pump.loop.create_future()
+        self._end: Optional[Disconnected] = None
+        self._over: "asyncio.Future[None]" = self._pump.loop.create_future()
+        self._leaving = False
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.disconnect()
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """Where the session stands."""
+        return self._session.status
+
+    @property
+    def token(self) -> int:
+        """The session's public number, as the server knows it."""
+        return self._session.token
+
+    @property
+    def latency(self) -> float:
+        """Seconds that a message takes one way, smoothed; 0 until known."""
+        return self._session.latency
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """The session's counts now. Its lists of seconds are all 0: a client keeps none."""
+        return self._session.stats
+
+    @property
+    def server_native_key(self) -> bytes:
+        """The key that the server has proved on the native wire, 32 bytes. Raises StateError on the other."""
+        return self._session.native_key
+
+    async def send(
+        self,
+        data: bytes,
+        mode: _Mode = RetryMode.RETRY_ON_TIMEOUT,
+        *,
+        channel: int = 0,
+        priority: int = _codes.GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
+    ) -> bool:
+        """Sends a message and waits for what became of it. To give up waiting does not take the message back.
+
+        :returns: True: the server has acknowledged all of it; False: it has not, within the message timeout
+        :raises SessionEnded: the session has ended, before it or before the answer
+        :raises WouldBlock: the queue is full; nothing was queued
+        :raises ValueError: not possible on this wire; or, as MessageTooLarge, too long a message
+        """
+        tag, future = self._sends.add(self)
+        try:
+            self._send(data, _options(mode, tag, channel, priority, redundancy))
+        except BaseException:
+            self._sends.drop(tag)
+            raise
+        return await future
+
+    def post(
+        self,
+        data: bytes,
+        mode: _Mode = RetryMode.NONE,
+        *,
+        channel: int = 0,
+        priority: int = _codes.GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
+    ) -> None:
+        """Queues a message without waiting. Raises as :meth:`send`."""
+        self._send(data, _options(mode, None, channel, priority, redundancy))
+
+    async def disconnect(self, timeout: float = 1.0) -> None:
+        """Ends the session when what is queued is acknowledged, after ``timeout`` seconds at the latest, and the
+        client with it. What has arrived can still be iterated over."""
+        if self._closed:
+            return
+        if self._end is None:
+            self._leaving = True
+            timer = self._pump.loop.call_later(timeout, self._leave)
+            self._pump.soon()
+            try:
+                await asyncio.shield(self._over)
+            finally:
+                timer.cancel()
+                self._close()
+        self._close()
+
+    def _leave(self) -> None:
+        self._session.disconnect()
+        self._pump.soon()
+
+    def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
+        if self._leaving or self._closed or not self._session.send(data, options):
+            raise self._error()
+        self._pump.soon()
+
+    def _error(self) -> SessionEnded:
+        if self._end is None:
+            return SessionEnded(_codes.GK_DISCONNECT_LOCAL, 0, "the client has been told to disconnect")
+        return SessionEnded(self._end.code, self._end.app_code, self._end.reason or "the session has ended")
+
+    def _turn(self) -> None:
+        super()._turn()
+        if self._leaving and self._end is None and not self._closed and self._session.queued_bytes == 0:
+            self._leave()
+
+    def _taken(self, event: ClientEvent) -> None:
+        self._backlog -= 1
+
+    def _on_event(self, event: Any) -> None:
+        if event.type == _codes.GK_EVENT_MESSAGE:
+            self._put(Message(self, data_of(event), event.mode, event.channel, event.sequence))
+            if self._backlog > _MAX_EVENTS_OF_ONE:
+                logger.warning("the server sends more than is read: its session is ended")
+                self._session.disconnect()
+        elif event.type == _codes.GK_EVENT_CONNECT:
+            if not self._connected.done():
+                self._connected.set_result(None)
+        elif event.type == _codes.GK_EVENT_DISCONNECT and self._end is None:
+            self._end = Disconnected(self, event.code, text_of(event), event.app_code)
+            self._put(self._end)
+            self._sends.ended(self, self._error())
+            self._finish()
+            self._inbox.close()
+
+    def _put(self, event: ClientEvent) -> None:
+        self._backlog += 1
+        self._inbox.put(event)
+
+    def _finish(self) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(self._error())
+            # Nobody may be there to look at it: who connects may have been cancelled.
+            self._connected.exception()
+        if not self._over.done():
+            self._over.set_result(None)
+
+    def _close(self, error: Optional[BaseException] = None) -> None:
+        super()._close(error)
+        self._finish()
+
+
+def connect(
+    addr: Address,
+    *,
+    wire: str = "native",
+    server_native_key: Optional[NativeKey] = None,
+    server_public_key: Any = None,
+    trust_any: bool = False,
+    join_data: Optional[bytes] = None,
+    password: Optional[bytes] = None,
+    keep_alive_interval: float = 0.1,
+    connection_timeout: float = 5.0,
+    handshake_timeout: float = 2.0,
+    message_timeout: float = 1.0,
+) -> _Opening[Client]:
+    """Connects to a server: ``await connect(…)``, or ``async with connect(…) as client``.
+
+    :param addr: (host, port); a name is looked up in the background
+    :param wire: "native" or "mpgameserver"
+    :param server_native_key: for the native wire: the server's key, 32 bytes or 64 hexadecimal digits
+    :param server_public_key: for mpgameserver's wire: the server's root key, an EllipticCurvePublicKey
+    :param trust_any: in the place of a key: believe whoever answers, for development
+    :param join_data: what the server's game sees before it lets the client in, at most 768 bytes; native only
+    :param password: the server's, 1 to 256 bytes of UTF-8; with ``server_native_key`` only
+    :param keep_alive_interval: seconds without any datagram after which an empty one is sent; 0.01 to 60
+    :param connection_timeout: seconds of silence that end the session; 0.1 to 3600
+    :param handshake_timeout: seconds in which the connection must be made; 0.1 to 60
+    :param message_timeout: seconds after which a message that is not guaranteed counts as lost; 0.05 to 60
+    :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
+    :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
+    """
+    config = Config(wire, server_public_key, server_native_key, trust_any, join_data, password)
+    config.set_seconds("keep_alive_interval", keep_alive_interval)
+    config.set_seconds("connection_timeout", connection_timeout)
+    config.set_seconds("handshake_timeout", handshake_timeout)
+    config.set_seconds("message_timeout", message_timeout)
+
+    class Opening:
+        def __await__(self) -> Generator[Any, None, Client]:
+            return _connect(config, addr).__await__()
+
+    # No coroutine before it is awaited: one that never is would be warned of.
+    return _Opening(Opening())
+
+
+async def _connect(config: Config, addr: Address) -> Client:
+    client = Client(config, addr)
+    try:
+        await client._connected
+    except BaseException:
+        client._close()
+        raise
+    return client
+
+
+class Peer:
+    """A client of a server. It can be used after the client has left; nothing is sent then."""
+
+    def __init__(self, server: "Server", client: _HostedClient) -> None:
+        """For the server's own use."""
+        self._server = server
+        self._client = client
+        self._end: Optional[Disconnected] = None
+        # Events of it that wait.
+        self._backlog = 0
+
+    def __repr__(self) -> str:
+        return "<Peer {}:{} {}>".format(self.addr[0], self.addr[1], self.status)
+
+    @property
+    def addr(self) -> Address:
+        """The remote address: (host, port). It is personal data: not for other clients."""
+        return self._client.addr
+
+    @property
+    def token(self) -> int:
+        """The session's number, unique among the server's clients. Others may know it."""
+        return self._client.token
+
+    @property
+    def log(self) -> PeerLogger:
+        """A logger that puts the address before each message."""
+        return self._client.log
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """Where the client stands."""
+        return self._client.status
+
+    @property
+    def latency(self) -> float:
+        """Seconds that a message takes one way, smoothed; 0 until known."""
+        return self._client.latency
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """The client's counts now."""
+        return self._client.stats
+
+    async def send(
+        self,
+        data: bytes,
+        mode: _Mode = RetryMode.RETRY_ON_TIMEOUT,
+        *,
+        channel: int = 0,
+        priority: int = _codes.GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
+    ) -> bool:
+        """Sends a message and waits for what became of it. A client can withhold that for as long as its session
+        lives: whoever serves others too should :meth:`post`, or wait in a task of its own.
+
+        :returns: True: the client has acknowledged all of it; False: it has not, within the message timeout
+        :raises SessionEnded: the client has left, before it or before the answer
+        :raises WouldBlock: the queue is full; nothing was queued
+        :raises ValueError: not possible on its wire; or, as MessageTooLarge, too long a message
+        """
+        tag, future = self._server._sends.add(self)
+        try:
+            self._send(data, _options(mode, tag, channel, priority, redundancy))
+        except BaseException:
+            self._server._sends.drop(tag)
+            raise
+        return await future
+
+    def post(
+        self,
+        data: bytes,
+        mode: _Mode = RetryMode.NONE,
+        *,
+        channel: int = 0,
+        priority: int = _codes.GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
+    ) -> None:
+        """Queues a message without waiting. Raises as :meth:`send`."""
+        self._send(data, _options(mode, None, channel, priority, redundancy))
+
+    def disconnect(self) -> None:
+        """Sends the client away. What is queued for it is not delivered; a Disconnected event follows."""
+        self._client.disconnect()
+        self._server._pump.soon()
+
+    def accept(self) -> bool:
+        """Lets a client in that waits for a decision. False: it has left, or was decided about before."""
+        accepted = self._client.accept()
+        if accepted:
+            self._server._accepted[self._client._peer] = self
+            self._server._pump.soon()
+        return accepted
+
+    def refuse(self, text: str = "", code: int = _codes.GK_REFUSED_HOST) -> bool:
+        """Sends a client away that waits for a decision. mpgameserver's clients are not told why. False: it has left,
+        or was decided about before."""
+        refused = self._client.refuse(text, code)
+        self._server._pump.soon()
+        return refused
+
+    def join_group(self, group: int) -> None:
+        """Puts the client into a group, 1 to 4294967295, for :meth:`Server.post_group`."""
+        self._client.join_group(group)
+
+    def leave_group(self, group: int) -> None:
+        """Takes the client out of a group."""
+        self._client.leave_group(group)
+
+    def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
+        if not isinstance(data, bytes):
+            raise TypeError("the data is {}, not bytes".format(type(data).__name__))
+        result = _codes.GK_ERR_STALE
+        if self._end is None and not self._server._closed:
+            result = self._server._call("send", self._client._peer, data, len(data), ctypes.byref(options))
+        if result in (_codes.GK_ERR_STALE, _codes.GK_ERR_STATE):
+            raise self._error()
+        _ffi.check(result)
+        self._server._pump.soon()
+
+    def _error(self) -> SessionEnded:
+        if self._end is None:
+            return SessionEnded(_codes.GK_DISCONNECT_LOCAL, 0, "the client is leaving")
+        return SessionEnded(self._end.code, self._end.app_code, self._end.reason or "the client has left")
+
+
+class Server(_Host[ServerEvent]):
+    """A server, made by :func:`serve`. Iterating gives JoinRequest (if it asks), Connected, Message and Disconnected
+    events, until it is closed and all are taken."""
+
+    def __init__(self, context: ServerContext, addr: Address) -> None:
+        """For :func:`serve`'s own use."""
+        self._context = context
+        # The context tells its servers of block lists and of shutdown.
+        self._link: Link = context._open(cast(Any, self), _format_address(addr))
+        self._peers: Dict[int, Peer] = {}
+        #: Those that were let in and whose Connected event is still to come.
+        self._accepted: Dict[int, Peer] = {}
+        self._joining: "weakref.WeakValueDictionary[int, Peer]" = weakref.WeakValueDictionary()
+        super().__init__("server", self._link.pointer)
+
+    async def __aenter__(self) -> "Server":
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+    @property
+    def addr(self) -> Address:
+        """Where it listens: (host, port), with the real port."""
+        return _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, self._pointer))
+
+    def peers(self) -> List[Peer]:
+        """The connected clients: a copy."""
+        return list(self._peers.values())
+
+    def post_group(
+        self, group: int, data: bytes, mode: _Mode = RetryMode.NONE, without: Optional[Peer] = None
+    ) -> Tuple[int, int]:
+        """Queues a message for all clients in a group, held once.
+
+        :param group: what ``Peer.join_group`` was given; 0 is everybody
+        :param without: who does not get it
+        :returns: for how many it was queued, and how many have a full queue and did not get it
+        """
+        if not isinstance(data, bytes):
+            raise TypeError("the data is {}, not bytes".format(type(data).__name__))
+        sent, refused = ctypes.c_size_t(), ctypes.c_size_t()
+        left_out = _codes.GK_PEER_NONE if without is None else without._client._peer
+        options = _ffi.send_options(RetryMode(mode).value)
+        counts = (ctypes.byref(sent), ctypes.byref(refused))
+        _ffi.check(self._call("group_send", group, left_out, data, len(data), ctypes.byref(options), *counts))
+        self._pump.soon()
+        return sent.value, refused.value
+
+    async def close(self) -> None:
+        """Says goodbye to all clients and ends the server, which holds the event loop up for 0.2 seconds at most. Its
+        last events can still be iterated over."""
+        self._close()
+
+    def _close(self, error: Optional[BaseException] = None) -> None:
+        if not self._closed:
+            super()._close(error)
+            self._accepted.clear()
+            self._context._closed(cast(Any, self))
+
+    # What the context calls, on any thread.
+
+    def _request_stop(self) -> None:
+        if not self._closed and not self._pump.loop.is_closed():
+            self._pump.loop.call_soon_threadsafe(self._close)
+
+    def _set_block_list(self, array: Any, count: int) -> None:
+        result = self._call("set_block_list", array, count)
+        # A server that has stopped in the meantime needs no list.
+        if result not in (_codes.GK_OK, _codes.GK_ERR_STATE):
+            raise _ffi.error(result)
+
+    # What the library tells.
+
+    def _taken(self, event: ServerEvent) -> None:
+        cast(Peer, event.peer)._backlog -= 1
+
+    def _put(self, event: ServerEvent) -> None:
+        cast(Peer, event.peer)._backlog += 1
+        self._inbox.put(event)
+
+    def _new_peer(self, event: Any) -> Peer:
+        return Peer(self, _HostedClient(self._link, event.peer, _parse_address(text_of(event)), event.token))
+
+    def _on_event(self, event: Any) -> None:
+        if event.type == _codes.GK_EVENT_MESSAGE:
+            self._on_message(event)
+        elif event.type == _codes.GK_EVENT_AUTHORISE:
+            peer = self._new_peer(event)
+            self._joining[event.peer] = peer
+            self._put(JoinRequest(peer, data_of(event), bool(event.password)))
+        elif event.type == _codes.GK_EVENT_CONNECT:
+            accepted = self._accepted.pop(event.peer, None) or self._joining.pop(event.peer, None)
+            self._link.accepted.pop(event.peer, None)
+            peer = accepted or self._new_peer(event)
+            self._peers[event.peer] = peer
+            self._put(Connected(peer))
+        elif event.type == _codes.GK_EVENT_DISCONNECT:
+            left = self._peers.pop(event.peer, None)
+            if left is not None:
+                left._client._left(event.code)
+                left._end = Disconnected(left, event.code, text_of(event), event.app_code)
+                self._put(left._end)
+                self._sends.ended(left, left._error())
+
+    def _on_message(self, event: Any) -> None:
+        peer = self._peers.get(event.peer)
+        if peer is None or peer._client._sent_away:
+            return
+        self._put(Message(peer, data_of(event), event.mode, event.channel, event.sequence))
+        if peer._backlog > _MAX_EVENTS_OF_ONE:
+            peer.log.warning("it sends more than is read: it is sent away")
+            peer._client.disconnect()
+
+
+def serve(
+    addr: Address,
+    *,
+    context: Optional[ServerContext] = None,
+    root_key: Optional[EllipticCurvePrivateKey] = None,
+    authorise: bool = False,
+    password: Optional[bytes] = None,
+) -> _Opening[Server]:
+    """Makes a server: ``await serve(…)``, or ``async with serve(…) as server``. Clients of both wires can join.
+
+    :param addr: (host, port) as for :class:`gamekeeper.TwistedServer`
+    :param context: a configuration with more than the parameters below, which are not used then; its handler's
+        methods are not called
+    :param root_key: the key that proves the server's identity; None: a new one
+    :param authorise: whether JoinRequest events ask about every client
+    :param password: what a client must know, 1 to 256 bytes
+    :raises AddressError: (awaited) the address cannot be listened on
+    """
+    if context is None:
+        context = ServerContext(EventHandler(), root_key)
+        context.setPassword(password)
+        context.setAuthorise(authorise)
+    chosen = context
+
+    class Opening:
+        def __await__(self) -> Generator[Any, None, Server]:
+            return _serve(chosen, addr).__await__()
+
+    return _Opening(Opening())
+
+
+async def _serve(context: ServerContext, addr: Address) -> Server:
+    return Server(context, addr)
