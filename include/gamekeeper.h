@@ -750,6 +750,11 @@ typedef int32_t gk_outcome;
 typedef void (*gk_sent_fn)(void *user_data, gk_server *server, gk_peer peer, gk_outcome outcome);
 
 /**
+ * Which of a peer's waiting messages goes first: one of `GK_PRIORITY_…`.
+ */
+typedef int32_t gk_priority;
+
+/**
  * How a message is to be sent. `gk_send_options_init` fills in the defaults.
  */
 typedef struct {
@@ -776,9 +781,24 @@ typedef struct {
      */
     uint32_t notify;
     /**
-     * 0.
+     * The channel of sequenced and ordered messages, 0 to 255; each has an order of its own. Default 0.
      */
-    uint32_t reserved;
+    uint32_t channel;
+    /**
+     * Which of the messages that wait goes first. Default `GK_PRIORITY_NORMAL`.
+     */
+    gk_priority priority;
+    /**
+     * How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
+     * resent, before anybody knows of a loss: 0 to 4. Native wire; mpgameserver's passes it over. Default 0;
+     * where `gk_context_set_redundancy` has more, that counts.
+     */
+    uint32_t redundancy;
+    /**
+     * After so many microseconds it is given up if it is neither guaranteed nor ordered. Default 0: the message
+     * timeout.
+     */
+    uint64_t deadline_us;
 } gk_send_options;
 
 /**
@@ -1378,6 +1398,16 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_RETRY_BEST_EFFORT 1
 
 /**
+ * Sent once, in a channel where a newer message drops older ones, unsent ones included: at most once. Native wire.
+ */
+#define GK_RETRY_SEQUENCED 2
+
+/**
+ * As `GK_RETRY_ON_TIMEOUT`, and delivered in the order in which its channel's messages were sent. Native wire.
+ */
+#define GK_RETRY_ORDERED 3
+
+/**
  * The wire does not say how a message was sent.
  */
 #define GK_MODE_UNKNOWN 127
@@ -1609,6 +1639,26 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
  */
 #define GK_EVENT_RAW 12
+
+/**
+ * Before all others.
+ */
+#define GK_PRIORITY_URGENT 0
+
+/**
+ * The default.
+ */
+#define GK_PRIORITY_NORMAL 1
+
+/**
+ * After those.
+ */
+#define GK_PRIORITY_LOW 2
+
+/**
+ * When nothing else waits: transfers.
+ */
+#define GK_PRIORITY_BULK 3
 
 /**
  * The handshake is under way.
