@@ -294,9 +294,14 @@ impl Core {
         }
     }
 
+    /// Slots in use at most, those included that only say goodbye.
+    fn max_slots(&self) -> usize {
+        2 * self.max_peers + 64
+    }
+
     fn full(&self) -> bool {
         self.peers.seated() >= self.max_peers
-            || self.peers.len() >= 2 * self.max_peers + 64
+            || self.peers.len() >= self.max_slots()
             || (self.wants.queue > 0 && self.pulled.len() >= self.wants.queue)
     }
 

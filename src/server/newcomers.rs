@@ -253,6 +253,10 @@ impl Newcomers {
 
     /// A data packet came for a connection that nobody has: its sender is told, if it is one of ours.
     pub fn stray(&mut self, now: Time, from: SocketAddr, id: u32, len: usize) -> DropReason {
+        // The token of a handshake under way is its client's alone: who told it could end the connection.
+        if self.pending.contains_key(&id) {
+            return DropReason::Forged;
+        }
         if len > RESET_LEN && self.resets.take(now, from.ip()) {
             // With a full queue it will ask again.
             let _full = self.answer(from, Answer::Reset(id));

@@ -239,7 +239,7 @@ fn take(played: &mut Played, event: Event) {
             }
         }
         Event::Closed(_) => played.lost += 1,
-        Event::Sent { .. } | Event::Writable => {}
+        Event::Sent { .. } | Event::Writable | Event::Join { .. } => {}
     }
 }
 

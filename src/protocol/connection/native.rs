@@ -665,7 +665,7 @@ impl Connection {
     /// Takes note of the time.
     pub fn handle_timeout(&mut self, now: Time) {
         match self.state {
-            State::Connecting if now >= self.started + self.settings.handshake_timeout => {
+            State::Connecting if now >= self.connect_deadline() => {
                 self.end(now, CloseReason::Timeout, Farewell::of(FarewellKind::Timeout));
             }
             State::Joining if now >= self.join_deadline() => {
@@ -678,6 +678,15 @@ impl Connection {
                 (self.send_phase, self.receive_phase) = (None, None);
             }
             State::Draining | State::Closed => {}
+        }
+    }
+
+    /// A client waits so long for an answer; then, while the server's host decides, as long as the server is heard.
+    fn connect_deadline(&self) -> Time {
+        if self.send_phase.is_some() {
+            self.last_received + self.settings.connection_timeout
+        } else {
+            self.started + self.settings.handshake_timeout
         }
     }
 

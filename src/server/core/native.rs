@@ -44,9 +44,10 @@ impl Core {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
-        let full = self.closing || self.full();
+        // Above its number of peers a server still answers, to say that it is full; above its number of slots it does not.
+        let crowded = self.closing || self.peers.len() >= self.max_slots();
         let Some(newcomers) = &mut self.newcomers else { return Err(DropReason::Malformed) };
-        if full {
+        if crowded {
             self.refuse(now, from, "the server is full");
             return Err(DropReason::Full);
         }

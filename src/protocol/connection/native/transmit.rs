@@ -291,7 +291,7 @@ impl Connection {
         let common = common.into_iter().flatten().min();
         match self.state {
             State::Connecting => {
-                let end = self.started + self.settings.handshake_timeout;
+                let end = self.connect_deadline();
                 let hello = self.handshake.as_ref().and_then(|h| h.poll_timeout());
                 [Some(end), hello, common].into_iter().flatten().min()
             }

@@ -188,3 +188,50 @@ fn a_restarted_server_is_recognised_at_once() {
     assert_eq!(result, Err(DropReason::Forged));
     assert_eq!(w.ends[other].connection.state(), State::Connected);
 }
+
+#[test]
+fn a_forger_learns_no_reset_token_of_a_handshake_under_way() {
+    let mut w = World::new(Config::default());
+    let end = w.native_client(Join::default());
+    w.ends[end].mute = true;
+    let hello = w.take_datagrams(end).pop().unwrap();
+    let from = w.ends[end].address;
+    w.inject(from, &hello);
+    w.run(ms(20));
+    // The welcome came, the client's first packet is lost; somebody who saw its connection id sends garbage under it.
+    let id = w.ends[end].connection.as_native().unwrap().connection_id();
+    assert_ne!(id, 0);
+    let mut forged = vec![0x80];
+    forged.extend_from_slice(&id.to_be_bytes());
+    forged.resize(60, 7);
+    w.sent.clear();
+    w.inject(address(9), &forged);
+    w.run(ms(5));
+    assert!(w.sent.iter().all(|(to, _)| *to != address(9)), "{:?}", w.sent);
+    assert_eq!(drops(&w, DropReason::Forged), 1);
+}
+
+#[test]
+fn a_full_server_says_so() {
+    let mut w = World::new(Config { max_peers: 1, ..Config::default() });
+    let first = w.native_client(Join::default());
+    w.joined(first);
+    let second = w.native_client(Join::default());
+    w.run(ms(300));
+    let closing = |e: &EndEvent| if let EndEvent::Closed(c) = e { Some(c.farewell.clone()) } else { None };
+    let farewell = w.ends[second].events.iter().find_map(closing).unwrap();
+    assert_eq!((farewell.kind, farewell.code), (FarewellKind::Refused, refusal::FULL));
+    assert_eq!(farewell.text, "the server is full");
+}
+
+#[test]
+fn a_client_waits_for_the_host_longer_than_for_an_answer() {
+    let mut w = World::asking(Config::default());
+    let end = w.native_client(Join::default());
+    w.run(ms(4000));
+    assert_eq!(w.ends[end].connection.state(), State::Connecting);
+    let asked = w.seen.iter().find_map(|e| if let Event::Authorise(p, _) = e { Some(*p) } else { None });
+    w.core.accept_peer(w.now, asked.unwrap()).unwrap();
+    w.run(ms(100));
+    assert_eq!(w.ends[end].connection.state(), State::Connected);
+}
