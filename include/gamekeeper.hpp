@@ -3,12 +3,12 @@
 // Header only, and nothing but gamekeeper.h underneath: what a call means, its ranges and its threads are
 // said there. What this adds:
 //
-// - gk::context, gk::server and gk::key own their objects: movable, not copyable, freed by their destructors.
-//   gk::server_ref names a server without owning it; callbacks get one.
+// - gk::context, gk::server, gk::client and gk::key own their objects: movable, not copyable, freed by their
+//   destructors. gk::server_ref and gk::client_ref name one without owning it; callbacks get one.
 // - No function throws unless you ask for it: calls return gk::result, calls that give something
 //   gk::expected<T>. Their or_throw() and value() throw gk::error.
 // - No exception of yours enters the library: what a callback throws goes to on_exception, or without one to
-//   stderr, and the server goes on.
+//   stderr, and the server or client goes on.
 #ifndef GAMEKEEPER_HPP
 #define GAMEKEEPER_HPP
 
@@ -117,6 +117,7 @@ struct bytes {
 };
 
 class server_ref;
+class client_ref;
 
 namespace detail {
 
@@ -140,6 +141,11 @@ expected<Container> fill(size_t first, size_t extra, Get get) {
     return result(GK_ERR_BUFFER_TOO_SMALL);
 }
 
+inline uint64_t wait_time(std::optional<microseconds> time) {
+    if (!time) return GK_FOREVER;
+    return time->count() < 0 ? 0 : static_cast<uint64_t>(time->count());
+}
+
 struct handlers {
     std::function<void(server_ref)> starting, reconcile, shutdown;
     std::function<void(server_ref, peer, const gk_connect_info &)> connect;
@@ -160,14 +166,31 @@ struct handlers {
     }
 };
 
-/// The handlers whose callbacks this thread is in, the innermost first.
+struct client_handlers {
+    std::function<void(client_ref, std::string_view)> connecting;
+    std::function<void(client_ref, const gk_connect_info &)> connect;
+    std::function<void(client_ref, const gk_disconnect_info &)> disconnect;
+    std::function<void(client_ref, const gk_message &)> message;
+    std::function<void(client_ref, const gk_update &)> update;
+    std::function<void(client_ref)> writable, shutdown;
+    std::function<void(client_ref, gk_log_level, std::string_view)> log;
+    std::function<void(std::exception_ptr)> exception;
+    /// The client was freed inside one of its callbacks: the last one ends this.
+    bool orphan = false;
+
+    bool any() const {
+        return connecting || connect || disconnect || message || update || writable || shutdown || log;
+    }
+};
+
+/// The handlers, of servers or clients, whose callbacks this thread is in, the innermost first.
 struct scope {
-    explicit scope(const handlers *entered) : inside(entered), outer(innermost()) { innermost() = this; }
+    explicit scope(const void *entered) : inside(entered), outer(innermost()) { innermost() = this; }
     ~scope() { innermost() = outer; }
     scope(const scope &) = delete;
     scope &operator=(const scope &) = delete;
 
-    static bool contains(const handlers *wanted) {
+    static bool contains(const void *wanted) {
         for (const scope *at = innermost(); at != nullptr; at = at->outer) {
             if (at->inside == wanted) return true;
         }
@@ -179,13 +202,13 @@ private:
         static thread_local scope *top = nullptr;
         return top;
     }
-    const handlers *inside;
+    const void *inside;
     scope *outer;
 };
 
 /// Runs a callback; what it throws ends here.
-template <class Body>
-void guarded(const handlers *owner, Body body) noexcept {
+template <class Owner, class Body>
+void guarded(const Owner *owner, Body body) noexcept {
     scope inside(owner);
 #if defined(__cpp_exceptions)
     try {
@@ -213,12 +236,39 @@ void guarded(const handlers *owner, Body body) noexcept {
 /// How a message is sent, and who is told what became of it.
 struct send_options {
     gk_retry_mode retry = GK_RETRY_NONE;
-    /// Called once, on the server's thread.
+    /// Called once, on the server's thread; on the client's with a server_ref of nothing and GK_PEER_NONE.
     std::function<void(server_ref, peer, gk_outcome)> on_sent = nullptr;
     /// Instead of on_sent: a GK_EVENT_SENT with user_data in the event queue.
     bool notify = false;
     void *user_data = nullptr;
+    /// Of sequenced and ordered messages.
+    uint8_t channel = 0;
+    gk_priority priority = GK_PRIORITY_NORMAL;
+    /// Packets beside the first that carry a copy of it, 0 to 4.
+    uint32_t redundancy = 0;
+    /// After which it is given up if it is neither guaranteed nor ordered. Without: the message timeout. One that
+    /// is over already is the shortest there is.
+    std::optional<microseconds> deadline = std::nullopt;
 };
+
+namespace detail {
+
+/// The same for C, but for who is told.
+inline gk_result plain_options(const send_options &options, gk_send_options &out) {
+    gk_result code = gk_send_options_init(&out, sizeof out);
+    if (code != GK_OK) return code;
+    out.retry = options.retry;
+    out.notify = options.notify;
+    out.user_data = options.user_data;
+    out.channel = options.channel;
+    out.priority = options.priority;
+    out.redundancy = options.redundancy;
+    // 0 would be the default.
+    if (options.deadline) out.deadline_us = options.deadline->count() < 1 ? 1 : wait_time(options.deadline);
+    return GK_OK;
+}
+
+} // namespace detail
 
 /// For how many peers a message to many was queued, and how many had no room.
 struct reach {
@@ -301,13 +351,13 @@ public:
 
     /// Without a time-out: until something happened.
     result poll(std::optional<microseconds> timeout = std::nullopt) const {
-        return result(gk_server_poll(server_, count(timeout)));
+        return result(gk_server_poll(server_, detail::wait_time(timeout)));
     }
     result wake() const { return result(gk_server_wake(server_)); }
     result stop() const { return result(gk_server_stop(server_)); }
     /// Without a time-out: until it has stopped.
     result wait(std::optional<microseconds> timeout = std::nullopt) const {
-        return result(gk_server_wait(server_, count(timeout)));
+        return result(gk_server_wait(server_, detail::wait_time(timeout)));
     }
     bool is_stopped() const noexcept {
         uint32_t stopped = 1;
@@ -414,16 +464,116 @@ protected:
     const detail::handlers *handlers_ = nullptr;
 
 private:
-    static uint64_t count(std::optional<microseconds> time) {
-        if (!time) return GK_FOREVER;
-        return time->count() < 0 ? 0 : static_cast<uint64_t>(time->count());
-    }
     template <class T, class Function, class... Arguments>
     expected<T> get(Function function, Arguments... arguments) const {
         T value{};
         gk_result code = function(server_, arguments..., &value);
         if (code != GK_OK) return gk::result(code);
         return value;
+    }
+};
+
+/// A client that somebody else owns. Cheap to copy; good as long as the owner lives.
+class client_ref {
+public:
+    client_ref() = default;
+    client_ref(gk_client *client, const detail::client_handlers *owner) : client_(client), handlers_(owner) {}
+
+    /// The object of gamekeeper.h, for what this header does not wrap.
+    gk_client *native() const noexcept { return client_; }
+
+    /// To the server. `on_sent` is called once, on the client's thread; where it is given, options must not ask for
+    /// an event too.
+    result send(bytes data, send_options options = {},
+                std::function<void(client_ref, gk_outcome)> on_sent = nullptr) const;
+    result send_guaranteed(bytes data, std::function<void(client_ref, gk_outcome)> on_sent = nullptr) const {
+        send_options options;
+        options.retry = GK_RETRY_ON_TIMEOUT;
+        return send(data, std::move(options), std::move(on_sent));
+    }
+    result disconnect() const { return result(gk_client_disconnect(client_)); }
+    /// When what is queued is acknowledged, or the time is over.
+    result disconnect_wait(microseconds timeout) const {
+        return result(gk_client_disconnect_wait(client_, detail::wait_time(timeout)));
+    }
+    result reconnect() const { return result(gk_client_reconnect(client_)); }
+
+    /// Without a time-out: until something happened.
+    result poll(std::optional<microseconds> timeout = std::nullopt) const {
+        return result(gk_client_poll(client_, detail::wait_time(timeout)));
+    }
+    result wake() const { return result(gk_client_wake(client_)); }
+    result stop() const { return result(gk_client_stop(client_)); }
+    /// Without a time-out: until it has stopped.
+    result wait(std::optional<microseconds> timeout = std::nullopt) const {
+        return result(gk_client_wait(client_, detail::wait_time(timeout)));
+    }
+    bool is_stopped() const noexcept {
+        uint32_t stopped = 1;
+        return gk_client_is_stopped(client_, &stopped) != GK_OK || stopped != 0;
+    }
+    expected<int> descriptor() const { return get<int32_t>(gk_client_descriptor); }
+    /// Nothing if nothing is due.
+    expected<std::optional<microseconds>> next_timeout() const {
+        uint64_t due = 0;
+        gk_result code = gk_client_next_timeout_us(client_, &due);
+        if (code != GK_OK) return gk::result(code);
+        if (due == GK_FOREVER) return std::optional<microseconds>();
+        return std::optional<microseconds>(microseconds(due));
+    }
+    /// Fills `events` with at most `max`; they are good until the next call.
+    result next_events(std::vector<gk_event> &events, size_t max = 256) const {
+        size_t taken = 0;
+        events.resize(max);
+        gk_result code = gk_client_next_events(client_, events.data(), sizeof(gk_event), max, &taken);
+        events.resize(code == GK_OK ? taken : 0);
+        return result(code);
+    }
+
+    expected<gk_status> status() const { return get<gk_status>(gk_client_status); }
+    expected<microseconds> latency() const {
+        uint64_t latency = 0;
+        gk_result code = gk_client_latency_us(client_, &latency);
+        if (code != GK_OK) return gk::result(code);
+        return microseconds(latency);
+    }
+    expected<size_t> queued_bytes() const { return get<size_t>(gk_client_queued_bytes); }
+    expected<uint32_t> token() const { return get<uint32_t>(gk_client_token); }
+    expected<gk_peer_stats_t> stats() const {
+        gk_peer_stats_t stats;
+        gk_result code = gk_peer_stats_init(&stats, sizeof stats);
+        if (code == GK_OK) code = gk_client_stats(client_, &stats);
+        if (code != GK_OK) return gk::result(code);
+        return stats;
+    }
+    expected<std::string> server_address() const { return text(gk_client_server_address); }
+    expected<std::string> local_address() const { return text(gk_client_local_address); }
+    /// The keys that the server has proved to have, for instance to pin them from now on.
+    expected<std::vector<uint8_t>> server_native_key() const { return key_bytes(gk_client_server_native_key, 32); }
+    expected<std::vector<uint8_t>> server_root_key_der() const { return key_bytes(gk_client_server_root_key_der, 91); }
+
+protected:
+    gk_client *client_ = nullptr;
+    const detail::client_handlers *handlers_ = nullptr;
+
+private:
+    template <class T, class Function>
+    expected<T> get(Function function) const {
+        T value{};
+        gk_result code = function(client_, &value);
+        if (code != GK_OK) return gk::result(code);
+        return value;
+    }
+    expected<std::string> text(gk_result (*function)(const gk_client *, char *, size_t, size_t *)) const {
+        return detail::fill<std::string>(64, 0, [this, function](char *buf, size_t cap, size_t *len) {
+            return function(client_, buf, cap, len);
+        });
+    }
+    expected<std::vector<uint8_t>> key_bytes(gk_result (*function)(const gk_client *, uint8_t *, size_t, size_t *),
+                                             size_t size) const {
+        return detail::fill<std::vector<uint8_t>>(size, 0, [this, function](uint8_t *buf, size_t cap, size_t *len) {
+            return function(client_, buf, cap, len);
+        });
     }
 };
 
@@ -475,13 +625,65 @@ inline void on_shutdown(void *user_data, gk_server *server) noexcept {
 
 } // namespace detail
 
+namespace detail {
+
+struct client_completion {
+    std::function<void(client_ref, gk_outcome)> function;
+    std::function<void(server_ref, peer, gk_outcome)> plain;
+    client_ref client;
+    const client_handlers *owner;
+
+    static void call(void *user_data, gk_server *, gk_peer, gk_outcome outcome) noexcept {
+        // Called exactly once: it ends here.
+        std::unique_ptr<client_completion> self(static_cast<client_completion *>(user_data));
+        if (self->function) guarded(self->owner, [&] { self->function(self->client, outcome); });
+        if (self->plain) guarded(self->owner, [&] { self->plain(server_ref(), GK_PEER_NONE, outcome); });
+    }
+};
+
+/// As trampoline, for the handlers of clients.
+template <auto member>
+struct client_trampoline {
+    template <class... Arguments>
+    static void call(void *user_data, gk_client *client, Arguments... arguments) noexcept {
+        auto *owner = static_cast<client_handlers *>(user_data);
+        guarded(owner, [&] {
+            (owner->*member)(client_ref(client, owner), trampoline<member>::unwrap(arguments)...);
+        });
+    }
+};
+
+inline void on_client_shutdown(void *user_data, gk_client *client) noexcept {
+    auto *owner = static_cast<client_handlers *>(user_data);
+    if (owner->shutdown) guarded(owner, [&] { owner->shutdown(client_ref(client, owner)); });
+    // Nothing is called any more.
+    if (owner->orphan) delete owner;
+}
+
+} // namespace detail
+
+inline result client_ref::send(bytes data, send_options options,
+                               std::function<void(client_ref, gk_outcome)> on_sent) const {
+    gk_send_options given;
+    gk_result code = detail::plain_options(options, given);
+    if (code != GK_OK) return result(code);
+    std::unique_ptr<detail::client_completion> completion;
+    if (on_sent || options.on_sent) {
+        completion.reset(new detail::client_completion{std::move(on_sent), std::move(options.on_sent),
+                                                       client_ref(client_, handlers_), handlers_});
+        given.on_sent = detail::client_completion::call;
+        given.user_data = completion.get();
+    }
+    code = gk_client_send(client_, data.data, data.size, &given);
+    // A message that was taken calls it, and that ends it.
+    if (code == GK_OK) completion.release();
+    return result(code);
+}
+
 inline result server_ref::send(gk::peer to, bytes data, send_options options) const {
     gk_send_options given;
-    gk_result code = gk_send_options_init(&given, sizeof given);
+    gk_result code = detail::plain_options(options, given);
     if (code != GK_OK) return result(code);
-    given.retry = options.retry;
-    given.notify = options.notify;
-    given.user_data = options.user_data;
     std::unique_ptr<detail::completion> completion;
     if (options.on_sent) {
         completion.reset(new detail::completion{std::move(options.on_sent), handlers_});
@@ -542,7 +744,7 @@ private:
     std::unique_ptr<gk_key, end> key_;
 };
 
-/// What servers are made from.
+/// What servers and clients are made from.
 class context {
 public:
     static expected<context> create() {
@@ -599,7 +801,7 @@ public:
     result set_authorise(bool enabled) { return result(gk_context_set_authorise(native(), enabled)); }
     result set_max_joining(uint32_t count) { return result(gk_context_set_max_joining(native(), count)); }
     result set_authorise_timeout(microseconds time) { return set(gk_context_set_authorise_timeout_us, time); }
-    /// Without one: everybody may come in.
+    /// Without one: everybody may come in. To a client it is what it says to get in.
     result set_password(std::optional<bytes> password) {
         bytes given = password.value_or(bytes());
         return result(gk_context_set_password(native(), given.data, given.size));
@@ -616,6 +818,13 @@ public:
         bytes given = info.value_or(bytes());
         return result(gk_context_set_discovery_info(native(), given.data, given.size));
     }
+
+    // What only clients take, beside set_password.
+    result set_wire(gk_wire wire) { return result(gk_context_set_wire(native(), wire)); }
+    result pin_native_key(bytes key) { return result(gk_context_pin_native_key(native(), key.data, key.size)); }
+    result pin_root_key(bytes der) { return result(gk_context_pin_root_key(native(), der.data, der.size)); }
+    result trust_any_server() { return result(gk_context_trust_any_server(native())); }
+    result set_join_data(bytes data) { return result(gk_context_set_join_data(native(), data.data, data.size)); }
 
     // The callbacks. Servers copy them when they start, so what they capture is shared or copied with them.
     void on_starting(std::function<void(server_ref)> f) { handlers_.starting = std::move(f); }
@@ -642,10 +851,36 @@ public:
     /// Datagrams that are of no wire, and where they came from.
     void on_raw(std::function<void(server_ref, std::string_view, bytes)> f) { handlers_.raw = std::move(f); }
     /// Told what a callback or a completion threw, on the thread that called it.
-    void on_exception(std::function<void(std::exception_ptr)> f) { handlers_.exception = std::move(f); }
+    void on_exception(std::function<void(std::exception_ptr)> f) {
+        client_handlers_.exception = f;
+        handlers_.exception = std::move(f);
+    }
+
+    // The callbacks of clients, which copy them likewise.
+    void on_client_connecting(std::function<void(client_ref, std::string_view)> f) {
+        client_handlers_.connecting = std::move(f);
+    }
+    void on_client_connect(std::function<void(client_ref, const gk_connect_info &)> f) {
+        client_handlers_.connect = std::move(f);
+    }
+    void on_client_disconnect(std::function<void(client_ref, const gk_disconnect_info &)> f) {
+        client_handlers_.disconnect = std::move(f);
+    }
+    void on_client_message(std::function<void(client_ref, const gk_message &)> f) {
+        client_handlers_.message = std::move(f);
+    }
+    void on_client_update(std::function<void(client_ref, const gk_update &)> f) {
+        client_handlers_.update = std::move(f);
+    }
+    void on_client_writable(std::function<void(client_ref)> f) { client_handlers_.writable = std::move(f); }
+    void on_client_shutdown(std::function<void(client_ref)> f) { client_handlers_.shutdown = std::move(f); }
+    void on_client_log(std::function<void(client_ref, gk_log_level, std::string_view)> f) {
+        client_handlers_.log = std::move(f);
+    }
 
 private:
     friend class server;
+    friend class client;
     struct end {
         void operator()(gk_context *context) const noexcept { gk_context_free(context); }
     };
@@ -683,8 +918,32 @@ private:
         return result(code);
     }
 
+    template <auto member, class Function>
+    gk_result attach_client(Function function, detail::client_handlers *owner) const {
+        if (owner->*member) return function(native(), detail::client_trampoline<member>::call, owner);
+        return function(native(), nullptr, nullptr);
+    }
+    /// The same for a client.
+    result attach_all(detail::client_handlers *owner) const {
+        using h = detail::client_handlers;
+        gk_result code = attach_client<&h::connecting>(gk_context_on_client_connecting, owner);
+        if (code == GK_OK) code = attach_client<&h::connect>(gk_context_on_client_connect, owner);
+        if (code == GK_OK) code = attach_client<&h::disconnect>(gk_context_on_client_disconnect, owner);
+        if (code == GK_OK) code = attach_client<&h::message>(gk_context_on_client_message, owner);
+        if (code == GK_OK) code = attach_client<&h::update>(gk_context_on_client_update, owner);
+        if (code == GK_OK) code = attach_client<&h::writable>(gk_context_on_client_writable, owner);
+        if (code == GK_OK) code = attach_client<&h::log>(gk_context_on_client_log, owner);
+        bool wanted = owner->shutdown || (owner->any() && !pulls_);
+        if (code == GK_OK) {
+            code = gk_context_on_client_shutdown(native(), wanted ? detail::on_client_shutdown : nullptr,
+                                                 wanted ? owner : nullptr);
+        }
+        return result(code);
+    }
+
     std::unique_ptr<gk_context, end> context_;
     detail::handlers handlers_;
+    detail::client_handlers client_handlers_;
     bool pulls_ = false;
 };
 
@@ -749,6 +1008,69 @@ private:
     }
 
     std::unique_ptr<detail::handlers> owned_;
+};
+
+/// A running client, stopped and freed by its destructor: which waits, except inside one of the client's own
+/// callbacks, where it takes effect when the callback has returned.
+class client : public client_ref {
+public:
+    /// On a thread of its own.
+    static expected<client> start(context &from, const std::string &address) {
+        return make(gk_client_start, from, address);
+    }
+    /// For the host to poll.
+    static expected<client> open(context &from, const std::string &address) {
+        return make(gk_client_open, from, address);
+    }
+    client(client &&other) noexcept
+        : client_ref(std::exchange(other.client_, nullptr), std::exchange(other.handlers_, nullptr)),
+          owned_(std::move(other.owned_)) {}
+    client &operator=(client &&other) noexcept {
+        if (this != &other) {
+            end();
+            client_ = std::exchange(other.client_, nullptr);
+            handlers_ = std::exchange(other.handlers_, nullptr);
+            owned_ = std::move(other.owned_);
+        }
+        return *this;
+    }
+    ~client() { end(); }
+
+private:
+    client(gk_client *made, std::unique_ptr<detail::client_handlers> owner)
+        : client_ref(made, owner.get()), owned_(std::move(owner)) {}
+
+    template <class Starter>
+    static expected<client> make(Starter starter, context &from, const std::string &address) {
+        auto owner = std::make_unique<detail::client_handlers>(from.client_handlers_);
+        gk::result started = from.attach_all(owner.get());
+        gk_client *made = nullptr;
+        if (started) started = gk::result(starter(from.native(), address.c_str(), &made));
+        // The client has its copy. A start by native() must not find what may be gone by then.
+        detail::client_handlers none;
+        gk::result detached = from.attach_all(&none);
+        if (!started) return started;
+        if (!detached) {
+            gk_client_free(made);
+            return detached;
+        }
+        return client(made, std::move(owner));
+    }
+
+    void end() noexcept {
+        if (client_ == nullptr) return;
+        if (owned_ && detail::scope::contains(owned_.get())) {
+            // The callback that runs, and those that stopping makes, still need the handlers. The shutdown ends
+            // them. (A host that pulls and frees its client inside a callback leaves them behind.)
+            owned_->orphan = true;
+            owned_.release();
+        }
+        gk_client_free(std::exchange(client_, nullptr));
+        handlers_ = nullptr;
+        owned_.reset();
+    }
+
+    std::unique_ptr<detail::client_handlers> owned_;
 };
 
 } // namespace gk

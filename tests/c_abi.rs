@@ -172,9 +172,18 @@ fn cpp_wrapper() {
 }
 
 #[test]
+fn cpp_clients() {
+    run(Language::Cpp17, "tests/cpp/client.cpp", &[]);
+}
+
+/// The text is a program that uses all of the clients, so that their templates are compiled too.
+#[test]
 fn cpp_header_compiles_without_exceptions() {
+    let flags = ["-fno-exceptions", "-fno-rtti"];
     let source = "#include <gamekeeper.hpp>\nint main() { return gk::key::generate().ok() ? 0 : 1; }\n";
-    c::check_syntax_with(Language::Cpp17, "no-exceptions", source, &["-fno-exceptions"]);
+    c::check_syntax_with(Language::Cpp17, "no-exceptions", source, &flags);
+    let source = std::fs::read_to_string(c::root().join("tests/cpp/client.cpp")).unwrap();
+    c::check_syntax_with(Language::Cpp17, "no-exceptions-clients", &source, &flags);
 }
 
 #[test]
