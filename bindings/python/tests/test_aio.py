@@ -10,7 +10,7 @@ import socket
 import pytest
 
 import gamekeeper
-from gamekeeper import RetryMode, SessionEnded, _codes, aio
+from gamekeeper import RetryMode, SessionEnded, _aio, _codes, aio
 from playing import PATIENCE, Game, free_port, loopback
 
 WIRES = ["native", "mpgameserver"]
@@ -284,9 +284,9 @@ async def test_the_game_decides():
 async def test_events_that_nobody_takes_stay_bounded():
     async with serving() as (server, _), join(server) as client:
         await until(lambda: server.peers())
-        peer, most = server.peers()[0], aio._MAX_EVENTS + aio._BATCH
+        peer, most = server.peers()[0], _aio._MAX_EVENTS + _aio._BATCH
         sent = 0
-        while len(client._inbox.events) < aio._MAX_EVENTS:
+        while len(client._inbox.events) < _aio._MAX_EVENTS:
             for _ in range(200):
                 with contextlib.suppress(gamekeeper.WouldBlock):
                     peer.post(b"%d" % sent, RetryMode.ORDERED)
