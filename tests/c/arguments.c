@@ -619,8 +619,9 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
 
     OK(gk_send_options_init(&options, sizeof options));
     CHECK(options.struct_size == sizeof options && options.retry == GK_RETRY_NONE && options.on_sent == NULL);
-    CHECK(options.user_data == NULL && options.notify == 0 && options.reserved == 0);
-    options.retry = 2;
+    CHECK(options.user_data == NULL && options.notify == 0 && options.channel == 0);
+    CHECK(options.priority == GK_PRIORITY_NORMAL && options.redundancy == 0 && options.deadline_us == 0);
+    options.retry = 4;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "retry", gk_server_send(server, peer, data, 1, &options));
     options.retry = -2;
     EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, 1, &options));
@@ -628,9 +629,15 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, 1, &options));
     options.retry = GK_RETRY_BEST_EFFORT;
     OK(gk_server_send(server, peer, data, 1, &options));
-    options.reserved = 1;
-    EXPECT_TEXT(GK_ERR_ARGUMENT, "reserved", gk_server_send(server, peer, data, 1, &options));
-    options.reserved = 0;
+    options.channel = 256;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "channel", gk_server_send(server, peer, data, 1, &options));
+    options.channel = 0;
+    options.redundancy = 5;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_server_send(server, peer, data, 1, &options));
+    options.redundancy = 0;
+    options.priority = 4;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "priority", gk_server_send(server, peer, data, 1, &options));
+    options.priority = GK_PRIORITY_NORMAL;
     options.notify = 2;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "notify", gk_server_send(server, peer, data, 1, &options));
     options.notify = 1;
