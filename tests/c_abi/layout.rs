@@ -71,7 +71,7 @@ fn rust() -> BTreeMap<String, i128> {
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
-    sizes!(all, gk_result gk_peer gk_retry_mode gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
+    sizes!(all, gk_result gk_peer gk_retry_mode gk_priority gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
         gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire
         gk_refusal gk_client_connecting_fn gk_client_connect_fn
