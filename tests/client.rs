@@ -2,8 +2,11 @@
 
 mod support;
 
+// Once for each wire: that is what it is there for.
+#[allow(clippy::duplicate_mod)]
 #[path = "support/client_suite.rs"]
 mod mpgameserver;
 
+#[allow(clippy::duplicate_mod)]
 #[path = "support/client_suite.rs"]
 mod native;

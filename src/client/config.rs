@@ -177,6 +177,10 @@ impl ClientConfig {
             let text = "mpgameserver's wire carries no join data and no password";
             return Err(Error::new(ErrorKind::Argument, text));
         }
+        if self.password.is_some() && self.server_key == ServerKey::Any {
+            let text = "a password is told to nobody but a server whose key is pinned";
+            return Err(Error::new(ErrorKind::Key, text));
+        }
         self.check_key()
     }
 

@@ -1,7 +1,7 @@
 //! Between the proof and the connect event: the password, and the host's decision.
 //!
-//! A client that proved itself gets a seat ([`Core::seat`]) and is *joining*: it counts, it has an id, and
-//! what it sends is left unacknowledged. When what it brings to its join is known ([`Core::join`]: at once on
+//! A client that proved itself gets a seat (`Core::seat`) and is *joining*: it counts, it has an id, and
+//! what it sends is left unacknowledged. When what it brings to its join is known (`Core::join`: at once on
 //! mpgameserver's wire, which has nothing) the password is checked and the host is asked. Whoever is refused, or
 //! leaves first, was never connected: no event tells of it.
 
