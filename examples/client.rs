@@ -4,7 +4,7 @@
 //!
 //! The handler's methods are called on the client's own thread, one at a time.
 
-use gamekeeper::client::{ClientConfig, ConnectInfo, DisconnectInfo, Handler, Message, ServerKey, Wire};
+use gamekeeper::client::{ClientConfig, ConnectInfo, DisconnectInfo, Handler, Message, ServerKey};
 use gamekeeper::Client;
 
 /// How long the last words may take to arrive.
@@ -33,7 +33,7 @@ impl Handler for Talk {
 fn main() -> gamekeeper::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1474".into());
     // A game that is played beyond one's own machine pins the server's key.
-    let config = ClientConfig { wire: Wire::Mpgameserver, ..ClientConfig::new(ServerKey::Any) };
+    let config = ClientConfig::new(ServerKey::Any);
     let client = Client::start(config, Box::new(Talk), &address)?;
     for line in std::io::stdin().lines().map_while(Result::ok) {
         // Not connected yet or any more, or the queue is full: a console has nothing to do then but say so.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::protocol::connection::{State, MAX_FAREWELL_TEXT};
 use crate::protocol::crypto::TAG_LEN;
-use crate::protocol::delivery::Offer;
+use crate::protocol::delivery::{Offer, Planned};
 use crate::protocol::mutant;
 use crate::protocol::time::Time;
 use crate::protocol::wire::native::{self as wire, frame, MessageFrame};
@@ -220,13 +220,10 @@ impl Connection {
             self.join_due =
                 Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE))).filter(|_| !mutant!(JoinOnce));
         }
-        // Messages that are sent once are acknowledged at leisure: too late for a sender whose window they fill.
-        let ping =
-            reasons.ping || (reasons.data && self.sender.is_window_half_full() && !mutant!(WindowPatient));
-        if ping {
+        if reasons.ping {
             out.push(frame::PING);
         }
-        accept || reasons.join || ping
+        accept || reasons.join || reasons.ping
     }
 
     /// Messages, as many as fit; whether there were any. The packet's frames begin at `frames`.
@@ -248,6 +245,9 @@ impl Connection {
         };
         self.sender.assemble(now, self.packets_sent + 1, data, fits, &mut plan);
         let last = plan.len().saturating_sub(1);
+        if self.asks_early(&plan, most.saturating_sub(out.len())) {
+            out.push(frame::PING);
+        }
         for (i, p) in plan.iter().enumerate() {
             let message = MessageFrame {
                 mode: p.mode,
@@ -263,6 +263,18 @@ impl Connection {
         plan.clear();
         self.plan = plan;
         any
+    }
+
+    /// Messages that are sent once are acknowledged at leisure: too late for a sender whose window they fill. Whether a PING goes with
+    /// those of this packet, for which there are so many bytes.
+    fn asks_early(&self, plan: &[Planned], room: usize) -> bool {
+        let Some(last) = plan.last().filter(|_| self.sender.is_window_half_full() && !mutant!(WindowPatient))
+        else {
+            return false;
+        };
+        let len = |p: &Planned| wire::message_len(p.mode, p.channel, p.fragment, p.data().len());
+        let bytes = plan.iter().map(len).sum::<usize>() - wire::varint_len(last.data().len() as u64);
+        bytes < room && !plan.iter().any(|p| p.mode.is_resent())
     }
 
     fn transmit_goodbye(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
