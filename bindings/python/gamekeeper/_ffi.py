@@ -297,6 +297,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_address": (RESULT, [server] + _TEXT_OUT),
         "gk_server_port": (RESULT, [server, POINTER(c_uint16)]),
         "gk_server_public_key_der": (RESULT, [server] + _TEXT_OUT),
+        "gk_server_native_key": (RESULT, [server] + _TEXT_OUT),
         "gk_server_send": (RESULT, [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options)]),
         "gk_server_send_guaranteed": (RESULT, [server, PEER, c_char_p, c_size_t, CALLBACK, c_void_p]),
         "gk_server_broadcast": (
@@ -374,6 +375,9 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_client_reconnect": (RESULT, [client]),
         "gk_client_status": (RESULT, [client, POINTER(c_int32)]),
         "gk_client_latency_us": (RESULT, [client, POINTER(c_uint64)]),
+        "gk_client_server_clock_us": (RESULT, [client, POINTER(c_uint64)]),
+        "gk_client_server_tick": (RESULT, [client, POINTER(c_double)]),
+        "gk_client_simulate": (RESULT, [client, c_int32, POINTER(gk_conditions)]),
         "gk_client_queued_bytes": (RESULT, [client, POINTER(c_size_t)]),
         "gk_client_token": (RESULT, [client, POINTER(c_uint32)]),
         "gk_client_stats": (RESULT, [client, POINTER(gk_peer_stats_t)]),
@@ -401,6 +405,9 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_key_public_pem": (RESULT, [key] + _TEXT_OUT),
         "gk_key_private_der": (RESULT, [key] + _TEXT_OUT),
         "gk_key_public_der": (RESULT, [key] + _TEXT_OUT),
+        "gk_key_native_public": (RESULT, [key] + _TEXT_OUT),
+        "gk_context_set_wires": (RESULT, [context, c_uint32, c_uint32]),
+        "gk_context_set_redundancy": (RESULT, [context, c_uint32]),
         "gk_key_sign": (RESULT, [key, c_char_p, c_size_t] + _TEXT_OUT),
         "gk_public_key_verify": (
             RESULT,

@@ -21,6 +21,11 @@ CHECKOUT = PROGRAMS.parents[3]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
 
+def heed_interrupts():
+    """Whoever runs the tests in the background has interrupts ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Program:
     """A running program, and the lines that it has written."""
 
@@ -33,6 +38,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             universal_newlines=True,
+            preexec_fn=heed_interrupts if os.name == "posix" else None,
         )
         self.readers = [
             threading.Thread(target=self._read, args=(stream, lines), daemon=True)
