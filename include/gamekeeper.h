@@ -1517,7 +1517,8 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_DISCONNECT_NAME 23
 
 /**
- * Of a client: what answered does not have the pinned key.
+ * Of a client on mpgameserver's wire: what answered does not have the pinned key. On the native wire such a server
+ * cannot read the hello, and it is `GK_DISCONNECT_TIMEOUT`.
  */
 #define GK_DISCONNECT_KEY 24
 

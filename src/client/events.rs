@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 
 use crate::client::Client;
 
-use crate::protocol::delivery::Delivery;
-use crate::server::config::MAX_REDUNDANCY;
 pub use crate::server::events::{refusal, LogLevel, Message, Outcome, Priority, RetryMode, Status};
 
 /// Why a session ended. The host hears of each session's end once.
@@ -65,38 +63,7 @@ pub struct ConnectInfo {
 pub type SentCallback = Box<dyn FnOnce(&Client, Outcome) + Send>;
 
 /// How a message is to be sent.
-#[derive(Default)]
-pub struct SendOptions {
-    /// How it is delivered.
-    pub retry: RetryMode,
-    /// The channel of sequenced and ordered messages, each of which has an order of its own. Default 0.
-    pub channel: u8,
-    /// Which of the messages that wait goes first. Default normal.
-    pub priority: Priority,
-    /// After this it is given up, if it is neither guaranteed nor ordered. Default: the message timeout.
-    pub deadline: Option<std::time::Duration>,
-    /// How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
-    /// resent, before anybody knows of a loss. Native wire; others pass it over. Default 0, at most 4; where the
-    /// connection's own redundancy is more, that counts.
-    pub redundancy: u8,
-    /// Told what became of it.
-    pub on_sent: Option<SentCallback>,
-    /// Without `on_sent`: asks for an [`Event::Sent`] with this tag in the event queue.
-    pub tag: Option<u64>,
-}
-
-impl SendOptions {
-    /// What the protocol is asked for.
-    pub(crate) fn delivery(&self) -> Delivery {
-        Delivery {
-            mode: self.retry.mode(),
-            channel: self.channel,
-            priority: self.priority,
-            deadline: self.deadline,
-            redundancy: self.redundancy.min(MAX_REDUNDANCY),
-        }
-    }
-}
+pub type SendOptions = crate::server::events::SendOptionsWith<SentCallback>;
 
 /// An event, as the event queue holds it.
 #[derive(Clone, Debug)]

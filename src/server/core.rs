@@ -457,24 +457,10 @@ impl Core {
     fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         (self.sent_by, self.is_probe) = (None, false);
-        if let Some(address) = self.newcomers.as_mut().and_then(|n| n.poll_transmit(now, out)) {
+        if let Some(address) = self.answer_to_a_stranger(now, out) {
             self.rates.sent(now, out.len(), None);
             self.count_sent(now, out.len());
             return Some(address);
-        }
-        if let Some(address) = self.raw.poll_transmit(out) {
-            self.rates.sent(now, out.len(), None);
-            self.count_sent(now, out.len());
-            return Some(address);
-        }
-        while let Some(&address) = self.answers.front() {
-            if self.admission.poll_transmit(now, address, out) {
-                self.rates.sent(now, out.len(), None);
-                self.count_sent(now, out.len());
-                return Some(address);
-            }
-            self.answers.pop_front();
-            self.arm_handshake(address);
         }
         while let Some(&slot) = self.dirty.front() {
             if let Some(address) = self.transmit(now, slot, false, out) {
@@ -493,6 +479,25 @@ impl Core {
                 self.collect(now, slot);
                 self.arm_peer(now, slot);
             }
+        }
+        None
+    }
+
+    /// Appends what is said next to those who are no peers.
+    fn answer_to_a_stranger(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let newcomers = self.newcomers.as_mut();
+        if let Some(address) = newcomers.and_then(|n| n.poll_transmit(now, out)) {
+            return Some(address);
+        }
+        if let Some(address) = self.raw.poll_transmit(out) {
+            return Some(address);
+        }
+        while let Some(&address) = self.answers.front() {
+            if self.admission.poll_transmit(now, address, out) {
+                return Some(address);
+            }
+            self.answers.pop_front();
+            self.arm_handshake(address);
         }
         None
     }

@@ -293,8 +293,10 @@ pub enum LogLevel {
 pub type SentCallback = Box<dyn FnOnce(&Server, PeerId, Outcome) + Send>;
 
 /// How a message is to be sent.
-#[derive(Default)]
-pub struct SendOptions {
+pub type SendOptions = SendOptionsWith<SentCallback>;
+
+/// The same for both ends, each with its own kind of callback.
+pub struct SendOptionsWith<C> {
     /// How it is delivered.
     pub retry: RetryMode,
     /// The channel of sequenced and ordered messages, each of which has an order of its own. Default 0.
@@ -308,12 +310,27 @@ pub struct SendOptions {
     /// connection's own redundancy is more, that counts.
     pub redundancy: u8,
     /// Told what became of it.
-    pub on_sent: Option<SentCallback>,
-    /// Without `on_sent`: asks for an [`Event::Sent`] with this tag in the event queue.
+    pub on_sent: Option<C>,
+    /// Without `on_sent`: asks for a `Sent` event with this tag in the event queue.
     pub tag: Option<u64>,
 }
 
-impl SendOptions {
+impl<C> Default for SendOptionsWith<C> {
+    /// Sent once, and nobody is told.
+    fn default() -> Self {
+        SendOptionsWith {
+            retry: RetryMode::default(),
+            channel: 0,
+            priority: Priority::default(),
+            deadline: None,
+            redundancy: 0,
+            on_sent: None,
+            tag: None,
+        }
+    }
+}
+
+impl<C> SendOptionsWith<C> {
     /// What the protocol is asked for.
     pub(crate) fn delivery(&self) -> Delivery {
         Delivery {

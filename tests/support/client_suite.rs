@@ -539,3 +539,42 @@ fn a_panicking_handler_ends_its_client_and_not_the_process() {
     assert_eq!(client.disconnect_wait(PATIENCE).unwrap_err().kind(), ErrorKind::Panic);
     server.stop().unwrap();
 }
+
+#[test]
+fn a_client_plays_on_a_bad_network_as_long_as_it_is_asked_to() {
+    let (server, seen) = echoing();
+    let client = Client::open(pulling(), Box::new(()), &address(&server)).unwrap();
+    pull(&client, connected);
+    let deaf = Conditions { loss: 1.0, ..Conditions::default() };
+    for direction in [Direction::Send, Direction::Receive] {
+        client.simulate(direction, Some(deaf.clone())).unwrap();
+        let before = client.stats();
+        client.send(b"into the void", SendOptions::default()).unwrap();
+        for _ in 0..20 {
+            client.poll(Some(Duration::from_millis(5))).unwrap();
+        }
+        let after = client.stats();
+        assert!(direction == Direction::Send || after.received == before.received, "it hears nothing");
+        client.simulate(direction, None).unwrap();
+    }
+    client.send_guaranteed(b"heard").unwrap();
+    let mut heard = Vec::new();
+    pull(&client, |event| {
+        heard.extend(message(event));
+        heard.contains(&b"heard".to_vec()).then_some(())
+    });
+    // What was lost on its way out never came; what was lost on its way in did, and its echo was not heard.
+    let mut messages = Vec::new();
+    expect_seen(&seen, |s| {
+        if let Seen::Message(_, _, data) = s {
+            messages.push(data);
+        }
+        messages.contains(&b"heard".to_vec()).then_some(())
+    });
+    assert_eq!(messages.iter().filter(|m| **m == b"into the void").count(), 1);
+    assert!(!heard.contains(&b"into the void".to_vec()));
+    let wrong = Conditions { loss: 2.0, ..Conditions::default() };
+    assert_eq!(client.simulate(Direction::Send, Some(wrong)).unwrap_err().kind(), ErrorKind::Argument);
+    assert_eq!(client.server_clock().is_some(), wire() == Wire::Native);
+    server.stop().unwrap();
+}

@@ -708,9 +708,7 @@ impl Connection {
             return self.end(now, CloseReason::Protocol, Farewell::of(FarewellKind::Protocol));
         }
         self.sender.handle_timeout(now);
-        if self.mtu.handle_timeout(now) {
-            self.sender.set_sizes(wire::sizes(self.mtu.current()));
-        }
+        self.mtu.handle_timeout(now);
         self.stats.messages_malformed += self.inbox.expire(now) as u64;
         self.drain_outcomes();
         if self.state == State::Lingering && now >= self.deadline {

@@ -80,6 +80,10 @@ impl Core {
         handshake: &ServerHandshake,
         welcome: Welcome,
     ) -> Result<usize, DropReason> {
+        // Its handshake may have begun while there was room. What is not answered here times out there.
+        if self.peers.len() >= self.max_slots() {
+            return Err(DropReason::Full);
+        }
         let connection = Connection::native_accepted(now, self.settings.clone(), handshake, welcome);
         let connection = connection.map_err(|_| DropReason::Forged)?;
         let slot = self.seat(now, handshake.address, connection);

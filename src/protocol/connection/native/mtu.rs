@@ -74,8 +74,8 @@ impl Mtu {
         true
     }
 
-    /// Time passed; whether datagrams must be smaller from now on.
-    pub(super) fn handle_timeout(&mut self, now: Time) -> bool {
+    /// Time passed: a probe that was waited for long enough is lost.
+    pub(super) fn handle_timeout(&mut self, now: Time) {
         if self.probe.is_some() && self.next <= now {
             self.probe = None;
             if self.tries >= PROBE_TRIES {
@@ -83,6 +83,5 @@ impl Mtu {
                 self.next = now + RETRY;
             }
         }
-        false
     }
 }

@@ -235,3 +235,44 @@ fn a_client_waits_for_the_host_longer_than_for_an_answer() {
     w.run(ms(100));
     assert_eq!(w.ends[end].connection.state(), State::Connected);
 }
+
+#[test]
+fn slots_are_bounded_however_many_handshakes_are_proven_at_once() {
+    let mut w = World::new(Config { max_peers: 1, ..Config::default() });
+    let most = w.core.max_slots();
+    // All are welcome before one of them is a peer.
+    let ends: Vec<usize> = (0..2 * most).map(|_| w.native_client(Join::default())).collect();
+    let mut crowd = 0;
+    for _ in 0..200 {
+        w.run(ms(5));
+        crowd = crowd.max(w.core.peers.len());
+    }
+    assert!(crowd <= most, "{crowd} slots of {most}");
+    assert!(drops(&w, DropReason::Full) > 0, "the test would not notice");
+    let connected = ends.iter().filter(|e| w.ends[**e].connection.state() == State::Connected);
+    assert_eq!(connected.count(), 1);
+}
+
+#[test]
+fn a_client_knows_the_servers_clock_and_tick() {
+    let mut w = World::new(Config { tick_rate_hz: 20.0, ..Config::default() });
+    w.run(ms(777));
+    let end = w.native_client(Join::default());
+    w.joined(end);
+    let mut tick = 0;
+    for _ in 0..100 {
+        tick += 1;
+        let now = w.now;
+        w.core.note_tick(now, tick);
+        w.run(ms(50));
+    }
+    let clock = *w.ends[end].connection.as_native().unwrap().server_clock();
+    let (told, real) = (clock.now(w.now).unwrap(), w.now.since(w.core.started));
+    assert!(told.abs_diff(real) <= ms(2), "{told:?}, it is {real:?}");
+    // One tick began 50 ms ago, and the next begins now.
+    let estimate = clock.tick(w.now).unwrap();
+    assert!((estimate - (tick + 1) as f64).abs() < 0.1, "{estimate}, it is {}", tick + 1);
+    let old = w.client();
+    w.joined(old);
+    assert!(w.ends[old].connection.as_native().is_none(), "mpgameserver's wire does not tell");
+}
