@@ -53,9 +53,8 @@ impl Simulation {
 impl Core {
     /// See [`crate::Client::simulate`].
     pub(super) fn simulate(&mut self, direction: Direction, conditions: Option<Conditions>) -> Result<()> {
-        if let Some(conditions) = &conditions {
-            conditions.validate().map_err(|text| Error::new(ErrorKind::Argument, text))?;
-        }
+        let conditions = conditions.map(|c| c.for_direction(direction)).transpose();
+        let conditions = conditions.map_err(|text| Error::new(ErrorKind::Argument, text))?;
         let simulated = self.simulated.get_or_insert_with(Box::default);
         match direction {
             Direction::Receive => simulated.receive.set(conditions),

@@ -85,7 +85,20 @@ impl Default for Conditions {
     }
 }
 
+/// Gives the two directions different fates where a host gives both the same seed.
+const RECEIVE_SEED: u64 = 0x7265_6365_6976_6521;
+
 impl Conditions {
+    /// What a host gave for a direction: checked, and with a seed of that direction's own. The error is that of
+    /// [`validate`](Self::validate).
+    pub fn for_direction(mut self, direction: Direction) -> Result<Conditions, String> {
+        self.validate()?;
+        if direction == Direction::Receive {
+            self.seed ^= RECEIVE_SEED;
+        }
+        Ok(self)
+    }
+
     /// Checks every value against its range. The error names the value and the range.
     pub fn validate(&self) -> Result<(), String> {
         let chances = [

@@ -20,9 +20,6 @@ const RELEASED_PER_TURN: usize = 1024;
 /// Datagrams that links let go for each that comes in: itself and its copy.
 const RELEASED_PER_DATAGRAM: usize = 2;
 
-/// Gives the two directions different fates where a host gives both the same seed.
-const RECEIVE_SEED: u64 = 0x7265_6365_6976_6521;
-
 /// Whose link: a peer's own, or the one of everybody else.
 type Owner = Option<PeerId>;
 
@@ -153,14 +150,10 @@ impl Core {
         &mut self,
         owner: Owner,
         direction: Direction,
-        mut conditions: Option<Conditions>,
+        conditions: Option<Conditions>,
     ) -> Result<()> {
-        if let Some(conditions) = &mut conditions {
-            conditions.validate().map_err(|text| Error::new(ErrorKind::Argument, text))?;
-            if direction == Direction::Receive {
-                conditions.seed ^= RECEIVE_SEED;
-            }
-        }
+        let conditions = conditions.map(|c| c.for_direction(direction)).transpose();
+        let conditions = conditions.map_err(|text| Error::new(ErrorKind::Argument, text))?;
         self.simulated.get_or_insert_default().of(direction).set(owner, conditions);
         self.end_simulation();
         Ok(())
