@@ -230,7 +230,8 @@ impl Room {
             let data = &[2; 1200][..len];
             for peer in &self.peers {
                 let options = SendOptions { retry: self.retry, ..SendOptions::default() };
-                self.core.send(self.now, *peer, data.into(), &mut { options }).expect("there is room");
+                let payload = self.core.copy(data);
+                self.core.send(self.now, *peer, payload, &mut { options }).expect("there is room");
             }
         }
         while let Some(to) = self.core.poll_transmit(self.now, &mut self.out) {
@@ -251,8 +252,10 @@ impl Room {
                         let retry = message.mode.expect("the native wire tells");
                         let options =
                             SendOptions { retry, channel: message.channel, ..SendOptions::default() };
-                        core.send(now, peer, message.data[..].into(), &mut { options }).expect("room");
+                        let payload = core.copy(&message.data);
+                        core.send(now, peer, payload, &mut { options }).expect("there is room");
                     }
+                    core.recycle(message);
                 }
                 _ => {}
             }

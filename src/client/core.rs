@@ -16,6 +16,7 @@ use crate::metrics::peer::PeerStats;
 use crate::net::address::RemoteAddress;
 use crate::protocol::connection::native::ServerClock;
 use crate::protocol::connection::{Room, Settings};
+use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 
 /// Longest time that one address of several gets before the next one is tried; the last one gets the whole
@@ -192,13 +193,14 @@ impl Core {
     }
 
     /// What the host's event queue can still take; without one, events are handled before the next batch.
-    fn room(&self) -> Room {
+    fn room(&self) -> Room<'static> {
         if self.queue() == 0 || self.takes.message {
             return Room::ENDLESS;
         }
         Room {
             messages: self.queue().saturating_sub(self.pulled.len() + self.dispatches.len()),
             bytes: self.config.max_queued_event_bytes.saturating_sub(self.pulled_bytes),
+            buffers: None,
         }
     }
 
@@ -239,7 +241,7 @@ impl Core {
 
     /// See [`crate::Client::send`]. The callback stays with the caller when this fails, to be dropped without
     /// the lock: its drop may be code of the host's that calls in here.
-    pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, options: &mut SendOptions) -> Result<()> {
+    pub(super) fn send(&mut self, now: Time, payload: Payload, options: &mut SendOptions) -> Result<()> {
         let pulls = options.on_sent.is_none() && options.tag.is_some();
         if pulls && self.queue() == 0 {
             return Err(Error::new(ErrorKind::State, "a tag needs an event queue (max_queued_events)"));

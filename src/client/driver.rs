@@ -67,7 +67,7 @@ impl Client {
             if let Some(datagram) = self.buffer.get_mut(..len) {
                 // Why a datagram was thrown away shows in the counts.
                 let _thrown_away =
-                    self.connection.handle_datagram(now, from, datagram, &mut Room::ENDLESS.clone());
+                    self.connection.handle_datagram(now, from, datagram, &mut { Room::ENDLESS });
             }
         }
         self.connection.handle_timeout(self.clock.now());

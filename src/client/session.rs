@@ -17,6 +17,7 @@ use crate::protocol::connection::{
     Settings, State,
 };
 use crate::protocol::delivery::{Delivery, Outcome as Sent, QueueError};
+use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 
 /// What a session has to tell.
@@ -163,7 +164,7 @@ impl Session {
     }
 
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
-    pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, delivery: Delivery, tag: u64) -> Result<()> {
+    pub(super) fn send(&mut self, now: Time, payload: Payload, delivery: Delivery, tag: u64) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
         self.connection.send(now, payload, delivery, tag).map_err(|error| match error {
             SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),

@@ -41,7 +41,7 @@ pub struct Ring<T> {
 impl<T: Copy + Default> Ring<T> {
     /// An empty ring whose time is `now`.
     pub fn new(now: Time) -> Self {
-        Ring { latest: second(now), entries: Vec::new(), head: 0 }
+        Ring { latest: second(now), entries: Vec::with_capacity(SERIES_SECONDS), head: 0 }
     }
 
     /// The entry of the second that `now` lies in, after clearing the seconds since the last call.

@@ -20,6 +20,7 @@ use super::crypto::{CryptoError, Point, Provider};
 use super::delivery::{Delivery, Limits, Mode, Outcome, QueueError};
 use super::handshake::mpgameserver::Established;
 use super::handshake::native as native_handshake;
+use super::payload::{Buffers, Payload};
 use super::time::Time;
 use super::wire::native as native_wire;
 use crate::metrics::peer::PeerStats;
@@ -59,19 +60,29 @@ impl Settings {
 
 /// How much more the receiver of events can take. Messages beyond it are refused: not acknowledged, so
 /// that their sender repeats them where it promised to.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
+#[derive(Debug)]
+pub struct Room<'a> {
     /// Messages.
     pub messages: usize,
     /// Bytes; the last message may go beyond.
     pub bytes: usize,
+    /// Where messages get their memory, if their receiver gives it back.
+    pub buffers: Option<&'a mut Buffers>,
 }
 
-impl Room {
+impl Room<'_> {
     /// Enough for whatever one datagram can bring.
-    pub const ENDLESS: Room = Room { messages: usize::MAX, bytes: usize::MAX };
+    pub const ENDLESS: Room<'static> = Room { messages: usize::MAX, bytes: usize::MAX, buffers: None };
     /// None: all messages are refused.
-    pub const NONE: Room = Room { messages: 0, bytes: 0 };
+    pub const NONE: Room<'static> = Room { messages: 0, bytes: 0, buffers: None };
+
+    /// The bytes of a message for its receiver.
+    pub(crate) fn copy(&mut self, data: &[u8]) -> Vec<u8> {
+        match &mut self.buffers {
+            Some(buffers) => buffers.copy(data),
+            None => data.to_vec(),
+        }
+    }
 }
 
 /// Where a connection stands.
@@ -377,7 +388,7 @@ impl Connection {
     pub fn send(
         &mut self,
         now: Time,
-        payload: Arc<[u8]>,
+        payload: Payload,
         delivery: Delivery,
         tag: u64,
     ) -> Result<(), SendError> {

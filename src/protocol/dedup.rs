@@ -13,21 +13,27 @@ pub const DEDUP_WINDOW: u64 = 32_768;
 
 const CHUNK: u64 = 512;
 
+type Words = [u64; (CHUNK / 64) as usize];
+
 #[derive(Clone, Debug)]
 enum Chunk {
     Empty,
     Full,
-    Some(Box<[u64; (CHUNK / 64) as usize]>),
+    Some(Box<Words>),
 }
 
-/// The set of received message numbers. At most 65 chunks (the window's ends share none): 4160 bytes, and
+/// The set of received message numbers. At most 65 chunks (the window's ends share none) and one spare: 4224 bytes, and
 /// 128 chunk heads of 16 bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Dedup {
     newest: u64,
-    /// Chunk number of the front; a chunk's number is `n / CHUNK`.
+    /// From this chunk on up to `first` all are full; a chunk's number is `n / CHUNK`.
+    full_from: u64,
+    /// Chunk number of the front.
     first: u64,
     chunks: VecDeque<Chunk>,
+    /// Of a chunk that is full: the next one needs the same.
+    spare: Option<Box<Words>>,
 }
 
 impl Dedup {
@@ -48,7 +54,7 @@ impl Dedup {
             return true;
         }
         // A chunk before the first was never touched: the numbers there were skipped when the set began.
-        let Some(index) = (n / CHUNK).checked_sub(self.first) else { return false };
+        let Some(index) = (n / CHUNK).checked_sub(self.first) else { return n / CHUNK >= self.full_from };
         match self.chunks.get(index as usize) {
             None | Some(Chunk::Empty) => false,
             Some(Chunk::Full) => true,
@@ -70,35 +76,60 @@ impl Dedup {
                 self.chunks.pop_front();
                 self.first += 1;
             }
-            if self.chunks.is_empty() {
-                self.first = chunk;
+            self.full_from = self.full_from.max(keep).min(self.first);
+            if self.chunks.is_empty() && self.first <= keep {
+                (self.full_from, self.first) = (chunk, chunk);
             }
         }
-        while chunk < self.first {
-            self.chunks.push_front(Chunk::Empty);
-            self.first -= 1;
-        }
+        self.unfold(chunk);
         let index = (chunk - self.first) as usize;
         while self.chunks.len() <= index {
             self.chunks.push_back(Chunk::Empty);
         }
         let slot = &mut self.chunks[index];
         if matches!(slot, Chunk::Empty) {
-            *slot = Chunk::Some(Box::new([0; (CHUNK / 64) as usize]));
+            let mut words = self.spare.take().unwrap_or_default();
+            // There is no number 0: it must not keep the first chunk from being full.
+            words[0] = u64::from(chunk == 0);
+            *slot = Chunk::Some(words);
         }
         if let Chunk::Some(words) = slot {
             words[(n % CHUNK / 64) as usize] |= 1 << (n % 64);
             if words.iter().all(|w| *w == u64::MAX) {
-                *slot = Chunk::Full;
+                **words = Words::default();
+                if let Chunk::Some(words) = std::mem::replace(slot, Chunk::Full) {
+                    self.spare = Some(words);
+                }
             }
         }
+        while let Some(Chunk::Full) = self.chunks.front() {
+            self.chunks.pop_front();
+            self.first += 1;
+        }
         true
+    }
+
+    /// Makes `chunk` one of those that are held, one that was never touched.
+    fn unfold(&mut self, chunk: u64) {
+        while chunk < self.first {
+            let is_full = self.full_from < self.first;
+            self.chunks.push_front(if is_full { Chunk::Full } else { Chunk::Empty });
+            self.first -= 1;
+            self.full_from = self.full_from.min(self.first);
+        }
+    }
+
+    /// Gives back what is not needed while nothing comes.
+    pub fn shrink(&mut self) {
+        self.spare = None;
+        self.chunks.shrink_to_fit();
     }
 
     /// Bytes held, for the bounds' tests.
     pub fn heap_bytes(&self) -> usize {
         let some = self.chunks.iter().filter(|c| matches!(c, Chunk::Some(_))).count();
-        self.chunks.capacity() * std::mem::size_of::<Chunk>() + some * (CHUNK / 8) as usize
+        let words = some + usize::from(self.spare.is_some());
+        self.chunks.capacity() * std::mem::size_of::<Chunk>() + words * (CHUNK / 8) as usize
     }
 }
 
@@ -149,7 +180,7 @@ mod tests {
                 assert_eq!(d.insert(n), expected, "{n} at {}", d.newest());
                 seen.insert(n);
             }
-            assert!(d.heap_bytes() <= 65 * 64 + 128 * 16, "{}", d.heap_bytes());
+            assert!(d.heap_bytes() <= 66 * 64 + 128 * 16, "{}", d.heap_bytes());
         }
     }
 
@@ -159,6 +190,6 @@ mod tests {
         for n in 1..200_000 {
             assert!(d.insert(n));
         }
-        assert!(d.heap_bytes() <= 128 * 16 + 64, "{}", d.heap_bytes());
+        assert!(d.heap_bytes() <= 128 * 16 + 2 * 64, "{}", d.heap_bytes());
     }
 }

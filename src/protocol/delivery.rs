@@ -8,19 +8,22 @@
 
 mod assemble;
 mod loss;
+mod messages;
 mod recovery;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::mutant;
+use super::payload::Payload;
 use super::rtt::Rtt;
 use super::sizes::Sizes;
 use super::time::Time;
 use assemble::piece_range;
 pub use assemble::Offer;
+use messages::{Deadlines, Lazy, Messages, Numbers};
 pub use recovery::Recovery;
 use recovery::{Lossiness, Reordering};
 
@@ -157,7 +160,7 @@ pub struct Planned {
     pub number: u64,
     /// Where it stands in its message, of a message in several pieces.
     pub fragment: Option<Part>,
-    payload: Arc<[u8]>,
+    payload: Payload,
     range: Range<usize>,
 }
 
@@ -181,7 +184,8 @@ impl Planned {
 
 #[derive(Debug)]
 struct Message {
-    payload: Arc<[u8]>,
+    id: u64,
+    payload: Payload,
     delivery: Delivery,
     kind: u8,
     tag: u64,
@@ -195,7 +199,6 @@ struct Message {
     sent: u16,
     unresolved: u16,
     counted: usize,
-    expires: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -229,7 +232,11 @@ struct SentPacket {
     /// Bytes of the whole datagram.
     bytes: u32,
     rate: recovery::Rate,
-    pieces: Vec<PieceRef>,
+    /// Where its pieces are among those of all packets, and how many it has.
+    pieces_at: u64,
+    pieces: u16,
+    /// Whether one of them is sent again if it is lost.
+    resent: bool,
 }
 
 /// One channel's ordered messages: one at a time is in the queues, since none can be delivered before those ahead of it. What
@@ -270,6 +277,12 @@ pub struct SenderStats {
     pub echoed: u64,
 }
 
+type Queues = [[VecDeque<u64>; 2]; PRIORITIES];
+type Resend = [Numbers; RESEND_CLASSES];
+
+static NO_QUEUES: Queues = [const { [const { VecDeque::new() }; 2] }; PRIORITIES];
+static NO_RESEND: Resend = [Numbers::EMPTY; RESEND_CLASSES];
+
 /// The sending half of a connection.
 #[derive(Debug)]
 pub struct Sender {
@@ -277,16 +290,15 @@ pub struct Sender {
     /// What fits where, now: a path can turn out to be wider than the least.
     sizes: Sizes,
     recovery: Recovery,
-    messages: BTreeMap<u64, Message>,
-    next_message: u64,
+    messages: Messages,
     /// Messages with unsent pieces, by priority: those of one piece, and longer ones.
-    queues: [[VecDeque<u64>; 2]; PRIORITIES],
+    queues: Lazy<Queues>,
     waiting: usize,
     /// Of each channel the sequenced message that waits.
     sequenced: BTreeMap<u8, u64>,
     /// Each channel's ordered messages.
     ordered: BTreeMap<u8, Channel>,
-    deadlines: BTreeSet<(Time, u64)>,
+    deadlines: Deadlines,
     /// Pieces that can be resent: index 0 is number `first_piece`. At most a number window of them.
     pieces: VecDeque<Option<Piece>>,
     first_piece: u64,
@@ -294,7 +306,7 @@ pub struct Sender {
     next_fragment_id: u16,
     /// Pieces that are to be sent again, by their messages' priority and length, as [`queues`](Self::queues) are; all in the
     /// first on a wire where they go before anything else.
-    resend: [BTreeSet<u64>; RESEND_CLASSES],
+    resend: Lazy<Resend>,
     /// Packets in a row in which a long message waited and none of its pieces left.
     passed_over: u32,
     reordering: Reordering,
@@ -311,6 +323,9 @@ pub struct Sender {
     /// What was chosen for the packet that is about to leave.
     planned: Vec<PieceRef>,
     sent: VecDeque<SentPacket>,
+    /// Their pieces, one packet's behind the other's, and the place of the first among all there ever were.
+    carried: VecDeque<PieceRef>,
+    carried_first: u64,
     under_way: u32,
     under_way_bytes: u64,
     /// Packets under way that carry something that is sent again.
@@ -342,18 +357,17 @@ impl Sender {
             sizes: limits.sizes,
             limits,
             recovery,
-            messages: BTreeMap::new(),
-            next_message: 1,
-            queues: Default::default(),
+            messages: Messages::default(),
+            queues: Lazy::new(&NO_QUEUES),
             waiting: 0,
             sequenced: BTreeMap::new(),
             ordered: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
+            deadlines: Deadlines::default(),
             pieces: VecDeque::new(),
             first_piece: next_number,
             next_number,
             next_fragment_id: 1,
-            resend: Default::default(),
+            resend: Lazy::new(&NO_RESEND),
             passed_over: 0,
             reordering: Reordering::default(),
             lossiness: Lossiness::default(),
@@ -365,6 +379,8 @@ impl Sender {
             redundancy: 0,
             planned: Vec::new(),
             sent: VecDeque::new(),
+            carried: VecDeque::new(),
+            carried_first: 0,
             under_way: 0,
             under_way_bytes: 0,
             resent_under_way: 0,
@@ -467,7 +483,7 @@ impl Sender {
     pub fn queue(
         &mut self,
         now: Time,
-        payload: Arc<[u8]>,
+        payload: Payload,
         delivery: Delivery,
         kind: u8,
         tag: u64,
@@ -491,8 +507,6 @@ impl Sender {
         }
         // At most `most_fragments`, see above.
         let pieces = self.sizes.fragments(len) as u16;
-        let id = self.next_message;
-        self.next_message += 1;
         let expires = match delivery.mode {
             Mode::Guaranteed | Mode::Ordered => None,
             _ if mutant!(DeadlineIgnored) => None,
@@ -501,8 +515,9 @@ impl Sender {
                 .or_else(|| self.recovery.expires_by_age().then_some(self.limits.message_timeout))
                 .map(|after| now + after),
         };
-        self.deadlines.extend(expires.map(|at| (at, id)));
-        let message = Message {
+        let sequence = self.take_sequence(delivery);
+        let id = self.messages.insert(Message {
+            id: 0,
             payload,
             delivery,
             kind,
@@ -511,13 +526,14 @@ impl Sender {
             begun: 0,
             pieces,
             piece_len: self.sizes.fragment,
-            sequence: self.take_sequence(delivery),
+            sequence,
             sent: 0,
             unresolved: pieces,
             counted: len,
-            expires,
-        };
-        self.messages.insert(id, message);
+        });
+        if let Some(at) = expires {
+            self.deadlines.insert(at, id);
+        }
         self.queued_bytes += len;
         self.unsent_bytes += len + MESSAGE_COST * usize::from(pieces);
         self.stats.queued += u64::from(pieces);
@@ -537,9 +553,9 @@ impl Sender {
 
     /// A message can be sent: it takes its place among those of its priority, by its age.
     fn enqueue(&mut self, id: u64) {
-        let Some(message) = self.messages.get(&id) else { return };
+        let Some(message) = self.messages.get(id) else { return };
         let queue = &mut self.queues[message.delivery.priority as usize][usize::from(message.pieces > 1)];
-        let begun = queue.front().and_then(|front| self.messages.get(front)).is_some_and(|m| m.sent > 0);
+        let begun = queue.front().and_then(|front| self.messages.get(*front)).is_some_and(|m| m.sent > 0);
         let at = queue.partition_point(|waiting| *waiting < id).max(usize::from(begun));
         queue.insert(at, id);
         self.waiting += 1;
@@ -567,12 +583,12 @@ impl Sender {
     fn replaced(&self, channel: u8) -> Option<(u64, usize)> {
         let id = self.sequenced.get(&channel).filter(|_| !mutant!(SequencedKept))?;
         // What has left wholly waits for its outcome alone.
-        let message = self.messages.get(id).filter(|m| m.sent < m.pieces)?;
+        let message = self.messages.get(*id).filter(|m| m.sent < m.pieces)?;
         Some((*id, message.counted))
     }
 
     fn replace(&mut self, id: u64) {
-        let Some(message) = self.messages.get(&id) else { return };
+        let Some(message) = self.messages.get(id) else { return };
         let queue = &mut self.queues[message.delivery.priority as usize][usize::from(message.pieces > 1)];
         // One message per channel waits, so this moves few.
         if let Some(at) = queue.iter().rposition(|waiting| *waiting == id) {
@@ -584,23 +600,25 @@ impl Sender {
 
     /// Ends everything: what is left is cancelled.
     pub fn close(&mut self) {
-        for (_, message) in std::mem::take(&mut self.messages) {
+        for message in self.messages.take() {
             if message.tag != 0 && !mutant!(CloseForgets) {
                 self.outcomes.push_back((message.tag, Outcome::Cancelled));
             }
         }
-        self.queues = Default::default();
+        self.queues.clear();
         self.waiting = 0;
         self.sequenced = BTreeMap::new();
         self.ordered = BTreeMap::new();
-        self.deadlines = BTreeSet::new();
+        self.deadlines = Deadlines::default();
         self.first_piece = self.next_number;
         self.pieces = VecDeque::new();
-        self.resend = Default::default();
+        self.resend.clear();
         self.passed_over = 0;
         self.echoes = VecDeque::new();
         self.echo_due = None;
         self.sent = VecDeque::new();
+        self.carried_first += self.carried.len() as u64;
+        self.carried = VecDeque::new();
         self.under_way = 0;
         self.under_way_bytes = 0;
         self.resent_under_way = 0;
@@ -608,6 +626,24 @@ impl Sender {
         self.queued_bytes = 0;
         self.unsent_bytes = 0;
         self.refused = None;
+    }
+
+    /// Gives back the memory that is not needed while nothing is sent.
+    pub fn shrink(&mut self) {
+        self.messages.shrink();
+        self.deadlines.shrink();
+        if self.resend_len() == 0 {
+            self.resend.clear();
+        }
+        if self.waiting == 0 {
+            self.queues.clear();
+        }
+        self.pieces.shrink_to_fit();
+        self.sent.shrink_to_fit();
+        self.carried.shrink_to_fit();
+        self.outcomes.shrink_to_fit();
+        self.echoes.shrink_to_fit();
+        self.planned = Vec::new();
     }
 
     // --- outputs --------------------------------------------------------------------------------------
@@ -647,7 +683,7 @@ impl Sender {
     fn next_bytes(&self) -> usize {
         let first = self.queues.iter().find_map(|[short, _]| short.front());
         let len =
-            first.and_then(|id| self.messages.get(id)).map(|message| message.payload.len() + SHORT_COST);
+            first.and_then(|id| self.messages.get(*id)).map(|message| message.payload.len() + SHORT_COST);
         len.map_or(self.sizes.datagram, |len| len.min(self.sizes.datagram))
     }
 
@@ -668,7 +704,10 @@ impl Sender {
             .iter()
             .flatten()
             .map(|q| {
-                (q.len(), q.front().and_then(|id| self.messages.get(id)).map(|m| (m.sent, m.pieces, m.begun)))
+                (
+                    q.len(),
+                    q.front().and_then(|id| self.messages.get(*id)).map(|m| (m.sent, m.pieces, m.begun)),
+                )
             })
             .collect();
         format!(
@@ -708,14 +747,15 @@ impl Sender {
 
     /// Whether what waits fills a packet.
     pub fn full_packet_waits(&self) -> bool {
-        let resend: usize = self.resend.iter().flatten().filter_map(|n| self.piece_len(*n)).sum();
+        let resend: usize =
+            self.resend.iter().flat_map(Numbers::iter).filter_map(|n| self.piece_len(*n)).sum();
         resend + if self.fresh_waits() { self.unsent_bytes } else { 0 } >= self.sizes.payload
     }
 
     /// When the engine has something to do on its own; sending aside.
     pub fn poll_timeout(&self) -> Option<Time> {
         let purge = self.sent.front().map(|p| p.at + self.kept_for());
-        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let deadline = self.deadlines.first();
         [purge, deadline, self.loss_timeout().filter(|_| !mutant!(TimerNeverFires))]
             .into_iter()
             .flatten()
@@ -737,6 +777,21 @@ impl Sender {
         self.oldest_under_way().is_some_and(|p| now.since(p.at) > limit)
     }
 
+    // --- packets --------------------------------------------------------------------------------------
+
+    /// The piece at a place among those of all packets.
+    fn carried(&self, at: u64) -> Option<PieceRef> {
+        self.carried.get(at.checked_sub(self.carried_first)? as usize).copied()
+    }
+
+    /// Forgets the pieces of packets that are no longer remembered.
+    fn trim_carried(&mut self) {
+        let end = self.carried_first + self.carried.len() as u64;
+        let keep = self.sent.front().map_or(end, |p| p.pieces_at);
+        self.carried.drain(..((keep - self.carried_first) as usize).min(self.carried.len()));
+        self.carried_first = keep;
+    }
+
     // --- pieces and messages --------------------------------------------------------------------------
 
     fn piece(&self, number: u64) -> Option<&Piece> {
@@ -751,7 +806,7 @@ impl Sender {
 
     fn piece_len(&self, number: u64) -> Option<usize> {
         let piece = self.piece(number)?;
-        let message = self.messages.get(&piece.message)?;
+        let message = self.messages.get(piece.message)?;
         Some(piece_range(message, piece.index).len() + MESSAGE_COST)
     }
 
@@ -767,19 +822,19 @@ impl Sender {
     /// Where a message's pieces wait to be sent again.
     fn resend_class(&self, message: u64) -> usize {
         let adaptive = self.recovery.is_adaptive();
-        let message = self.messages.get(&message).filter(|_| adaptive);
+        let message = self.messages.get(message).filter(|_| adaptive);
         message.map_or(0, |m| 2 * m.delivery.priority as usize + usize::from(m.pieces > 1))
     }
 
     /// Pieces that are to be sent again.
     fn resend_len(&self) -> usize {
-        self.resend.iter().map(BTreeSet::len).sum()
+        self.resend.iter().map(Numbers::len).sum()
     }
 
     fn cancel_resend(&mut self, number: u64) {
-        self.resend.iter_mut().for_each(|class| {
-            class.remove(&number);
-        });
+        if self.resend_len() > 0 {
+            self.resend.iter_mut().for_each(|class| class.remove(number));
+        }
     }
 
     fn trim_pieces(&mut self) {
@@ -793,7 +848,7 @@ impl Sender {
     }
 
     fn piece_done(&mut self, id: u64) {
-        let Some(message) = self.messages.get_mut(&id) else { return };
+        let Some(message) = self.messages.get_mut(id) else { return };
         message.unresolved -= 1;
         if message.unresolved == 0 {
             self.finish(id, Outcome::Delivered);
@@ -806,21 +861,21 @@ impl Sender {
 
     /// The message timeout passed: all of it goes, what was not sent yet included.
     fn expire(&mut self, id: u64) {
-        if mutant!(CompletionLost) || !self.messages.contains_key(&id) {
+        if mutant!(CompletionLost) || !self.messages.contains(id) {
             return;
         }
         if mutant!(ExpiredLives) {
-            let tag = self.messages.get(&id).map_or(0, |m| m.tag);
+            let tag = self.messages.get(id).map_or(0, |m| m.tag);
             self.outcomes.push_back((tag, Outcome::Expired));
             return;
         }
-        let resent = self.messages.get(&id).is_some_and(|m| m.delivery.mode.is_resent() && m.sent > 0);
+        let resent = self.messages.get(id).is_some_and(|m| m.delivery.mode.is_resent() && m.sent > 0);
         let class = self.resend_class(id);
         for (i, slot) in self.pieces.iter_mut().enumerate().filter(|_| resent) {
             if slot.as_ref().is_some_and(|p| p.message == id) {
                 *slot = None;
                 if let Some(class) = self.resend.get_mut(class) {
-                    class.remove(&(self.first_piece + i as u64));
+                    class.remove(self.first_piece + i as u64);
                 }
             }
         }
@@ -829,11 +884,9 @@ impl Sender {
     }
 
     fn finish(&mut self, id: u64, outcome: Outcome) {
-        let Some(message) = self.messages.remove(&id) else { return };
+        let Some(message) = self.messages.remove(id) else { return };
         self.queued_bytes -= message.counted;
-        if let Some(at) = message.expires {
-            self.deadlines.remove(&(at, id));
-        }
+        self.deadlines.trim(&self.messages);
         for index in message.sent..message.pieces {
             let len = piece_range(&message, index).len();
             self.unsent_bytes = self.unsent_bytes.saturating_sub(len + MESSAGE_COST);

@@ -16,6 +16,7 @@ pub mod fragment;
 pub mod fuzz;
 pub mod handshake;
 mod mutants;
+pub mod payload;
 pub mod phase;
 pub mod replay;
 pub mod rtt;

@@ -55,9 +55,10 @@ impl SendPhase {
 pub struct ReceivePhase {
     /// The secret of the phase after the current one.
     next_secret: Traffic,
-    previous: Option<PacketKey>,
-    current: PacketKey,
-    next: PacketKey,
+    previous: Option<Box<PacketKey>>,
+    current: Box<PacketKey>,
+    /// Made when a packet first claims to be of the next phase: most connections end before.
+    next: Option<Box<PacketKey>>,
     phase: bool,
     /// The least number opened with the current key.
     first: u64,
@@ -69,8 +70,8 @@ impl ReceivePhase {
         let next_secret = secret.next()?;
         Ok(ReceivePhase {
             previous: None,
-            current: PacketKey::new(secret)?,
-            next: PacketKey::new(&next_secret)?,
+            current: Box::new(PacketKey::new(secret)?),
+            next: None,
             phase: false,
             first: 0,
             next_secret,
@@ -93,12 +94,20 @@ impl ReceivePhase {
             // Before anything of the current phase there is nothing older than it.
             _ if header.number < self.first => Err(CryptoError),
             _ => {
-                let opened = open(datagram, header, &self.next)?;
-                let secret = self.next_secret.next()?;
-                let next = PacketKey::new(&secret)?;
-                self.next_secret = secret;
-                let current = std::mem::replace(&mut self.next, next);
-                self.previous = Some(std::mem::replace(&mut self.current, current));
+                let next = match self.next.take() {
+                    Some(next) => next,
+                    None => Box::new(PacketKey::new(&self.next_secret)?),
+                };
+                let opened = match open(datagram, header, &next) {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        // Who forges makes this end derive it once.
+                        self.next = Some(next);
+                        return Err(error);
+                    }
+                };
+                self.next_secret = self.next_secret.next()?;
+                self.previous = Some(std::mem::replace(&mut self.current, next));
                 if mutant!(OldKeyForgotten) {
                     self.previous = None;
                 }

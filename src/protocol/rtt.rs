@@ -35,8 +35,8 @@ pub struct Rtt {
     min_now: Option<Duration>,
     min_before: Option<Duration>,
     window_start: Time,
-    /// The last samples, a ring.
-    recent: [Duration; RECENT],
+    /// The last samples in microseconds, a ring.
+    recent: [u32; RECENT],
     samples: usize,
 }
 
@@ -58,7 +58,7 @@ impl Rtt {
         }
         self.latest = Some(rtt);
         if let Some(slot) = self.recent.get_mut(self.samples % RECENT) {
-            *slot = rtt;
+            *slot = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
         }
         self.samples = self.samples.wrapping_add(1);
         if now.since(self.window_start) >= MIN_WINDOW {
@@ -96,7 +96,7 @@ impl Rtt {
 
     /// The least of the last few round trips: it soon follows a path that has become longer, as [`min`](Self::min) does not.
     pub fn recent_min(&self) -> Option<Duration> {
-        self.recent.iter().take(self.samples).min().copied()
+        self.recent.iter().take(self.samples).min().map(|us| Duration::from_micros(u64::from(*us)))
     }
 
     /// How long a packet may stay unacknowledged before its messages are sent again.

@@ -18,6 +18,7 @@ use crate::protocol::crypto::{Provider, SigningKey};
 use crate::protocol::delivery::Outcome as Delivery;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
 use crate::protocol::handshake::native::Identity;
+use crate::protocol::payload::{Buffers, Payloads};
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::{self as wire, Direction, Sizes};
 use crate::protocol::wire::native as native_wire;
@@ -120,6 +121,11 @@ pub struct Core {
     groups: Groups,
     rates: Rates,
     raw: Raw,
+    /// Memory of messages: of those that are sent, and of those that the host has handled.
+    payloads: Payloads,
+    buffers: Buffers,
+    /// Peers that something is done for at once.
+    slots: Vec<usize>,
     /// Somebody asked for the host's attention.
     pub woken: bool,
     stats: ServerStats,
@@ -176,6 +182,9 @@ impl Core {
             groups: Groups::default(),
             rates: Rates::new(now, config),
             raw: Raw::new(now, config, takes.raw),
+            payloads: Payloads::default(),
+            buffers: Buffers::default(),
+            slots: Vec::new(),
             woken: false,
             stats: ServerStats::default(),
             series: Series::new(now),
@@ -250,6 +259,8 @@ impl Core {
         if peer.status == Status::Joining {
             room = Room::NONE;
         }
+        // What a host pulls is its own.
+        room.buffers = self.wants.takes.message.then_some(&mut self.buffers);
         peer.connection.handle_datagram(now, from, datagram, &mut room)?;
         let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
@@ -306,13 +317,14 @@ impl Core {
     }
 
     /// What the host's event queue can still take; without one, events are handled before the next batch.
-    fn room(&self) -> Room {
+    fn room(&self) -> Room<'static> {
         if self.wants.queue == 0 || self.wants.takes.message {
             return Room::ENDLESS;
         }
         Room {
             messages: self.wants.queue.saturating_sub(self.pulled.len() + self.dispatches.len()),
             bytes: self.wants.queue_bytes.saturating_sub(self.pulled_bytes),
+            buffers: None,
         }
     }
 
@@ -340,7 +352,7 @@ impl Core {
         let Some(peer) = self.peers.at(slot) else { return };
         let info = DisconnectInfo::new(reason, text);
         peer.connection.close(now, false, info.farewell());
-        peer.ending = Some(info);
+        peer.ending = Some(Box::new(info));
         self.touched(now, slot);
     }
 
@@ -550,6 +562,11 @@ impl Core {
         next
     }
 
+    /// The host has handled a message: its memory serves another.
+    pub fn recycle(&mut self, message: Message) {
+        self.buffers.give(message.data);
+    }
+
     /// The next event for a host that pulls.
     pub fn poll_pulled(&mut self) -> Option<Event> {
         let event = self.pulled.pop_front()?;
@@ -623,7 +640,7 @@ impl Core {
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
             (CloseReason::Protocol, _) => info(DisconnectReason::Protocol, "the client broke the protocol"),
             (CloseReason::Restarted, _) => info(DisconnectReason::Restarted, "the client was started anew"),
-            (CloseReason::Local, Some(ending)) => ending,
+            (CloseReason::Local, Some(ending)) => *ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };
         let visible = peer.visible;

@@ -35,6 +35,7 @@ use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
 use crate::protocol::conditions::{Conditions, Direction, LinkStats};
+use crate::protocol::payload::{Payload, MAX_KEPT_BYTES};
 use block_list::BlockList;
 use config::Config;
 use events::*;
@@ -246,14 +247,14 @@ impl Server {
 
     // --- peers ----------------------------------------------------------------------------------------
 
-    /// The copy of a message that is queued: made before the core is locked, and not of what is refused.
-    fn copied(&self, data: &[u8]) -> Result<Arc<[u8]>> {
+    /// The copy of a message that is queued: of a long one made before the core is locked, and not of what is refused.
+    fn copied(&self, data: &[u8]) -> Result<Option<Payload>> {
         let (len, most) = (data.len(), self.0.max_message);
         if len > most {
             let text = format!("{len} bytes are more than max_message_size allows, {most}");
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
-        Ok(data.into())
+        Ok((len > MAX_KEPT_BYTES).then(|| data.into()))
     }
 
     /// Queues a copy of `data` for `peer`. Errors: Stale (gone, ending, or never here), WouldBlock (its
@@ -263,7 +264,11 @@ impl Server {
         self.0.life.check_running()?;
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        self.0.core.lock().send(now, peer, payload, &mut options)?;
+        let mut core = self.0.core.lock();
+        let payload = payload.unwrap_or_else(|| core.copy(data));
+        let sent = core.send(now, peer, payload, &mut options);
+        drop(core);
+        sent?;
         self.0.life.nudge();
         Ok(())
     }
@@ -278,7 +283,11 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        let sent = self.0.core.lock().broadcast(now, except, payload, options.delivery())?;
+        let mut core = self.0.core.lock();
+        let payload = payload.unwrap_or_else(|| core.copy(data));
+        let sent = core.broadcast(now, except, payload, options.delivery());
+        drop(core);
+        let sent = sent?;
         self.0.life.nudge();
         Ok(sent)
     }
@@ -344,7 +353,11 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        let reach = self.0.core.lock().group_send(now, group, except, &payload, options.delivery())?;
+        let mut core = self.0.core.lock();
+        let payload = payload.unwrap_or_else(|| core.copy(data));
+        let reach = core.group_send(now, group, except, &payload, options.delivery());
+        drop(core);
+        let reach = reach?;
         self.0.life.nudge();
         Ok(reach)
     }

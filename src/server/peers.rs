@@ -1,6 +1,7 @@
 //! The table of peers: slots, ids that are never reused, and who sits at which address.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +32,7 @@ pub struct Peer {
     /// Whether the host still may ask about it: until its disconnect event has been handled.
     pub visible: bool,
     /// What the disconnect event is to say, where the host or the server ended it.
-    pub ending: Option<DisconnectInfo>,
+    pub ending: Option<Box<DisconnectInfo>>,
     /// The earliest timer that stands in the heap for it.
     pub armed: Option<Time>,
     /// Whether the event queue holds a `writable` of it.
@@ -50,13 +51,33 @@ pub struct Peer {
     pub waits_for_turn: bool,
 }
 
+/// Hashes connection ids, which the server draws at random: they are as good as their hashes, and who asks for others finds
+/// nothing and changes nothing.
+#[derive(Default)]
+struct DrawnHasher(u64);
+
+impl Hasher for DrawnHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // The table takes its place from the low bits and a mark from the highest.
+        self.0 = u64::from(id) << 32 | u64::from(id);
+    }
+}
+
 /// The peers of one server.
 #[derive(Default)]
 pub struct Peers {
     slots: Vec<Option<Box<Peer>>>,
     free: Vec<usize>,
     by_address: HashMap<SocketAddr, usize>,
-    by_connection: HashMap<u32, usize>,
+    by_connection: HashMap<u32, usize, BuildHasherDefault<DrawnHasher>>,
     tokens: HashSet<u32>,
     seated: usize,
     joining: usize,

@@ -277,7 +277,10 @@ impl Runner {
                     handler.disconnect(server, peer, &info);
                     server.0.core.lock().retire(peer);
                 }
-                Event::Message(peer, message) => handler.message(server, peer, &message),
+                Event::Message(peer, message) => {
+                    handler.message(server, peer, &message);
+                    server.0.core.lock().recycle(message);
+                }
                 Event::Update { seconds, tick } => handler.update(server, seconds, tick),
                 Event::Writable(peer) => handler.writable(server, peer),
                 Event::Reconcile => handler.reconcile(server),

@@ -17,6 +17,7 @@ use crate::protocol::delivery::{Delivery, Mode, Planned, Recovery, Sender};
 use crate::protocol::fragment::{Fragment, Reassembly, Stored};
 use crate::protocol::handshake::mpgameserver::{challenge_response, ClientHandshake, Established};
 use crate::protocol::mutant;
+use crate::protocol::payload::Payload;
 use crate::protocol::replay::{ReplayWindow, Verdict};
 use crate::protocol::seq;
 use crate::protocol::time::Time;
@@ -236,7 +237,7 @@ impl Connection {
     pub fn send(
         &mut self,
         now: Time,
-        payload: Arc<[u8]>,
+        payload: Payload,
         delivery: impl Into<Delivery>,
         tag: u64,
     ) -> Result<(), SendError> {
@@ -381,7 +382,7 @@ impl Connection {
         let token = established.token;
         self.establish(now, established);
         // Eleven bytes in an empty queue.
-        let proof = challenge_response(token).into();
+        let proof = challenge_response(token)[..].into();
         let _queued = self.sender.queue(now, proof, Mode::Guaranteed.into(), kind::CHALLENGE_RESP, 0);
         self.events.push_back(Event::Connected);
         Ok(())
@@ -448,7 +449,8 @@ impl Connection {
         if room.messages == 0 || room.bytes == 0 {
             return false;
         }
-        self.deliver(sequence, body.to_vec(), room);
+        let data = room.copy(body);
+        self.deliver(sequence, data, room);
         true
     }
 

@@ -25,6 +25,7 @@ use crate::protocol::handshake::native::{
     packet, ClientHandshake, NativeKey, Secrets, ServerHandshake, Welcome, RESET_LEN, RESET_TOKEN_LEN,
 };
 use crate::protocol::mutant;
+use crate::protocol::payload::Payload;
 use crate::protocol::phase::{ReceivePhase, SendPhase};
 use crate::protocol::replay::{ReplayWindow, Verdict};
 use crate::protocol::time::Time;
@@ -48,6 +49,8 @@ pub const MAX_GOODBYE_ANSWERS: u32 = 8;
 const PINGS_PER_TIMEOUT: u32 = 5;
 /// The longest pause between two of these: it is also how soon a server learns of a silent client's new address.
 const MAX_PING_INTERVAL: Duration = Duration::from_secs(1);
+/// When no message came or left for so long, the memory for messages is given back.
+const REST_AFTER: Duration = Duration::from_secs(2);
 /// Packet numbers kept back for goodbyes and answers to them.
 const FAREWELL_NUMBERS: u64 = (MAX_GOODBYES + MAX_GOODBYE_ANSWERS) as u64;
 /// An end asks for an acknowledgement when none of its last so many packets was acknowledged: without one its packet numbers grow
@@ -90,13 +93,13 @@ pub struct Connection {
     role: Role,
     state: State,
     handshake: Option<Box<ClientHandshake>>,
-    join: Option<Join>,
+    join: Option<Box<Join>>,
     /// When the wish is said again, and after which pause the time after that.
     join_due: Option<(Time, Duration)>,
     send_phase: Option<SendPhase>,
     receive_phase: Option<ReceivePhase>,
     welcome: Welcome,
-    server_key: Option<NativeKey>,
+    server_key: Option<Box<NativeKey>>,
     path: Path,
     mtu: Mtu,
     clock: ServerClock,
@@ -113,6 +116,8 @@ pub struct Connection {
     last_asked: Time,
     /// Messages leave no earlier.
     held_until: Time,
+    /// When a message came or left last; `None` once the memory for messages was given back.
+    last_message: Option<Time>,
     /// Until when lingering lasts, or draining.
     deadline: Time,
     goodbye: Goodbye,
@@ -173,7 +178,7 @@ impl Connection {
         let path = Path::new(server);
         let mut connection = Connection::new(now, settings, Role::Client, State::Connecting, path);
         connection.handshake = Some(Box::new(handshake));
-        connection.join = Some(join);
+        connection.join = Some(Box::new(join));
         Ok(connection)
     }
 
@@ -210,6 +215,7 @@ impl Connection {
             last_received: now,
             last_asked: now,
             held_until: Time::default(),
+            last_message: Some(now),
             deadline: now,
             goodbye: Goodbye::default(),
             stats: PeerStats::default(),
@@ -252,7 +258,7 @@ impl Connection {
 
     /// The server's key, as a client knows it: pinned, or shown.
     pub fn server_key(&self) -> Option<NativeKey> {
-        self.server_key
+        self.server_key.as_deref().copied()
     }
 
     /// What the server said when it answered.
@@ -349,7 +355,7 @@ impl Connection {
     pub fn send(
         &mut self,
         now: Time,
-        payload: Arc<[u8]>,
+        payload: Payload,
         delivery: impl Into<Delivery>,
         tag: u64,
     ) -> Result<(), SendError> {
@@ -481,7 +487,7 @@ impl Connection {
         self.stats.received += 1;
         self.stats.bytes_received += datagram.len() as u64;
         self.last_received = now;
-        self.server_key = Some(established.server_key);
+        self.server_key = Some(Box::new(established.server_key));
         self.clock.start(now, &established.welcome);
         self.establish(&established.secrets, established.welcome).map_err(|_| DropReason::Malformed)?;
         self.join_due = Some((now, JOIN_PAUSE));
@@ -532,6 +538,23 @@ impl Connection {
         }
         self.drain_outcomes();
         self.finish_lingering(now);
+        self.rest(now);
+    }
+
+    /// Gives memory back when no message came or left for a while. Signs of life come more often than that.
+    fn rest(&mut self, now: Time) {
+        let rests = self.last_message.is_some_and(|at| now.since(at) >= REST_AFTER);
+        if rests && self.sender.is_idle() && self.events.is_empty() {
+            if self.role == Role::Server {
+                // That it asked is known by its state.
+                self.join = self.join.take().filter(|_| self.state == State::Joining);
+            }
+            self.last_message = None;
+            self.sender.shrink();
+            self.inbox.shrink();
+            self.events = VecDeque::new();
+            self.plan = Vec::new();
+        }
     }
 
     /// After the end only goodbyes matter.
@@ -593,7 +616,7 @@ impl Connection {
         }
         // Asked once; the rest is repetition.
         if self.join.is_none() && data.len() + password.map_or(0, <[u8]>::len) <= MAX_JOIN_BYTES {
-            self.join = Some(Join::default());
+            self.join = Some(Box::default());
             let password = password.map(<[u8]>::to_vec);
             self.events.push_back(Event::Join { password, data: data.to_vec() });
         }
@@ -634,6 +657,7 @@ impl Connection {
     /// Whether the message was not refused.
     fn handle_message(&mut self, now: Time, packet: u64, m: &MessageFrame<'_>, room: &mut Room) -> bool {
         self.let_in();
+        self.last_message = Some(now);
         if !matches!(self.state, State::Connected | State::Lingering) {
             self.stats.messages_refused += 1;
             return false;

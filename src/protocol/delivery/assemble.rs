@@ -1,14 +1,14 @@
 //! What goes into the next packet: what is resent first, then what is new by priority, then copies.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::{
-    Delivery, Echo, Message, Mode, Outcome, Part, Piece, PieceRef, Planned, Sender, ECHO_BYTES_PER_PACKET,
-    ECHO_DELAY, MAX_ECHO_BYTES, MAX_SENT_PACKETS, MESSAGE_COST,
+    Delivery, Echo, Message, Mode, Numbers, Outcome, Part, Piece, PieceRef, Planned, Sender,
+    ECHO_BYTES_PER_PACKET, ECHO_DELAY, MAX_ECHO_BYTES, MAX_SENT_PACKETS, MESSAGE_COST,
 };
 use super::{PacketState, SentPacket};
 use crate::protocol::mutant;
+use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 
 /// Every so many packets a long message goes before short ones of its priority, so that neither starves.
@@ -132,22 +132,25 @@ impl Sender {
 
     /// Packet `number` left with what was chosen for it, `bytes` long.
     pub fn on_sent(&mut self, now: Time, number: u64, bytes: usize) {
-        let pieces = std::mem::take(&mut self.planned);
         self.probes = self.probes.saturating_sub(1);
         let rate = self.recovery.on_sent(now, bytes as u64, self.under_way_bytes);
         self.under_way += 1;
         self.under_way_bytes += bytes as u64;
-        self.resent_under_way += u32::from(is_resent(&pieces));
+        let resent = self.planned.iter().any(|p| matches!(p, PieceRef::Numbered(_)));
+        self.resent_under_way += u32::from(resent);
         self.window_limited = self.is_window_full();
-        let bytes = bytes as u32;
         self.sent.push_back(SentPacket {
             number,
             at: now,
             state: PacketState::UnderWay,
-            bytes,
+            bytes: bytes as u32,
             rate,
-            pieces,
+            pieces_at: self.carried_first + self.carried.len() as u64,
+            // A packet has room for some hundreds.
+            pieces: self.planned.len() as u16,
+            resent,
         });
+        self.carried.extend(self.planned.drain(..));
         if self.sent.len() > MAX_SENT_PACKETS {
             // Only keep-alives get here, at a rate that the message timeout keeps far below the bound.
             self.give_up_front(now);
@@ -170,7 +173,7 @@ impl Sender {
     fn plan_turn<F: FnMut(&Offer) -> bool>(&mut self, now: Time, packet: &mut Packet<'_, F>) {
         let begun = |queues: &[_; 2]| {
             let [_, long]: &[std::collections::VecDeque<u64>; 2] = queues;
-            let message = self.messages.get(long.front()?)?;
+            let message = self.messages.get(*long.front()?)?;
             (message.sent > 0).then_some(message.begun)
         };
         let all = self.queues.iter().enumerate();
@@ -187,7 +190,7 @@ impl Sender {
     /// The piece that is to be sent again with the least number from `next` on, and its class.
     fn resend_from(&self, next: u64) -> Option<(u64, usize)> {
         let classes = self.resend.iter().enumerate();
-        classes.filter_map(|(class, all)| Some((*all.range(next..).next()?, class))).min()
+        classes.filter_map(|(class, all)| Some((all.next(next)?, class))).min()
     }
 
     /// While nothing is acknowledged what was sent first is sent again first, whatever its priority: it is what a receiver without
@@ -209,10 +212,13 @@ impl Sender {
         mut next: u64,
         most: usize,
     ) -> u64 {
+        if self.resend.get(class).is_none_or(Numbers::is_empty) {
+            return next;
+        }
         let (mut misfits, mut count, mut end) = (0, 0, next);
         while misfits < MAX_MISFITS && count < most {
-            let waiting = self.resend.get(class).and_then(|class| class.range(next..).next());
-            let Some(&number) = waiting else { break };
+            let waiting = self.resend.get(class).and_then(|class| class.next(next));
+            let Some(number) = waiting else { break };
             next = number + 1;
             let Some(planned) = self.planned(number) else {
                 self.cancel_resend(number);
@@ -246,10 +252,10 @@ impl Sender {
         priority: usize,
         long: bool,
     ) {
-        while self.number_window_open() {
+        while self.waiting > 0 && self.number_window_open() {
             let queue = &mut self.queues[priority][usize::from(long)];
             let Some(&id) = queue.front() else { return };
-            let Some(message) = self.messages.get_mut(&id) else {
+            let Some(message) = self.messages.get_mut(id) else {
                 // It expired while parts of it waited.
                 queue.pop_front();
                 self.waiting -= 1;
@@ -299,7 +305,7 @@ impl Sender {
         let number = planned.number;
         self.planned.push(PieceRef::Numbered(number));
         self.pieces.push_back(Some(Piece { message: id, index, first_packet: packet, last_packet: packet }));
-        let copies = self.messages.get(&id).map_or(0, |m| m.delivery.redundancy).max(self.redundancy);
+        let copies = self.messages.get(id).map_or(0, |m| m.delivery.redundancy).max(self.redundancy);
         if copies > 0 && planned.fragment.is_none() && planned.range.len() <= MAX_ECHO_BYTES {
             self.echoes.push_back(Echo { number, left: copies, packet });
             self.echo_due.get_or_insert(now + ECHO_DELAY);
@@ -366,10 +372,10 @@ impl Sender {
         if !whole {
             return;
         }
-        let Some(message) = self.messages.get_mut(&id) else { return };
+        let Some(message) = self.messages.get_mut(id) else { return };
         self.queued_bytes -= message.counted;
         message.counted = 0;
-        message.payload = Arc::from([]);
+        message.payload = Payload::default();
         if message.tag == 0 {
             self.finish(id, Outcome::Delivered);
         }
@@ -377,14 +383,9 @@ impl Sender {
 
     fn planned(&self, number: u64) -> Option<Planned> {
         let piece = self.piece(number)?;
-        let message = self.messages.get(&piece.message)?;
+        let message = self.messages.get(piece.message)?;
         Some(plan(message, piece.index, number))
     }
-}
-
-/// Whether one of the pieces is sent again if it is lost.
-pub(super) fn is_resent(pieces: &[PieceRef]) -> bool {
-    pieces.iter().any(|p| matches!(p, PieceRef::Numbered(_)))
 }
 
 fn plan(message: &Message, index: u16, number: u64) -> Planned {

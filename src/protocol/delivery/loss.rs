@@ -1,9 +1,8 @@
 //! What comes back: acknowledgements, and the lack of them.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use super::assemble::is_resent;
 use super::recovery::Recovery;
 use super::{
     Mode, PacketState, PieceRef, Sender, SentPacket, MAX_BACKOFF, MAX_SENT_PACKETS, PACKET_THRESHOLD,
@@ -46,7 +45,7 @@ impl Sender {
             if packet.state == PacketState::UnderWay {
                 self.under_way -= 1;
                 self.under_way_bytes -= u64::from(packet.bytes);
-                self.resent_under_way -= u32::from(is_resent(&packet.pieces));
+                self.resent_under_way -= u32::from(packet.resent);
                 self.lossiness.on_arrival();
             } else {
                 let (newer, took) = (overtaken_by - packet.number, now.since(packet.at));
@@ -59,10 +58,12 @@ impl Sender {
             newest = Some((packet.number, packet.at, packet.rate));
             longest = longest.or(Some(packet.at));
             self.largest_acked = self.largest_acked.max(packet.number);
-            for piece in std::mem::take(&mut packet.pieces) {
-                match piece {
-                    PieceRef::Numbered(number) => self.resolve(number),
-                    PieceRef::Once(id) => self.piece_done(id),
+            let (first, pieces) = (packet.pieces_at, std::mem::take(&mut packet.pieces));
+            for at in first..first + u64::from(pieces) {
+                match self.carried(at) {
+                    Some(PieceRef::Numbered(number)) => self.resolve(number),
+                    Some(PieceRef::Once(id)) => self.piece_done(id),
+                    None => {}
                 }
             }
         }
@@ -95,9 +96,10 @@ impl Sender {
                 PacketState::Lost if self.recovery.is_adaptive() && self.sent.len() > CROWDED => {
                     self.give_up_front(now);
                 }
-                _ => return,
+                _ => break,
             }
         }
+        self.trim_carried();
     }
 
     /// Takes a round trip from an acknowledgement's newest and oldest packet; returns the newest's, without delay.
@@ -153,9 +155,9 @@ impl Sender {
         while self.sent.front().is_some_and(|p| p.at + kept <= now) {
             self.give_up_front(now);
         }
-        while let Some((at, id)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+        while let Some(id) = self.deadlines.pop(now) {
             self.expire(id);
-            self.deadlines.remove(&(at, id));
+            self.deadlines.trim(&self.messages);
         }
     }
 
@@ -224,7 +226,7 @@ impl Sender {
             }
             if self.is_resolved(i) {
                 // Another copy of all that is in it was acknowledged: nobody waits for this one.
-                self.sent[i].pieces.retain(|p| matches!(p, PieceRef::Once(_)));
+                self.keep_once(i);
                 self.resent_under_way -= 1;
                 continue;
             }
@@ -246,16 +248,32 @@ impl Sender {
 
     /// Whether every piece that packet `i` carries and that would be sent again is known to have arrived.
     fn is_resolved(&self, i: usize) -> bool {
-        let pieces = self.sent.get(i).map_or(&[][..], |p| &p.pieces);
-        pieces.iter().all(|p| {
-            matches!(p, PieceRef::Numbered(n) if self.piece(*n).is_none()) || matches!(p, PieceRef::Once(_))
+        let places = self.sent.get(i).map_or(0..0, SentPacket::places);
+        places.filter_map(|at| self.carried(at)).all(|p| match p {
+            PieceRef::Numbered(n) => self.piece(n).is_none(),
+            PieceRef::Once(_) => true,
         })
+    }
+
+    /// Of packet `i` only what is sent once is still waited for.
+    fn keep_once(&mut self, i: usize) {
+        let Some(packet) = self.sent.get_mut(i) else { return };
+        let first = (packet.pieces_at - self.carried_first) as usize;
+        let mut kept = first;
+        for at in first..first + usize::from(packet.pieces) {
+            if matches!(self.carried.get(at), Some(PieceRef::Once(_))) {
+                self.carried.swap(kept, at);
+                kept += 1;
+            }
+        }
+        packet.pieces = (kept - first) as u16;
+        packet.resent = false;
     }
 
     fn resend_pieces(&mut self, i: usize) {
         let number = self.sent[i].number;
-        for j in 0..self.sent[i].pieces.len() {
-            if let PieceRef::Numbered(n) = self.sent[i].pieces[j] {
+        for at in self.sent[i].places() {
+            if let Some(PieceRef::Numbered(n)) = self.carried(at) {
                 self.resend_if_last(n, number);
             }
         }
@@ -283,7 +301,7 @@ impl Sender {
             bytes += u64::from(packet.bytes);
             self.under_way -= 1;
             self.under_way_bytes -= u64::from(packet.bytes);
-            self.resent_under_way -= u32::from(is_resent(&packet.pieces));
+            self.resent_under_way -= u32::from(packet.resent);
             self.stats.lost += 1;
             self.lossiness.on_loss();
             self.resend_pieces(i);
@@ -312,7 +330,7 @@ impl Sender {
     fn resend_if_last(&mut self, number: u64, packet: u64) {
         let Some(piece) = self.piece(number).filter(|p| p.last_packet == packet) else { return };
         let forgotten = mutant!(LastFragmentForgotten)
-            && self.messages.get(&piece.message).is_some_and(|m| m.pieces > 1 && piece.index + 1 == m.pieces);
+            && self.messages.get(piece.message).is_some_and(|m| m.pieces > 1 && piece.index + 1 == m.pieces);
         if !forgotten {
             let class = self.resend_class(piece.message);
             if let Some(class) = self.resend.get_mut(class) {
@@ -327,16 +345,21 @@ impl Sender {
         if packet.state == PacketState::UnderWay {
             self.under_way -= 1;
             self.under_way_bytes -= u64::from(packet.bytes);
-            self.resent_under_way -= u32::from(is_resent(&packet.pieces));
+            self.resent_under_way -= u32::from(packet.resent);
             // Nothing was heard for longer than it takes to ask and to answer, several times.
             let persistent = self.backoff > 1 && self.under_way == 0;
             self.recovery.on_loss(now, u64::from(packet.bytes), self.under_way_bytes, persistent);
         }
-        if packet.state == PacketState::Acked {
-            return;
+        if packet.state != PacketState::Acked {
+            self.stats.timeouts += 1;
+            self.give_up_pieces(&packet);
         }
-        self.stats.timeouts += 1;
-        for piece in packet.pieces {
+        self.trim_carried();
+    }
+
+    fn give_up_pieces(&mut self, packet: &SentPacket) {
+        for at in packet.places() {
+            let Some(piece) = self.carried(at) else { continue };
             match piece {
                 PieceRef::Once(_) if self.recovery.expires_by_age() => {}
                 PieceRef::Once(id) => self.expire(id),
@@ -344,7 +367,7 @@ impl Sender {
                     let Some(p) = self.piece(number) else { continue };
                     let (id, first) = (p.message, p.first_packet);
                     let best_effort =
-                        self.messages.get(&id).is_some_and(|m| m.delivery.mode == Mode::BestEffort);
+                        self.messages.get(id).is_some_and(|m| m.delivery.mode == Mode::BestEffort);
                     // A best-effort message's time runs from the first copy of each piece.
                     if best_effort && first == packet.number && !self.recovery.expires_by_age() {
                         self.expire(id);
@@ -359,6 +382,11 @@ impl Sender {
 
 impl SentPacket {
     fn is_resent_under_way(&self) -> bool {
-        self.state == PacketState::UnderWay && is_resent(&self.pieces)
+        self.state == PacketState::UnderWay && self.resent
+    }
+
+    /// The places of its pieces among those of all packets.
+    fn places(&self) -> Range<u64> {
+        self.pieces_at..self.pieces_at + u64::from(self.pieces)
     }
 }

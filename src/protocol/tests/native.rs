@@ -38,7 +38,7 @@ pub struct NativePair {
     pub network: Network,
     pub events: [Vec<(Time, Event)>; 2],
     pub drops: [Vec<DropReason>; 2],
-    pub room: [Room; 2],
+    pub room: [Room<'static>; 2],
     /// Datagrams and their bytes, by sender.
     pub sent: [(u64, u64); 2],
     /// Lengths of what each end sent, newest last, if a test wants them.
@@ -267,7 +267,7 @@ impl NativePair {
     /// A datagram comes to `to`; where that is the server, from an address.
     pub fn handle_from(&mut self, to: Side, from: SocketAddr, mut datagram: Vec<u8>) {
         let now = self.now;
-        let mut room = self.room[to as usize];
+        let mut room = Room { buffers: None, ..self.room[to as usize] };
         let original = if self.monitor.on { datagram.clone() } else { Vec::new() };
         let refused = self.refused(to);
         if self.forgets && self.server.as_ref().is_some_and(|s| s.state() == State::Closed) {
@@ -320,7 +320,8 @@ impl NativePair {
             };
             let mut end =
                 Connection::accepted(now, self.settings[1].clone(), &handshake, welcome.clone()).unwrap();
-            let result = end.handle_datagram(now, from, &mut datagram, &mut self.room[1].clone());
+            let result =
+                end.handle_datagram(now, from, &mut datagram, &mut Room { buffers: None, ..self.room[1] });
             if result.is_ok() {
                 self.server = Some(end);
             } else {

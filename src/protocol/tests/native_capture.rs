@@ -183,7 +183,7 @@ impl Stage {
                 return self.put_under_way(Side::Server, from, out);
             };
             let mut end = Connection::accepted(now, self.settings.clone(), &handshake, welcome).unwrap();
-            end.handle_datagram(now, from, &mut datagram, &mut Room::ENDLESS.clone()).unwrap();
+            end.handle_datagram(now, from, &mut datagram, &mut { Room::ENDLESS }).unwrap();
             if let Some(packets) = self.phase_every {
                 end.phase_every(packets);
                 self.client.phase_every(packets);

@@ -228,9 +228,9 @@ impl Run {
                 self.no_room_until[i] = now + Duration::from_millis(ms);
             }
             self.pair.room[i] = if now < self.no_room_until[i] {
-                Room { messages: 0, bytes: 0 }
+                Room::NONE
             } else {
-                Room { messages: 20, bytes: 5000 }
+                Room { messages: 20, bytes: 5000, buffers: None }
             };
         }
         self.check_bounds();

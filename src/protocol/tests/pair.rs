@@ -56,7 +56,7 @@ pub fn settings() -> Settings {
 pub struct End {
     pub connection: Option<Connection>,
     pub settings: Arc<Settings>,
-    pub room: Room,
+    pub room: Room<'static>,
     /// What happened and when, for the test to take.
     pub events: Vec<(Time, Event)>,
     pub closed: Option<(Time, CloseReason)>,

@@ -167,9 +167,9 @@ impl Run {
                 self.no_room_until[i] = now + Duration::from_millis(ms);
             }
             self.pair.end_mut(side).room = if now < self.no_room_until[i] {
-                Room { messages: 0, bytes: 0 }
+                Room::NONE
             } else {
-                Room { messages: 20, bytes: 5000 }
+                Room { messages: 20, bytes: 5000, buffers: None }
             };
         }
         self.check_bounds();

@@ -1,7 +1,5 @@
 //! What the host asks of the core: commands and getters. None of it calls the host.
 
-use std::sync::Arc;
-
 use super::groups::EVERYBODY;
 use super::{Completion, Core};
 use crate::error::{Error, ErrorKind, Result};
@@ -9,6 +7,7 @@ use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
 use crate::protocol::connection::{SendError, Settings};
 use crate::protocol::delivery::{Delivery, QueueError};
+use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
@@ -26,13 +25,7 @@ impl Core {
     /// See [`crate::Server::send`].
     /// The callback stays with the caller when this fails, to be dropped without the lock: its drop may be
     /// code of the host's that calls in here.
-    pub fn send(
-        &mut self,
-        now: Time,
-        id: PeerId,
-        payload: Arc<[u8]>,
-        options: &mut SendOptions,
-    ) -> Result<()> {
+    pub fn send(&mut self, now: Time, id: PeerId, payload: Payload, options: &mut SendOptions) -> Result<()> {
         let pulls = options.on_sent.is_none() && options.tag.is_some();
         if pulls && self.wants.queue == 0 {
             return Err(Error::new(ErrorKind::State, "a tag needs an event queue (max_queued_events)"));
@@ -41,31 +34,13 @@ impl Core {
             return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
         }
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
-        let (len, limits) = (payload.len(), self.settings.limits.clone());
+        let len = payload.len();
         let peer = self.live(id)?;
-        let slot_id = peer.id;
         if peer.status == Status::Joining {
-            return Err(Error::new(ErrorKind::State, format!("{slot_id:?} was not let in yet")));
+            return Err(Error::new(ErrorKind::State, format!("{id:?} was not let in yet")));
         }
-        peer.connection.send(now, payload, options.delivery(), tag).map_err(|error| match error {
-            SendError::Unsupported => {
-                Error::new(ErrorKind::Argument, format!("{slot_id:?} is on a wire that has no such mode"))
-            }
-            SendError::NotConnected => {
-                Error::new(ErrorKind::Stale, format!("{slot_id:?} is disconnecting or gone"))
-            }
-            SendError::Queue(QueueError::Full) => Error::new(
-                ErrorKind::WouldBlock,
-                format!(
-                    "the queue of {slot_id:?} is full: its bounds are {} messages and {} bytes",
-                    limits.max_messages, limits.max_bytes
-                ),
-            ),
-            SendError::Queue(QueueError::TooLarge) => Error::new(
-                ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
-            ),
-        })?;
+        let sent = peer.connection.send(now, payload, options.delivery(), tag);
+        sent.map_err(|error| self.not_sent(id, len, error))?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
@@ -77,12 +52,40 @@ impl Core {
         Ok(())
     }
 
+    fn not_sent(&self, id: PeerId, len: usize, error: SendError) -> Error {
+        let limits = &self.settings.limits;
+        match error {
+            SendError::Unsupported => {
+                Error::new(ErrorKind::Argument, format!("{id:?} is on a wire that has no such mode"))
+            }
+            SendError::NotConnected => {
+                Error::new(ErrorKind::Stale, format!("{id:?} is disconnecting or gone"))
+            }
+            SendError::Queue(QueueError::Full) => Error::new(
+                ErrorKind::WouldBlock,
+                format!(
+                    "the queue of {id:?} is full: its bounds are {} messages and {} bytes",
+                    limits.max_messages, limits.max_bytes
+                ),
+            ),
+            SendError::Queue(QueueError::TooLarge) => Error::new(
+                ErrorKind::TooLarge,
+                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
+            ),
+        }
+    }
+
+    /// A copy of what is to be sent, short enough to be made while the core is locked, in memory that is used again.
+    pub fn copy(&mut self, data: &[u8]) -> Payload {
+        self.payloads.copy(data)
+    }
+
     /// See [`crate::Server::broadcast`].
     pub fn broadcast(
         &mut self,
         now: Time,
         except: Option<PeerId>,
-        payload: Arc<[u8]>,
+        payload: Payload,
         delivery: impl Into<Delivery>,
     ) -> Result<usize> {
         Ok(self.group_send(now, EVERYBODY, except, &payload, delivery)?.sent)
@@ -104,7 +107,7 @@ impl Core {
             return Err(Error::new(ErrorKind::Stale, format!("{id:?} has disconnected already")));
         }
         peer.connection.close(now, after_delivery, info.farewell());
-        peer.ending = Some(info);
+        peer.ending = Some(Box::new(info));
         peer.status = Status::Disconnecting;
         if let Some(slot) = self.peers.slot_of(id) {
             self.touched(now, slot);

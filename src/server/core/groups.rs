@@ -1,12 +1,12 @@
 //! Groups of peers, and messages to many.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use super::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::connection::{SendError, State};
 use crate::protocol::delivery::{Delivery, QueueError};
+use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 use crate::server::events::*;
 
@@ -105,22 +105,24 @@ impl Core {
         now: Time,
         group: u32,
         except: Option<PeerId>,
-        payload: &Arc<[u8]>,
+        payload: &Payload,
         delivery: impl Into<Delivery>,
     ) -> Result<Reach> {
         let delivery = delivery.into();
         if payload.len() > self.settings.limits.max_message {
             return Err(Error::new(ErrorKind::TooLarge, "the message is longer than max_message_size"));
         }
-        let slots: Vec<usize> = match group {
-            EVERYBODY => self.peers.slots().collect(),
+        let mut slots = std::mem::take(&mut self.slots);
+        slots.clear();
+        match group {
+            EVERYBODY => slots.extend(self.peers.slots()),
             group => {
                 let members = self.groups.members.get(&group).into_iter().flatten();
-                members.filter_map(|id| self.peers.slot_of(*id)).collect()
+                slots.extend(members.filter_map(|id| self.peers.slot_of(*id)));
             }
-        };
+        }
         let mut reach = Reach::default();
-        for slot in slots {
+        for &slot in &slots {
             let Some(peer) = self.peers.at(slot) else { continue };
             let takes = peer.status == Status::Connected && peer.connection.state() == State::Connected;
             if Some(peer.id) == except || !takes {
@@ -137,6 +139,7 @@ impl Core {
                 Err(SendError::Queue(QueueError::TooLarge) | SendError::NotConnected) => {}
             }
         }
+        self.slots = slots;
         Ok(reach)
     }
 }

@@ -133,7 +133,7 @@ impl Core {
         let Some(peer) = self.peers.at(slot).filter(|p| p.status == Status::Joining) else { return };
         let info = DisconnectInfo::new(DisconnectReason::Refused, text).with_code(code);
         peer.connection.close(now, false, info.farewell());
-        peer.ending = Some(info);
+        peer.ending = Some(Box::new(info));
         self.touched(now, slot);
     }
 

@@ -106,6 +106,11 @@ impl Inbox {
         self.reassembly.next_expiry()
     }
 
+    /// Gives back what is not needed while nothing comes.
+    pub fn shrink(&mut self) {
+        self.dedup.shrink();
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         *self = Inbox::new(0, 0, Duration::ZERO);
@@ -173,7 +178,8 @@ impl Inbox {
             if m.data.len() > self.max_message {
                 return Taken::Malformed;
             }
-            self.finish(whole(m.data.to_vec(), packet), room, deliver);
+            let data = room.copy(m.data);
+            self.finish(whole(data, packet), room, deliver);
             return Taken::Accepted;
         };
         let Some(order) = widen(u64::from(part.id), 16, self.newest_fragmented.max(1)) else {
@@ -264,7 +270,7 @@ mod tests {
 
     struct Reader {
         inbox: Inbox,
-        room: Room,
+        room: Room<'static>,
         got: Vec<(u8, Vec<u8>)>,
     }
 

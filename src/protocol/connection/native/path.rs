@@ -33,7 +33,8 @@ struct Candidate {
 #[derive(Debug)]
 pub(super) struct Path {
     remote: SocketAddr,
-    candidate: Option<Candidate>,
+    /// Few connections ever have one.
+    candidate: Option<Box<Candidate>>,
     /// Makes challenges that nobody can guess.
     secret: Option<Traffic>,
 }
@@ -79,7 +80,7 @@ impl Path {
                 };
                 self.secret = Some(next);
                 let credit = bytes * AMPLIFICATION;
-                self.candidate = Some(Candidate {
+                self.candidate = Some(Box::new(Candidate {
                     address: from,
                     data,
                     since: now,
@@ -87,7 +88,7 @@ impl Path {
                     next: now,
                     pause: CHALLENGE_PAUSE,
                     credit,
-                });
+                }));
             }
             _ => {}
         }
@@ -95,7 +96,7 @@ impl Path {
 
     /// When a challenge is due.
     pub(super) fn due(&self) -> Option<Time> {
-        self.candidate.filter(|c| c.credit > 0).map(|c| c.next)
+        self.candidate.as_ref().filter(|c| c.credit > 0).map(|c| c.next)
     }
 
     /// The challenge that is due, and where it goes, if a packet of `bytes` may go there.
@@ -118,7 +119,7 @@ impl Path {
 
     /// A response came from `from`: whether it proves a new address, which is then the peer's.
     pub(super) fn confirmed(&mut self, from: SocketAddr, data: &[u8; 8]) -> bool {
-        let proven = self.candidate.is_some_and(|c| c.address == from && c.data == *data && c.asked);
+        let proven = self.candidate.as_ref().is_some_and(|c| c.address == from && c.data == *data && c.asked);
         if proven && !mutant!(PathNever) {
             self.remote = from;
             self.candidate = None;

@@ -260,6 +260,9 @@ impl Connection {
             wire::put_message(out, &message, i == last);
         }
         let any = !plan.is_empty();
+        if any {
+            self.last_message = Some(now);
+        }
         plan.clear();
         self.plan = plan;
         any

@@ -1,0 +1,131 @@
+//! Bytes of messages in buffers that are used again: what is sent is shared by all who send it, what is received belongs
+//! to one.
+
+use std::collections::VecDeque;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Longest message whose buffer is kept for another.
+pub const MAX_KEPT_BYTES: usize = 2048;
+/// Buffers kept of messages to send, those under way included, and of received ones, at most.
+pub const MAX_KEPT_BUFFERS: usize = 4096;
+/// Buffers that are looked at for one that nobody needs any more.
+const LOOKS: usize = 4;
+/// Least room of a buffer that is kept.
+const MIN_ROOM: usize = 64;
+
+/// The bytes of a message to send. Cloned without a copy.
+#[derive(Clone, Debug, Default)]
+pub struct Payload(Option<Arc<Vec<u8>>>);
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_deref().map_or(&[], |bytes| bytes)
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Payload {
+        Payload(Some(Arc::new(bytes)))
+    }
+}
+
+impl From<&[u8]> for Payload {
+    fn from(bytes: &[u8]) -> Payload {
+        bytes.to_vec().into()
+    }
+}
+
+/// Where short messages to send get their buffers. A buffer stays in it while it is in use, and is found again when the last
+/// message that it was for is done: they are looked at in turn, so that nobody has to give anything back.
+#[derive(Debug, Default)]
+pub struct Payloads(VecDeque<Arc<Vec<u8>>>);
+
+impl Payloads {
+    /// A copy of `bytes` to send.
+    pub fn copy(&mut self, bytes: &[u8]) -> Payload {
+        if bytes.len() > MAX_KEPT_BYTES {
+            return bytes.into();
+        }
+        for _ in 0..LOOKS {
+            let Some(mut buffer) = self.0.pop_front() else { break };
+            let is_free = Arc::get_mut(&mut buffer).map(|room| {
+                room.clear();
+                room.extend_from_slice(bytes);
+            });
+            self.0.push_back(buffer.clone());
+            if is_free.is_some() {
+                return Payload(Some(buffer));
+            }
+        }
+        let mut room = Vec::with_capacity(bytes.len().next_power_of_two().max(MIN_ROOM));
+        room.extend_from_slice(bytes);
+        let buffer = Arc::new(room);
+        if self.0.len() < MAX_KEPT_BUFFERS {
+            self.0.push_back(buffer.clone());
+        }
+        Payload(Some(buffer))
+    }
+}
+
+/// Buffers of received messages that were handled, for others.
+#[derive(Debug, Default)]
+pub struct Buffers(Vec<Vec<u8>>);
+
+impl Buffers {
+    /// A copy of `bytes` that belongs to the caller.
+    pub fn copy(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let room = if bytes.len() <= MAX_KEPT_BYTES { self.0.pop() } else { None };
+        let mut room = room.unwrap_or_else(|| Vec::with_capacity(bytes.len().max(MIN_ROOM)));
+        room.clear();
+        room.extend_from_slice(bytes);
+        room
+    }
+
+    /// A buffer that is needed no more.
+    pub fn give(&mut self, buffer: Vec<u8>) {
+        let worth = (MIN_ROOM..=2 * MAX_KEPT_BYTES).contains(&buffer.capacity());
+        if worth && self.0.len() < MAX_KEPT_BUFFERS {
+            self.0.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again_only_when_nobody_needs_it() {
+        let mut pool = Payloads::default();
+        let first = pool.copy(b"first");
+        let second = pool.copy(b"second");
+        let at = first.as_ptr();
+        let shared = first.clone();
+        drop(first);
+        assert_ne!(pool.copy(b"third").as_ptr(), at, "it is shared still");
+        assert_eq!((&*shared, &*second), (&b"first"[..], &b"second"[..]));
+        drop(shared);
+        let again: Vec<Payload> = (0..4).map(|_| pool.copy(b"again")).collect();
+        assert!(again.iter().any(|p| p.as_ptr() == at));
+        assert!(again.iter().all(|p| **p == b"again"[..]) && *second == b"second"[..]);
+        assert!(Payload::default().is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let (mut payloads, mut buffers) = (Payloads::default(), Buffers::default());
+        let held: Vec<Payload> = (0..MAX_KEPT_BUFFERS + 10).map(|_| payloads.copy(&[1; 10])).collect();
+        assert_eq!((payloads.0.len(), held.len()), (MAX_KEPT_BUFFERS, MAX_KEPT_BUFFERS + 10));
+        assert_eq!(payloads.copy(&[2; MAX_KEPT_BYTES + 1]).len(), MAX_KEPT_BYTES + 1);
+        for _ in 0..MAX_KEPT_BUFFERS + 10 {
+            buffers.give(vec![1; 100]);
+        }
+        buffers.give(vec![1; 1 << 20]);
+        assert_eq!(buffers.0.len(), MAX_KEPT_BUFFERS);
+        assert_eq!(buffers.copy(b"other"), b"other");
+        assert_eq!(buffers.0.len(), MAX_KEPT_BUFFERS - 1);
+    }
+}
