@@ -161,9 +161,9 @@
 #define GK_FOREVER 18446744073709551615ull
 
 /**
- * The group of all connected peers. Nobody is added to it, or leaves it.
+ * Bytes that the name of a group has at most, without the NUL.
  */
-#define GK_GROUP_EVERYBODY 0
+#define GK_GROUP_MAX_NAME_BYTES 64
 
 /**
  * Ports that one search asks at most.
@@ -279,6 +279,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_address`, `gk_server_port`: where it listens
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+ * - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
  * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
  * - `gk_server_set_block_list`: replace the block list
@@ -322,8 +323,8 @@ typedef int32_t gk_event_type;
  * - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
+ * - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
- * - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
  */
 typedef uint64_t gk_peer;
 
@@ -2932,25 +2933,56 @@ gk_result gk_server_broadcast(gk_server *server,
                               size_t *out_sent);
 
 /**
+ * Puts a peer into the group of a name, which comes to be with its first member and ends with its last. The membership
+ * ends with the peer. To be in it already is no error. For all peers there is `gk_server_broadcast`.
+ *
+ * - `group`: the name, 1 to `GK_GROUP_MAX_NAME_BYTES` bytes of UTF-8; names are told apart byte by byte
+ * - `peer`: who
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (an empty name, or too long), `GK_ERR_UTF8`, `GK_ERR_WOULD_BLOCK` (it is in
+ * 64 groups, or the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the name is copied.
+ */
+gk_result gk_server_group_add(gk_server *server,
+                              const char *group,
+                              gk_peer peer);
+
+/**
+ * Takes a peer out of a group. Not to be in it is no error.
+ *
+ * - `group`: the name, as `gk_server_group_add` takes it
+ * - `peer`: who
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (an empty name, or too long), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the name stays the caller's.
+ */
+gk_result gk_server_group_remove(gk_server *server,
+                                 const char *group,
+                                 gk_peer peer);
+
+/**
  * Queues a message for all members of a group, or all but one. Peers whose queue is full are left out and
  * counted; they get `writable` later.
  *
- * - `group`: a number that `gk_peer_group_add` was given, or `GK_GROUP_EVERYBODY`; a group without members
- *   reaches nobody
+ * - `group`: the name, as `gk_server_group_add` takes it; a group without members reaches nobody
  * - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
  * - `data`, `len`: the bytes; may be NULL with 0
  * - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
  * - `out_sent`: for how many peers it was queued; may be NULL
  * - `out_refused`: how many have a full queue; may be NULL
  *
- * Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
- * `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`; an empty name, or too long),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: the bytes are copied, once for all.
  */
 gk_result gk_server_group_send(gk_server *server,
-                               uint32_t group,
+                               const char *group,
                                gk_peer except,
                                const uint8_t *data,
                                size_t len,
@@ -3098,34 +3130,6 @@ gk_result gk_peer_accept(gk_server *server, gk_peer peer);
  * Ownership: the text is copied.
  */
 gk_result gk_peer_refuse(gk_server *server, gk_peer peer, gk_refusal code, const char *text);
-
-/**
- * Puts a peer into a group, which comes to be with its first member. The membership ends with the peer.
- * To be in it already is no error.
- *
- * - `group`: any number but `GK_GROUP_EVERYBODY`
- *
- * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`GK_GROUP_EVERYBODY`), `GK_ERR_WOULD_BLOCK` (it is in 64 groups, or
- * the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
- *
- * Thread: any.
- * Ownership: nothing is passed.
- */
-gk_result gk_peer_group_add(gk_server *server,
-                            gk_peer peer,
-                            uint32_t group);
-
-/**
- * Takes a peer out of a group. Not to be in it is no error.
- *
- * - `group`: the number
- *
- * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
- *
- * Thread: any.
- * Ownership: nothing is passed.
- */
-gk_result gk_peer_group_remove(gk_server *server, gk_peer peer, uint32_t group);
 
 /**
  * Sets the size and zeroes the rest.

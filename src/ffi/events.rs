@@ -28,8 +28,8 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 /// - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
 ///   be done to it
+/// - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
 /// - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
-/// - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
 pub type gk_peer = u64;
 
 /// No peer.

@@ -216,38 +216,3 @@ pub unsafe extern "C" fn gk_peer_refuse(
         Ok::<(), Failure>(server.refuse(peer_id(peer)?, code, given)?)
     })
 }
-
-/// Puts a peer into a group, which comes to be with its first member. The membership ends with the peer.
-/// To be in it already is no error.
-///
-/// - `group`: any number but `GK_GROUP_EVERYBODY`
-///
-/// Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`GK_GROUP_EVERYBODY`), `GK_ERR_WOULD_BLOCK` (it is in 64 groups, or
-/// the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
-///
-/// Thread: any.
-/// Ownership: nothing is passed.
-#[no_mangle]
-pub unsafe extern "C" fn gk_peer_group_add(server: *mut gk_server, peer: gk_peer, group: u32) -> gk_result {
-    with_server(server, |server| Ok::<(), Failure>(server.group_add(peer_id(peer)?, group)?))
-}
-
-/// Takes a peer out of a group. Not to be in it is no error.
-///
-/// - `group`: the number
-///
-/// Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
-///
-/// Thread: any.
-/// Ownership: nothing is passed.
-#[no_mangle]
-pub unsafe extern "C" fn gk_peer_group_remove(
-    server: *mut gk_server,
-    peer: gk_peer,
-    group: u32,
-) -> gk_result {
-    with_server(server, |server| {
-        server.group_remove(peer_id(peer)?, group)?;
-        Ok(())
-    })
-}

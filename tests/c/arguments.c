@@ -102,12 +102,12 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_simulate(NULL, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_simulate_peer(NULL, peer, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_discovery_info(NULL, bytes, 1));
-    EXPECT(GK_ERR_NULL, gk_server_group_send(NULL, 1, peer, bytes, 1, NULL, &size, &size));
+    EXPECT(GK_ERR_NULL, gk_server_group_send(NULL, "a", peer, bytes, 1, NULL, &size, &size));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(NULL, "192.0.2.1:1", bytes, 1));
     EXPECT(GK_ERR_NULL, gk_peer_accept(NULL, peer));
     EXPECT(GK_ERR_NULL, gk_peer_refuse(NULL, peer, 0, NULL));
-    EXPECT(GK_ERR_NULL, gk_peer_group_add(NULL, peer, 1));
-    EXPECT(GK_ERR_NULL, gk_peer_group_remove(NULL, peer, 1));
+    EXPECT(GK_ERR_NULL, gk_server_group_add(NULL, "a", peer));
+    EXPECT(GK_ERR_NULL, gk_server_group_remove(NULL, "a", peer));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 1, NULL, 0, 0, NULL, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 0, NULL, 1, 0, NULL, NULL, &size));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "at least one", gk_client_discover(NULL, 0, NULL, 0, 0, NULL, NULL, &size));
@@ -588,6 +588,7 @@ static void on_message(void *user_data, gk_server *server, gk_peer peer, const g
 }
 
 static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
+    char name[GK_GROUP_MAX_NAME_BYTES + 2];
     const gk_peer none[] = {GK_PEER_NONE, GK_FOREVER, peer + 1, peer ^ ((gk_peer)1 << 40), foreign};
     uint8_t data[16] = {0};
     uint8_t *large = calloc(1, 2001);
@@ -708,16 +709,34 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_STALE, gk_peer_accept(server, foreign));
     EXPECT(GK_ERR_STALE, gk_peer_accept(server, GK_PEER_NONE));
     EXPECT(GK_ERR_STALE, gk_peer_refuse(server, foreign, 0, NULL));
-    EXPECT(GK_ERR_STALE, gk_peer_group_add(server, foreign, 1));
-    EXPECT(GK_ERR_STALE, gk_peer_group_remove(server, foreign, 1));
-    EXPECT_TEXT(GK_ERR_ARGUMENT, "everybody", gk_peer_group_add(server, peer, GK_GROUP_EVERYBODY));
-    OK(gk_peer_group_remove(server, peer, 1));
-    OK(gk_peer_group_add(server, peer, 1));
-    EXPECT(GK_ERR_NULL, gk_server_group_send(server, 1, GK_PEER_NONE, NULL, 1, NULL, NULL, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_group_add(server, "a", foreign));
+    EXPECT(GK_ERR_STALE, gk_server_group_remove(server, "a", foreign));
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes", gk_server_group_add(server, name, peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes", gk_server_group_remove(server, name, peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes",
+                gk_server_group_send(server, name, GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "empty", gk_server_group_add(server, "", peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "empty", gk_server_group_remove(server, "", peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "empty", gk_server_group_send(server, "", GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "group", gk_server_group_add(server, NULL, peer));
+    EXPECT_TEXT(GK_ERR_NULL, "group", gk_server_group_remove(server, NULL, peer));
+    EXPECT_TEXT(GK_ERR_NULL, "group", gk_server_group_send(server, NULL, GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_UTF8, "group", gk_server_group_add(server, BAD_UTF8, peer));
+    EXPECT_TEXT(GK_ERR_UTF8, "group", gk_server_group_remove(server, BAD_UTF8, peer));
+    EXPECT_TEXT(GK_ERR_UTF8, "group",
+                gk_server_group_send(server, BAD_UTF8, GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    name[GK_GROUP_MAX_NAME_BYTES] = '\0';
+    OK(gk_server_group_add(server, name, peer));
+    OK(gk_server_group_remove(server, "a", peer));
+    OK(gk_server_group_add(server, "a", peer));
+    EXPECT(GK_ERR_STALE, gk_server_group_add(server, "a", GK_PEER_NONE));
+    EXPECT(GK_ERR_NULL, gk_server_group_send(server, "a", GK_PEER_NONE, NULL, 1, NULL, NULL, NULL));
     options.on_sent = never_sent;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "on_sent",
-                gk_server_group_send(server, 1, GK_PEER_NONE, data, 1, &options, NULL, NULL));
-    OK(gk_server_group_send(server, 1, foreign, data, 1, NULL, NULL, NULL));
+                gk_server_group_send(server, "a", GK_PEER_NONE, data, 1, &options, NULL, NULL));
+    OK(gk_server_group_send(server, "a", foreign, data, 1, NULL, NULL, NULL));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(server, NULL, data, 1));
     EXPECT(GK_ERR_ADDRESS, gk_server_send_raw(server, "192.0.2.1", data, 1));
     EXPECT(GK_ERR_STATE, gk_server_send_raw(server, "192.0.2.1:1", data, 1));

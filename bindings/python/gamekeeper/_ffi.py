@@ -308,7 +308,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
             RESULT,
             [
                 server,
-                c_uint32,
+                c_char_p,
                 PEER,
                 c_char_p,
                 c_size_t,
@@ -323,8 +323,8 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),
         "gk_peer_accept": (RESULT, [server, PEER]),
         "gk_peer_refuse": (RESULT, [server, PEER, c_uint32, c_char_p]),
-        "gk_peer_group_add": (RESULT, [server, PEER, c_uint32]),
-        "gk_peer_group_remove": (RESULT, [server, PEER, c_uint32]),
+        "gk_server_group_add": (RESULT, [server, c_char_p, PEER]),
+        "gk_server_group_remove": (RESULT, [server, c_char_p, PEER]),
         "gk_client_discover": (
             RESULT,
             [

@@ -391,11 +391,11 @@ class Peer:
         self._server._pump.soon()
         return refused
 
-    def join_group(self, group: int) -> None:
-        """Puts the client into a group, 1 to 4294967295, for :meth:`Server.post_group`."""
+    def join_group(self, group: str) -> None:
+        """Puts the client into the group of a name, 1 to 64 bytes in UTF-8, for :meth:`Server.post_group`."""
         self._client.join_group(group)
 
-    def leave_group(self, group: int) -> None:
+    def leave_group(self, group: str) -> None:
         """Takes the client out of a group."""
         self._client.leave_group(group)
 
@@ -447,11 +447,11 @@ class Server(_Host[ServerEvent]):
         return list(self._peers.values())
 
     def post_group(
-        self, group: int, data: bytes, mode: _Mode = RetryMode.NONE, without: Optional[Peer] = None
+        self, group: str, data: bytes, mode: _Mode = RetryMode.NONE, without: Optional[Peer] = None
     ) -> Tuple[int, int]:
         """Queues a message for all clients in a group, held once.
 
-        :param group: what ``Peer.join_group`` was given; 0 is everybody
+        :param group: what ``Peer.join_group`` was given; one without members reaches nobody
         :param without: who does not get it
         :returns: for how many it was queued, and how many have a full queue and did not get it
         """
@@ -461,9 +461,24 @@ class Server(_Host[ServerEvent]):
         left_out = _codes.GK_PEER_NONE if without is None else without._client._peer
         options = _ffi.send_options(RetryMode(mode).value)
         counts = (ctypes.byref(sent), ctypes.byref(refused))
-        _ffi.check(self._call("group_send", group, left_out, data, len(data), ctypes.byref(options), *counts))
+        _ffi.check(self._call("group_send", _ffi.c_text(group), left_out, data, len(data), ctypes.byref(options), *counts))
         self._pump.soon()
         return sent.value, refused.value
+
+    def broadcast(self, data: bytes, mode: _Mode = RetryMode.NONE, without: Optional[Peer] = None) -> int:
+        """Queues a message for all clients, held once. Clients with a full queue are left out.
+
+        :param without: who does not get it
+        :returns: for how many it was queued
+        """
+        if not isinstance(data, bytes):
+            raise TypeError("the data is {}, not bytes".format(type(data).__name__))
+        sent = ctypes.c_size_t()
+        left_out = _codes.GK_PEER_NONE if without is None else without._client._peer
+        options = _ffi.send_options(RetryMode(mode).value)
+        _ffi.check(self._call("broadcast", left_out, data, len(data), ctypes.byref(options), ctypes.byref(sent)))
+        self._pump.soon()
+        return sent.value
 
     async def close(self) -> None:
         """Says goodbye to all clients and ends the server, which holds the event loop up for 0.2 seconds at most. Its

@@ -238,23 +238,24 @@ class Client:
             self._sent_away = True
         return bool(result == GK_OK)
 
-    def join_group(self, group: int) -> None:
-        """Puts the client into a group, for ``send_group`` of its server; it leaves when it disconnects.
+    def join_group(self, group: str) -> None:
+        """Puts the client into the group of a name, for ``send_group`` of its server; it leaves when it disconnects.
 
-        :param group: from 1 to 4294967295
-        :raises ValueError: group 0, which is everybody
+        :param group: 1 to 64 bytes in UTF-8
+        :raises ValueError: the name is empty or too long, or has a NUL
         :raises WouldBlock: it is in 64 groups, or the server has 65,536
         """
-        self._group(_ffi.lib.gk_peer_group_add, group)
+        self._group(_ffi.lib.gk_server_group_add, group)
 
-    def leave_group(self, group: int) -> None:
-        """Takes the client out of a group."""
-        self._group(_ffi.lib.gk_peer_group_remove, group)
+    def leave_group(self, group: str) -> None:
+        """Takes the client out of a group. Not to be in it is no error.
 
-    def _group(self, function: Any, group: int) -> None:
-        if not 0 <= group < 2**32:
-            raise ValueError("a group is a number from 1 to 4294967295, not {}".format(group))
-        result = function(self._link.pointer, self._peer, group)
+        :raises ValueError: as with :meth:`join_group`
+        """
+        self._group(_ffi.lib.gk_server_group_remove, group)
+
+    def _group(self, function: Any, group: str) -> None:
+        result = function(self._link.pointer, _ffi.c_text(group), self._peer)
         # One that has left is in no group.
         if result not in (GK_OK, GK_ERR_STALE):
             raise _ffi.error(result)

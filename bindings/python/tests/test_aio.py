@@ -273,9 +273,9 @@ async def test_the_game_decides():
             with pytest.raises(SessionEnded) as ended:
                 await join(server, join_data=b"bad one")
             assert ended.value.reason == _codes.GK_DISCONNECT_REFUSED and str(ended.value) == "not you"
-            server.peers()[0].join_group(7)
-            assert server.post_group(7, b"to the group", RetryMode.RETRY_ON_TIMEOUT) == (1, 0)
-            assert server.post_group(7, b"to nobody", without=server.peers()[0]) == (0, 0)
+            server.peers()[0].join_group("red")
+            assert server.post_group("red", b"to the group", RetryMode.RETRY_ON_TIMEOUT) == (1, 0)
+            assert server.post_group("red", b"to nobody", without=server.peers()[0]) == (0, 0)
             assert (await client.__anext__()).data == b"to the group"
             assert not server._accepted and not server._link.accepted
 
