@@ -315,6 +315,7 @@ typedef int32_t gk_event_type;
  *
  * - `gk_peer_address`: where its datagrams come from
  * - `gk_peer_token`: the public number of its session
+ * - `gk_peer_wire`: which wire it speaks
  * - `gk_peer_latency_us`: the smoothed one-way time
  * - `gk_peer_status`: where the connection stands
  * - `gk_peer_queued_bytes`: what is queued for it
@@ -817,6 +818,37 @@ typedef int32_t gk_status;
 typedef uint32_t gk_refusal;
 
 /**
+ * What a simulated network did to the datagrams of one direction since it was set; zeroes while there is none. Its layout is
+ * fixed.
+ */
+typedef struct {
+    /**
+     * Datagrams that came to it.
+     */
+    uint64_t pushed;
+    /**
+     * Datagrams lost, singly and in bursts.
+     */
+    uint64_t dropped;
+    /**
+     * Datagrams and copies that found no room: in the queue before the bottleneck, or in the network at all.
+     */
+    uint64_t overflowed;
+    /**
+     * Datagrams that were doubled.
+     */
+    uint64_t duplicated;
+    /**
+     * Datagrams and copies held back by `reorder_delay_us`.
+     */
+    uint64_t reordered;
+    /**
+     * Datagrams and copies with a bit turned over.
+     */
+    uint64_t corrupted;
+} gk_link_stats;
+
+/**
  * Lifetime counts of one peer, or of a client's session, and what is queued for it now. `gk_peer_stats_init` sets the size.
  */
 typedef struct {
@@ -892,6 +924,19 @@ typedef struct {
      * Messages refused, unacknowledged, because a bound was reached.
      */
     uint64_t messages_refused;
+    /**
+     * Times that a peer of the native wire went on from another address; 0 of a client's session, which is not told.
+     */
+    uint64_t migrations;
+    /**
+     * What the conditions did that `gk_server_simulate_peer` set for what is received from it; of a client, those of
+     * `gk_client_simulate`.
+     */
+    gk_link_stats simulated_receive;
+    /**
+     * The same for what is sent to it; of a client, for what it sends.
+     */
+    gk_link_stats simulated_send;
 } gk_peer_stats_t;
 
 /**
@@ -1027,6 +1072,19 @@ typedef struct {
      * is shorter than its answer.
      */
     uint64_t drops_raw_budget;
+    /**
+     * Times that a peer of the native wire went on from another address.
+     */
+    uint64_t migrations;
+    /**
+     * What the conditions did that `gk_server_simulate` set for what is received, peers with conditions of their own left
+     * out.
+     */
+    gk_link_stats simulated_receive;
+    /**
+     * The same for what is sent.
+     */
+    gk_link_stats simulated_send;
 } gk_server_stats_t;
 
 /**
@@ -3069,6 +3127,18 @@ gk_result gk_peer_latency_us(const gk_server *server, gk_peer peer, uint64_t *ou
  * Ownership: nothing is passed.
  */
 gk_result gk_peer_status(const gk_server *server, gk_peer peer, gk_status *out);
+
+/**
+ * Gives which wire a peer speaks.
+ *
+ * - `out`: one of `GK_WIRE_…`
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_wire(const gk_server *server, gk_peer peer, gk_wire *out);
 
 /**
  * Gives how many bytes of message are queued for a peer and not yet acknowledged.

@@ -451,6 +451,7 @@ public:
         return microseconds(latency);
     }
     expected<gk_status> peer_status(gk::peer of) const { return get<gk_status>(gk_peer_status, of); }
+    expected<gk_wire> peer_wire(gk::peer of) const { return get<gk_wire>(gk_peer_wire, of); }
     expected<size_t> peer_queued_bytes(gk::peer of) const { return get<size_t>(gk_peer_queued_bytes, of); }
     expected<void *> peer_user_data(gk::peer of) const { return get<void *>(gk_peer_user_data, of); }
     result set_peer_user_data(gk::peer of, void *user_data) const {

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use crate::ffi::arguments::{text, write_text};
-use crate::ffi::events::{gk_peer, gk_refusal};
+use crate::ffi::events::{gk_peer, gk_refusal, gk_wire, wire};
 use crate::ffi::result::{gk_result, Failure};
 use crate::ffi::send::peer_id;
 use crate::ffi::server::{gk_server, with_server};
@@ -121,6 +121,23 @@ pub unsafe extern "C" fn gk_peer_status(
     out: *mut gk_status,
 ) -> gk_result {
     property(server, peer, out, |info| info.status as i32)
+}
+
+/// Gives which wire a peer speaks.
+///
+/// - `out`: one of `GK_WIRE_…`
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_wire(
+    server: *const gk_server,
+    peer: gk_peer,
+    out: *mut gk_wire,
+) -> gk_result {
+    property(server, peer, out, |info| wire(info.wire))
 }
 
 /// Gives how many bytes of message are queued for a peer and not yet acknowledged.

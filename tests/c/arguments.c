@@ -26,6 +26,7 @@ static void all_null_objects(void) {
     gk_profile_second profile;
     gk_event event;
     gk_peer_stats_t peer_stats;
+    gk_wire wire;
     gk_server_stats_t server_stats;
     gk_client *client = NULL;
 
@@ -126,6 +127,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_user_data(NULL, peer, &pointer));
     EXPECT(GK_ERR_NULL, gk_peer_set_user_data(NULL, peer, pointer));
     EXPECT(GK_ERR_NULL, gk_peer_stats(NULL, peer, &peer_stats));
+    EXPECT(GK_ERR_NULL, gk_peer_wire(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_peer_set_series(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_peer_series(NULL, peer, &second, 1, &size));
 
@@ -601,6 +603,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     size_t size = 0, i;
     gk_second seconds[300];
     gk_peer_stats_t stats;
+    gk_wire wire = 0;
     gk_send_options options;
     gk_disconnect_info info;
     CHECK(large != NULL);
@@ -618,6 +621,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
         EXPECT(GK_ERR_STALE, gk_peer_user_data(server, none[i], &pointer));
         EXPECT(GK_ERR_STALE, gk_peer_set_user_data(server, none[i], text));
         EXPECT(GK_ERR_STALE, gk_peer_stats(server, none[i], &stats));
+        EXPECT(GK_ERR_STALE, gk_peer_wire(server, none[i], &wire));
         EXPECT(GK_ERR_STALE, gk_peer_set_series(server, none[i], 1));
         EXPECT(GK_ERR_STALE, gk_peer_series(server, none[i], seconds, 300, &size));
     }
@@ -746,6 +750,9 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_NULL, gk_peer_latency_us(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_status(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_queued_bytes(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_wire(server, peer, NULL));
+    OK(gk_peer_wire(server, peer, &wire));
+    CHECK(wire == GK_WIRE_MPGAMESERVER);
     EXPECT(GK_ERR_NULL, gk_peer_user_data(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_stats(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_address(server, peer, text, sizeof text, NULL));

@@ -158,6 +158,8 @@ static void a_life() {
         CHECK(server.set_discovery_info(std::nullopt).ok());
         CHECK(server.peers().value() == std::vector<gk::peer>{peer});
         CHECK(server.peer_status(peer).value() == GK_STATUS_CONNECTED && server.peer_stats(peer).value().received > 0);
+        CHECK(server.peer_wire(peer).value() == GK_WIRE_MPGAMESERVER && server.peer_stats(peer).value().migrations == 0);
+        CHECK(server.stats().value().simulated_send.pushed == 0);
         CHECK(server.stats().value().peers == 1 && server.series().value().size() == 300);
         CHECK(server.profile_series().value().size() == 300);
         CHECK(server.set_peer_series(peer, true).ok() && server.peer_series(peer).value().size() == 300);

@@ -5,14 +5,26 @@ from array import array
 from typing import Any, List, Optional, Tuple, Union
 
 from . import _ffi
-from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_PRIORITY_NORMAL, GK_REFUSED_HOST
+from ._codes import (
+    GK_DISCONNECT_TIMEOUT,
+    GK_ERR_STALE,
+    GK_ERR_STATE,
+    GK_OK,
+    GK_PRIORITY_NORMAL,
+    GK_REFUSED_HOST,
+    GK_WIRE_MPGAMESERVER,
+    GK_WIRE_NATIVE,
+)
 from ._link import Link, SendCallback
 from ._log import PeerLogger
-from .conditions import Conditions, native
+from .conditions import Conditions, LinkStats, native
 from .enums import ConnectionStatus, Direction, RetryMode
 
 #: Length of the per-second lists of ConnectionStats.
 SECONDS = 300
+
+#: The wires by their names.
+WIRES = {"native": GK_WIRE_NATIVE, "mpgameserver": GK_WIRE_MPGAMESERVER}
 
 _Series = _ffi.gk_second * SECONDS
 _FIELDS = len(_ffi.gk_second._fields_)
@@ -36,9 +48,16 @@ class ConnectionStats:
     acked: int
     #: Packets that were not acknowledged in time.
     timeouts: int
+    #: Times that a server's client went on from another address, which the native wire can; 0 of a client's own.
+    migrations: int
+    #: What the conditions did that ``simulate`` set for this one, in receiving and in sending.
+    simulated_receive: LinkStats
+    simulated_send: LinkStats
 
     def __init__(self) -> None:
         self.assembled = self.sent = self.dropped = self.received = self.acked = self.timeouts = 0
+        self.migrations = 0
+        self.simulated_receive = self.simulated_send = LinkStats()
         self._series: "array[int]" = array("I", bytes(SECONDS * _FIELDS * 4))
 
     def _fill(self, raw: _ffi.gk_peer_stats_t) -> None:
@@ -48,6 +67,9 @@ class ConnectionStats:
         self.received = raw.received
         self.acked = raw.acked
         self.timeouts = raw.timeouts
+        self.migrations = raw.migrations
+        self.simulated_receive = LinkStats._of(raw.simulated_receive)
+        self.simulated_send = LinkStats._of(raw.simulated_send)
 
     def _fill_series(self, seconds: "ctypes.Array[_ffi.gk_second]", count: int) -> None:
         series = array("I")
@@ -100,6 +122,8 @@ class Client:
     addr: Tuple[str, int]
     #: The session's number, unique among the server's clients. Others may know it.
     token: int
+    #: Which wire it speaks: "native" or "mpgameserver".
+    wire: str
     #: A logger that puts the address before each message.
     log: PeerLogger
 
@@ -108,6 +132,9 @@ class Client:
         self._peer = peer
         self.addr = addr
         self.token = token
+        wire = ctypes.c_int32()
+        _ffi.lib.gk_peer_wire(link.pointer, peer, ctypes.byref(wire))
+        self.wire = "native" if wire.value == GK_WIRE_NATIVE else "mpgameserver"
         self.log = PeerLogger(addr)
         # Sent away by this side: no more messages either way, whatever is still under way.
         self._sent_away = False

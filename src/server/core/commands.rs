@@ -161,6 +161,8 @@ impl Core {
             queued_bytes: peer.connection.queued_bytes(),
             queued_messages: peer.connection.queued_messages() as u32,
             stats: peer.connection.stats(),
+            wire: peer.connection.wire(),
+            migrations: peer.migrations,
         })
     }
 
