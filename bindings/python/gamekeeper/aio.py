@@ -26,9 +26,10 @@ from ._log import PeerLogger, logger
 from ._session import Address, Config, NativeKey, data_of, text_of
 from .client import Client as _HostedClient
 from .client import ConnectionStats
+from .conditions import Conditions
 from .context import ServerContext
-from .enums import ConnectionStatus, RetryMode
-from .errors import SessionEnded
+from .enums import ConnectionStatus, Direction, RetryMode
+from .errors import SessionEnded, StateError
 from .handler import EventHandler
 from .keys import EllipticCurvePrivateKey
 from .server import _format_address, _parse_address
@@ -123,6 +124,30 @@ class Client(_Host[ClientEvent]):
     def stats(self) -> ConnectionStats:
         """The session's counts now. Its lists of seconds are all 0: a client keeps none."""
         return self._session.stats
+
+    @property
+    def server_clock(self) -> Optional[float]:
+        """The server's clock as this end estimates it: seconds since the server started. None before the server was
+        heard, and on mpgameserver's wire, which does not tell."""
+        return self._session.server_clock
+
+    @property
+    def server_tick(self) -> Optional[float]:
+        """The server's tick as this end estimates it, with the part of the next one that has passed. None as with
+        :attr:`server_clock`."""
+        return self._session.server_tick
+
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Lets the client's datagrams of one direction pass a bad network from now on, to see how the game plays on
+        one; None ends it. What it did is in :attr:`stats`.
+
+        :raises ValueError: a value of the conditions is out of its range
+        :raises StateError: the client has been closed
+        """
+        if self._closed:
+            raise StateError(_codes.GK_ERR_STATE, "the client has been closed")
+        self._session.simulate(direction, conditions)
+        self._pump.soon()
 
     @property
     def server_native_key(self) -> bytes:
@@ -313,6 +338,11 @@ class Peer:
     def token(self) -> int:
         """The session's number, unique among the server's clients. Others may know it."""
         return self._client.token
+
+    @property
+    def wire(self) -> str:
+        """Which wire it speaks: "native" or "mpgameserver"."""
+        return self._client.wire
 
     @property
     def log(self) -> PeerLogger:
