@@ -1577,8 +1577,9 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_DISCONNECT_NAME 23
 
 /**
- * Of a client on mpgameserver's wire: what answered does not have the pinned key. On the native wire such a server
- * cannot read the hello, and it is `GK_DISCONNECT_TIMEOUT`.
+ * Of a client on mpgameserver's wire only: what answered does not have the pinned key. On the native wire a server with
+ * another key cannot read the hello and answers nothing: that is `GK_DISCONNECT_TIMEOUT`, and its text says that nobody
+ * answered who has the pinned key.
  */
 #define GK_DISCONNECT_KEY 24
 

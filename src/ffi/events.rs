@@ -104,8 +104,9 @@ pub const GK_DISCONNECT_NOBODY_LISTENS: gk_disconnect_code = 21;
 pub const GK_DISCONNECT_UNREACHABLE: gk_disconnect_code = 22;
 /// Of a client: the host name has no address, or the resolver does not answer.
 pub const GK_DISCONNECT_NAME: gk_disconnect_code = 23;
-/// Of a client on mpgameserver's wire: what answered does not have the pinned key. On the native wire such a server
-/// cannot read the hello, and it is `GK_DISCONNECT_TIMEOUT`.
+/// Of a client on mpgameserver's wire only: what answered does not have the pinned key. On the native wire a server with
+/// another key cannot read the hello and answers nothing: that is `GK_DISCONNECT_TIMEOUT`, and its text says that nobody
+/// answered who has the pinned key.
 pub const GK_DISCONNECT_KEY: gk_disconnect_code = 24;
 /// First of the codes that are the host's own; from here to INT32_MAX.
 pub const GK_DISCONNECT_HOST: gk_disconnect_code = 1000;
