@@ -41,7 +41,7 @@ pub struct Ring<T> {
 impl<T: Copy + Default> Ring<T> {
     /// An empty ring whose time is `now`.
     pub fn new(now: Time) -> Self {
-        Ring { latest: second(now), entries: Vec::with_capacity(SERIES_SECONDS), head: 0 }
+        Ring { latest: second(now), entries: Vec::new(), head: 0 }
     }
 
     /// The entry of the second that `now` lies in, after clearing the seconds since the last call.
@@ -49,6 +49,8 @@ impl<T: Copy + Default> Ring<T> {
         let now = second(now).max(self.latest);
         if self.entries.is_empty() {
             // Nothing before the first write differs from the default.
+            // All of its memory at once: what comes later finds it there.
+            self.entries.reserve_exact(SERIES_SECONDS);
             self.entries.push(T::default());
         } else {
             // Beyond a whole ring there is nothing left to clear.

@@ -18,6 +18,14 @@ const MIN_ROOM: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Payload(Option<Arc<Vec<u8>>>);
 
+#[cfg(test)]
+impl Payload {
+    /// How many hold these bytes.
+    pub(crate) fn shared_by(&self) -> usize {
+        self.0.as_ref().map_or(0, Arc::strong_count)
+    }
+}
+
 impl Deref for Payload {
     type Target = [u8];
 

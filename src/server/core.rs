@@ -119,13 +119,14 @@ pub struct Core {
     password: Option<Password>,
     guesses: Budgets,
     groups: Groups,
+    /// Slots of those who get the message to many that is being queued: between two, memory only, so that such a
+    /// message allocates nothing per peer.
+    recipients: Vec<usize>,
     rates: Rates,
     raw: Raw,
     /// Memory of messages: of those that are sent, and of those that the host has handled.
     payloads: Payloads,
     buffers: Buffers,
-    /// Peers that something is done for at once.
-    slots: Vec<usize>,
     /// Somebody asked for the host's attention.
     pub woken: bool,
     stats: ServerStats,
@@ -180,11 +181,11 @@ impl Core {
             password: config.password.clone(),
             guesses: Budgets::new(now, PASSWORD_GUESSES_PER_SOURCE, PASSWORD_GUESSES_TOTAL),
             groups: Groups::default(),
+            recipients: Vec::new(),
             rates: Rates::new(now, config),
             raw: Raw::new(now, config, takes.raw),
             payloads: Payloads::default(),
             buffers: Buffers::default(),
-            slots: Vec::new(),
             woken: false,
             stats: ServerStats::default(),
             series: Series::new(now),

@@ -25,6 +25,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The protocol.
     pub connection: Connection,
+    /// Times that its address changed.
+    pub migrations: u64,
     /// Where it stands, for the host.
     pub status: Status,
     /// The host's own value.
@@ -130,6 +132,7 @@ impl Peers {
             id,
             address,
             connection,
+            migrations: 0,
             status: Status::Joining,
             user_data: 0,
             visible: true,

@@ -1,12 +1,11 @@
 //! What the host asks of the core: commands and getters. None of it calls the host.
 
-use super::groups::EVERYBODY;
 use super::{Completion, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
 use crate::protocol::connection::{SendError, Settings};
-use crate::protocol::delivery::{Delivery, QueueError};
+use crate::protocol::delivery::QueueError;
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
@@ -78,17 +77,6 @@ impl Core {
     /// A copy of what is to be sent, short enough to be made while the core is locked, in memory that is used again.
     pub fn copy(&mut self, data: &[u8]) -> Payload {
         self.payloads.copy(data)
-    }
-
-    /// See [`crate::Server::broadcast`].
-    pub fn broadcast(
-        &mut self,
-        now: Time,
-        except: Option<PeerId>,
-        payload: Payload,
-        delivery: impl Into<Delivery>,
-    ) -> Result<usize> {
-        Ok(self.group_send(now, EVERYBODY, except, &payload, delivery)?.sent)
     }
 
     /// See [`crate::Server::disconnect`].
@@ -176,6 +164,8 @@ impl Core {
             queued_bytes: peer.connection.queued_bytes(),
             queued_messages: peer.connection.queued_messages() as u32,
             stats: peer.connection.stats(),
+            wire: peer.connection.wire(),
+            migrations: peer.migrations,
         })
     }
 
