@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::RootKey;
+pub use crate::net::batch::Io;
 use crate::protocol::connection::Settings;
 use crate::protocol::delivery::Limits;
 use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
@@ -103,6 +104,9 @@ pub struct Config {
     pub socket_receive_bytes: usize,
     /// The same for sending: datagrams of a burst beyond what the kernel grants are lost and counted.
     pub socket_send_bytes: usize,
+    /// How datagrams pass between the server and the system: many per system call (the default on Linux), or one, as
+    /// elsewhere in any case. What is delivered is the same.
+    pub io: Io,
     /// Addresses whose datagrams are dropped unread.
     pub block_list: BlockList,
     /// File that gets one line per connect, refusal and disconnect; `None`: no such log.
@@ -168,6 +172,7 @@ impl Default for Config {
             max_queued_event_bytes: 64 << 20,
             socket_receive_bytes: 4 << 20,
             socket_send_bytes: 4 << 20,
+            io: Io::default(),
             block_list: BlockList::default(),
             access_log: None,
             authorise: false,

@@ -31,6 +31,7 @@ use crate::keys::RootKey;
 use crate::metrics::series::Second;
 use crate::metrics::server::{ServerStats, TimeProfile};
 use crate::net::address::ListenAddress;
+use crate::net::batch::ReceiveBatch;
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
@@ -95,6 +96,7 @@ impl Server {
             config.socket_send_bytes,
         )?;
         let local = socket.local_address();
+        let inbound = ReceiveBatch::new(&socket, config.io, runner::SLOT);
         let event_loop = EventLoop::new(socket)
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
         let access_log = match &config.access_log {
@@ -125,7 +127,7 @@ impl Server {
         }
         core.log(LogLevel::Info, format!("listening on {local}"));
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
-        let runner = Runner::new(now, &config, event_loop, handler);
+        let runner = Runner::new(now, &config, event_loop, inbound, handler);
         Ok(Server(Arc::new(Inner {
             core: Mutex::new(core),
             runner: Mutex::new(runner),
