@@ -107,6 +107,10 @@ pub struct Config {
     /// How datagrams pass between the server and the system: many per system call (the default on Linux), or one, as
     /// elsewhere in any case. What is delivered is the same.
     pub io: Io,
+    /// How long the loop asks the socket again and again, without sleeping, after the last datagram. It answers sooner by
+    /// the time that waking takes, and a whole core is busy meanwhile: for ever, where somebody sends more often
+    /// than this. Default 0: it sleeps at once. Range 0 to 1 s.
+    pub busy_poll: Duration,
     /// Addresses whose datagrams are dropped unread.
     pub block_list: BlockList,
     /// File that gets one line per connect, refusal and disconnect; `None`: no such log.
@@ -173,6 +177,7 @@ impl Default for Config {
             socket_receive_bytes: 4 << 20,
             socket_send_bytes: 4 << 20,
             io: Io::default(),
+            busy_poll: Duration::ZERO,
             block_list: BlockList::default(),
             access_log: None,
             authorise: false,
@@ -219,6 +224,7 @@ impl Config {
         integer("max_queued_event_bytes", self.max_queued_event_bytes as u64, 64 << 10, 4 << 30)?;
         integer("socket_receive_bytes", self.socket_receive_bytes as u64, 4096, 1 << 30)?;
         integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)?;
+        duration("busy_poll", self.busy_poll, Duration::ZERO, 1000 * MS)?;
         integer("max_joining", self.max_joining as u64, 1, 1_000_000)?;
         duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
         send_rate("peer_send_rate", self.peer_send_rate)?;

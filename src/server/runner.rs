@@ -55,6 +55,9 @@ pub struct Runner {
     told: bool,
     /// When the socket was last asked for datagrams.
     asked: Time,
+    /// How long after a datagram the loop does not sleep, and when the last was.
+    busy_poll: Duration,
+    last_datagram: Time,
     /// Datagrams read since timers ran last or the socket was empty.
     read_before_timers: usize,
 }
@@ -108,6 +111,8 @@ impl Runner {
             read_errors: 0,
             told: false,
             asked: now,
+            busy_poll: config.busy_poll,
+            last_datagram: now,
             read_before_timers: 0,
         }
     }
@@ -124,9 +129,26 @@ impl Runner {
         let due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).min(self.reconcile.due());
         let until_due = due.since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
-        let waited = self.wait_for_socket(timeout);
+        let left = self.spin(server, now, timeout);
+        let waited = self.wait_for_socket(left);
         self.asked = self.spent(server, Activity::Idle);
         waited
+    }
+
+    /// Asks the socket again and again for as long as the host wants no sleep. What is left of the timeout.
+    fn spin(&mut self, server: &Server, start: Time, timeout: Duration) -> Duration {
+        let until = (self.last_datagram + self.busy_poll).min(start + timeout);
+        let mut now = start;
+        while now < until && !self.event_loop.is_readable() && !self.event_loop.is_woken() {
+            if self.receive().is_err() || !self.inbound.is_empty() {
+                // The read that follows takes it, or meets the error again.
+                self.event_loop.stay_readable();
+                break;
+            }
+            std::hint::spin_loop();
+            now = server.0.life.clock.now();
+        }
+        timeout.saturating_sub(now.since(start))
     }
 
     fn wait_for_socket(&mut self, timeout: Duration) -> Result<()> {
@@ -153,6 +175,7 @@ impl Runner {
                 let Some((from, datagram)) = self.inbound.next() else { break };
                 core.handle_datagram(now, from, datagram);
                 self.read_before_timers += 1;
+                self.last_datagram = now;
             }
             if let Some(error) = failed {
                 self.read_failed(&mut core, &error)?;
