@@ -225,6 +225,7 @@ typedef struct gk_client gk_client;
  * - `gk_context_set_max_reassembly_bytes`: bound of a peer's unfinished messages
  * - `gk_context_set_max_queued_events`, `gk_context_set_max_queued_event_bytes`: the event queue
  * - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
+ * - `gk_context_set_io`, `gk_context_set_busy_poll_us`: system calls per datagram; not sleeping between datagrams
  * - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
  * - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
  * - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
@@ -733,6 +734,11 @@ typedef void (*gk_raw_fn)(void *user_data,
                           const char *from,
                           const uint8_t *data,
                           size_t len);
+
+/**
+ * How datagrams pass between a server and the system: one of `GK_IO_…`. More will be appended.
+ */
+typedef int32_t gk_io;
 
 /**
  * What became of a message: one of `GK_SENT_…`.
@@ -1645,6 +1651,16 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_EVENT_RAW 12
 
 /**
+ * Many per system call, on Linux; elsewhere as `GK_IO_PORTABLE`.
+ */
+#define GK_IO_BATCHED 1
+
+/**
+ * One per system call.
+ */
+#define GK_IO_PORTABLE 2
+
+/**
  * Before all others.
  */
 #define GK_PRIORITY_URGENT 0
@@ -2474,6 +2490,34 @@ gk_result gk_context_set_socket_receive_bytes(gk_context *context,
  * Ownership: nothing is passed.
  */
 gk_result gk_context_set_socket_send_bytes(gk_context *context, size_t bytes);
+
+/**
+ * Sets how datagrams pass between a server and the system. What is delivered is the same; it is there for
+ * systems whose batches are broken, and for comparing.
+ *
+ * - `io`: default `GK_IO_BATCHED` on Linux, `GK_IO_PORTABLE` elsewhere
+ *
+ * Errors: `GK_ERR_ARGUMENT` (not one of `GK_IO_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_io(gk_context *context, gk_io io);
+
+/**
+ * Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
+ * It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
+ * somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+ *
+ * - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_busy_poll_us(gk_context *context,
+                                      uint64_t microseconds);
 
 /**
  * Sets the addresses whose datagrams are dropped before they are read. It replaces the list before;

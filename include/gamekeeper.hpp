@@ -789,6 +789,10 @@ public:
         return result(gk_context_set_socket_receive_bytes(native(), size));
     }
     result set_socket_send_bytes(size_t size) { return result(gk_context_set_socket_send_bytes(native(), size)); }
+    /// One of `GK_IO_…`.
+    result set_io(gk_io io) { return result(gk_context_set_io(native(), io)); }
+    /// How long a server's loop does not sleep after the last datagram; it costs a whole core.
+    result set_busy_poll(microseconds time) { return set(gk_context_set_busy_poll_us, time); }
     result set_block_list(const std::vector<std::string> &entries) {
         std::vector<const char *> texts;
         for (const std::string &entry : entries) texts.push_back(entry.c_str());

@@ -13,7 +13,7 @@ use crate::ffi::key::gk_key;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::server::block_list::BlockList;
-use crate::server::config::{Config, Wires};
+use crate::server::config::{Config, Io, Wires};
 use crate::server::password::Password;
 
 /// What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
@@ -40,6 +40,7 @@ use crate::server::password::Password;
 /// - `gk_context_set_max_reassembly_bytes`: bound of a peer's unfinished messages
 /// - `gk_context_set_max_queued_events`, `gk_context_set_max_queued_event_bytes`: the event queue
 /// - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
+/// - `gk_context_set_io`, `gk_context_set_busy_poll_us`: system calls per datagram; not sleeping between datagrams
 /// - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
 /// - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
 /// - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
@@ -537,6 +538,58 @@ pub unsafe extern "C" fn gk_context_set_socket_send_bytes(
     bytes: usize,
 ) -> gk_result {
     with_context(context, |context| context.set(|config| &mut config.socket_send_bytes, bytes))
+}
+
+/// How datagrams pass between a server and the system: one of `GK_IO_…`. More will be appended.
+pub type gk_io = i32;
+
+/// Many per system call, on Linux; elsewhere as `GK_IO_PORTABLE`.
+pub const GK_IO_BATCHED: gk_io = 1;
+/// One per system call.
+pub const GK_IO_PORTABLE: gk_io = 2;
+
+/// Sets how datagrams pass between a server and the system. What is delivered is the same; it is there for
+/// systems whose batches are broken, and for comparing.
+///
+/// - `io`: default `GK_IO_BATCHED` on Linux, `GK_IO_PORTABLE` elsewhere
+///
+/// Errors: `GK_ERR_ARGUMENT` (not one of `GK_IO_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_io(context: *mut gk_context, io: gk_io) -> gk_result {
+    with_context(context, |context| {
+        let io = match io {
+            GK_IO_BATCHED => Io::Batched,
+            GK_IO_PORTABLE => Io::Portable,
+            other => {
+                let text = format!("io is {other}, allowed is one of GK_IO_...");
+                return Err(Failure::new(GK_ERR_ARGUMENT, text));
+            }
+        };
+        context.set(|config| &mut config.io, io)
+    })
+}
+
+/// Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
+/// It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
+/// somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+///
+/// - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_busy_poll_us(
+    context: *mut gk_context,
+    microseconds: u64,
+) -> gk_result {
+    with_context(context, |context| {
+        context.set(|config| &mut config.busy_poll, Duration::from_micros(microseconds))
+    })
 }
 
 /// Sets the addresses whose datagrams are dropped before they are read. It replaces the list before;

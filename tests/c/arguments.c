@@ -63,6 +63,8 @@ static void all_null_objects(void) {
     SETTER(peer_send_rate);
     SETTER(server_send_rate);
     SETTER(redundancy);
+    SETTER(busy_poll_us);
+    EXPECT(GK_ERR_NULL, gk_context_set_io(NULL, GK_IO_BATCHED));
     EXPECT(GK_ERR_NULL, gk_context_set_wires(NULL, 1, 1));
     SETTER(raw_datagrams);
     EXPECT(GK_ERR_NULL, gk_context_set_password(NULL, bytes, 1));
@@ -273,6 +275,13 @@ static void context_ranges(void) {
     OUT(hellos_per_source_hz, "hellos_per_source_hz", nan);
     IN(hellos_total_hz, 1, 1e6);
     IN(redundancy, 0, 4);
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "GK_IO", gk_context_set_io(context, 0));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "GK_IO", gk_context_set_io(context, 3));
+    OK(gk_context_set_io(context, GK_IO_PORTABLE));
+    OK(gk_context_set_io(context, GK_IO_BATCHED));
+    IN(busy_poll_us, 0, 1000000);
+    OUT(busy_poll_us, "busy_poll", 1000001);
+    OK(gk_context_set_busy_poll_us(context, 0));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "wires", gk_context_set_wires(context, 0, 0));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "native", gk_context_set_wires(context, 0, 2));
     OK(gk_context_set_wires(context, 0, 1));

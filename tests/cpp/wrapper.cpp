@@ -108,6 +108,7 @@ static void a_life() {
     context.on_raw([&](gk::server_ref server, std::string_view from, gk::bytes data) {
         CHECK(server.send_raw(std::string(from), data).ok());
     });
+    CHECK(context.set_io(GK_IO_PORTABLE).ok() && context.set_busy_poll(1ms).ok());
     CHECK(context.set_max_joining(10).ok() && context.set_authorise_timeout(5s).ok());
     CHECK(context.set_password("swordfish").ok() && context.set_password(std::nullopt).ok());
     CHECK(context.set_password("").code() == GK_ERR_ARGUMENT && context.set_discovery_info("here").ok());

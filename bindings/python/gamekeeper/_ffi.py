@@ -408,6 +408,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_key_native_public": (RESULT, [key] + _TEXT_OUT),
         "gk_context_set_wires": (RESULT, [context, c_uint32, c_uint32]),
         "gk_context_set_redundancy": (RESULT, [context, c_uint32]),
+        "gk_context_set_io": (RESULT, [context, c_int32]),
         "gk_key_sign": (RESULT, [key, c_char_p, c_size_t] + _TEXT_OUT),
         "gk_public_key_verify": (
             RESULT,
@@ -434,6 +435,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
                 "send_interval_us",
                 "reassembly_timeout_us",
                 "authorise_timeout_us",
+                "busy_poll_us",
                 "peer_send_rate",
                 "server_send_rate",
             ),
