@@ -152,6 +152,8 @@ fn write_segment(header: &libc::msghdr, segment: u16) {
 }
 
 /// The length of the datagrams that the kernel joined to this message, if it did.
+// A control message's length is of another type in musl.
+#[allow(clippy::unnecessary_cast)]
 fn segment_of(header: &libc::msghdr) -> Option<usize> {
     // SAFETY: the kernel set the header's control length to what it wrote into the control buffer, a live `Control`; the
     // macros stay within that.
