@@ -21,6 +21,9 @@ use crate::server::admission::{HANDSHAKES_PER_TURN, HELLO_BURST, MAX_TIMEOUTS};
 use crate::server::budget::{Budgets, Rate};
 use crate::server::config::Config;
 
+/// Of the table of handshakes, those whose senders have not shown that they receive at their address get one part in so
+/// many: the rest is for those who have, however many addresses are made up.
+pub const UNPROVEN_PART: usize = 2;
 /// Answers without state that wait for the next flush at most; what would need one above it gets none.
 pub const MAX_ANSWERS: usize = 1024;
 /// Resets per second and source, and for all sources together: a forged packet costs a keyed hash and 17 bytes.
@@ -152,8 +155,9 @@ impl Newcomers {
         if let Some(&id) = self.clients.get(&(from, hello.client)) {
             return self.repeated(now, from, id);
         }
-        let room = self.len() < self.max;
-        if room && self.unproven.take(now, from.ip()) {
+        // Addresses can be made up without end: what they fill is not all there is.
+        let unproven_room = self.len() < self.max.div_ceil(UNPROVEN_PART);
+        if unproven_room && self.unproven.take(now, from.ip()) {
             self.waiting.push_back((from, hello));
             return Ok(());
         }
@@ -162,7 +166,7 @@ impl Newcomers {
             self.answer(from, Answer::Cookie(hello))?;
             return Err(DropReason::HelloBudget);
         }
-        if !room || !self.proven.take(now, from.ip()) {
+        if self.len() >= self.max || !self.proven.take(now, from.ip()) {
             return Err(DropReason::HelloBudget);
         }
         self.waiting.push_back((from, hello));
@@ -244,6 +248,11 @@ impl Newcomers {
         self.take(id).map(|p| (p.handshake, p.welcome))
     }
 
+    /// Whether a handshake under way has this connection id.
+    pub fn has(&self, id: u32) -> bool {
+        self.pending.contains_key(&id)
+    }
+
     fn take(&mut self, id: u32) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
         self.tokens.remove(&pending.handshake.token);
@@ -254,7 +263,7 @@ impl Newcomers {
     /// A data packet came for a connection that nobody has: its sender is told, if it is one of ours.
     pub fn stray(&mut self, now: Time, from: SocketAddr, id: u32, len: usize) -> DropReason {
         // The token of a handshake under way is its client's alone: who told it could end the connection.
-        if self.pending.contains_key(&id) {
+        if self.has(id) {
             return DropReason::Forged;
         }
         if len > RESET_LEN && self.resets.take(now, from.ip()) {

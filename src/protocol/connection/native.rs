@@ -19,7 +19,7 @@ use super::{
 use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::ack_ranges::{AckRanges, Urgency};
-use crate::protocol::crypto::{CryptoError, Provider, Traffic};
+use crate::protocol::crypto::{is_equal, CryptoError, Provider, Traffic};
 use crate::protocol::delivery::{Delivery, Planned, Recovery, Sender};
 use crate::protocol::handshake::native::{
     packet, ClientHandshake, NativeKey, Secrets, ServerHandshake, Welcome, RESET_LEN, RESET_TOKEN_LEN,
@@ -233,6 +233,12 @@ impl Connection {
         Ok(())
     }
 
+    /// For tests: a client that proves itself and never asks to be let in.
+    #[cfg(test)]
+    pub(crate) fn forget_join(&mut self) {
+        self.join = None;
+    }
+
     // --- getters --------------------------------------------------------------------------------------
 
     /// See [`Connection`](super::Connection); so are the others without a word of their own.
@@ -398,6 +404,9 @@ impl Connection {
 
     /// The end: outcomes first, then the event, then goodbyes.
     fn end(&mut self, now: Time, reason: CloseReason, farewell: Farewell) {
+        if matches!(self.state, State::Draining | State::Closed) {
+            return;
+        }
         self.sender.close();
         self.inbox.clear();
         self.drain_outcomes();
@@ -484,7 +493,7 @@ impl Connection {
         self.server_key = Some(established.server_key);
         self.clock.start(now, &established.welcome);
         self.establish(&established.secrets, established.welcome).map_err(|_| DropReason::Malformed)?;
-        self.join_due = Some((now, JOIN_PAUSE));
+        self.join_due = self.join.is_some().then_some((now, JOIN_PAUSE));
         Ok(())
     }
 
@@ -496,8 +505,7 @@ impl Connection {
             .and_then(|token| token.try_into().ok())
             .filter(|_| datagram.len() == RESET_LEN && self.role == Role::Client && live)
             .ok_or(DropReason::Unknown)?;
-        let differs = token.iter().zip(&self.welcome.reset_token).fold(0, |d, (a, b)| d | (a ^ b));
-        if differs != 0 && !mutant!(ResetUnchecked) {
+        if !is_equal(token, &self.welcome.reset_token) && !mutant!(ResetUnchecked) {
             return Err(DropReason::Forged);
         }
         self.end(now, CloseReason::Restarted, Farewell::default());
@@ -505,8 +513,11 @@ impl Connection {
     }
 
     fn handle_frames(&mut self, now: Time, from: SocketAddr, number: u64, payload: &[u8], room: &mut Room) {
-        let (mut urgency, mut refused) = (Urgency::None, false);
+        let (mut urgency, mut refused, mut acked) = (Urgency::None, false, false);
         for frame in Frames::new(payload) {
+            if self.state == State::Closed {
+                break;
+            }
             let Ok(frame) = frame else {
                 self.stats.messages_malformed += 1;
                 break;
@@ -518,6 +529,8 @@ impl Connection {
             urgency = urgency.max(urgency_of(&frame));
             match frame {
                 Frame::Message(m) => refused |= !self.handle_message(now, number, &m, room),
+                // One tells all: a packet full of them would have every packet under way looked up for each.
+                Frame::Ack(_) if std::mem::replace(&mut acked, true) => self.stats.messages_malformed += 1,
                 other => self.handle_control(now, from, other),
             }
         }
@@ -618,12 +631,18 @@ impl Connection {
         };
         let largest = largest - u64::from(mutant!(AckBitsShifted) && largest > 1);
         let mut ranges = [(1, 0); wire::MAX_ACK_RANGES + 1];
-        let mut lowest = largest;
+        let (mut lowest, mut count) = (largest, 0);
         for (slot, range) in ranges.iter_mut().zip(ack.ranges(largest)) {
             *slot = range;
             lowest = range.0;
+            count += 1;
         }
-        let acked = |n: u64| ranges.iter().any(|(low, high)| (*low..=*high).contains(&n));
+        // The newest come first.
+        let ranges = ranges.get(..count).unwrap_or_default();
+        let acked = |n: u64| {
+            let range = ranges.get(ranges.partition_point(|(low, _)| *low > n));
+            range.is_some_and(|(_, high)| n <= *high)
+        };
         if self.mtu.acknowledged(now, acked) {
             self.sender.set_sizes(wire::sizes(self.mtu.current()));
         }

@@ -212,7 +212,7 @@ pub struct PacketKey {
 impl PacketKey {
     /// From a phase's secret.
     pub fn new(secret: &Traffic) -> Result<PacketKey, CryptoError> {
-        Ok(PacketKey { aead: Aead::new(&secret.key()?)?, iv: secret.iv()? })
+        Ok(PacketKey { aead: Aead::new(&*secret.key()?)?, iv: secret.iv()? })
     }
 
     fn nonce(&self, number: u64) -> [u8; 12] {

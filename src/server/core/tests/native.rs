@@ -256,6 +256,92 @@ fn slots_are_bounded_however_many_handshakes_are_proven_at_once() {
     assert!(drops(&w, DropReason::Full) > 0, "the test would not notice");
     let connected = ends.iter().filter(|e| w.ends[**e].connection.state() == State::Connected);
     assert_eq!(connected.count(), 1);
+    let restarted = |e: &&usize| {
+        let closed = |e: &EndEvent| matches!(e, EndEvent::Closed(c) if c.reason == CloseReason::Restarted);
+        w.ends[**e].events.iter().any(closed)
+    };
+    assert_eq!(ends.iter().filter(restarted).count(), 0, "the server was not started anew");
+}
+
+/// Ends that prove themselves and never say what they want.
+fn silent_ends(w: &mut World, count: usize) -> Vec<usize> {
+    let ends: Vec<usize> = (0..count).map(|_| w.native_client(Join::default())).collect();
+    for end in &ends {
+        w.ends[*end].connection.as_native_mut().unwrap().forget_join();
+    }
+    ends
+}
+
+#[test]
+fn who_only_proves_itself_takes_no_place_from_who_has_the_password() {
+    let password = Some(Password::new(b"sesame").unwrap());
+    for max_joining in [4, 1024] {
+        let mut w =
+            World::new(Config { max_peers: 2, max_joining, password: password.clone(), ..Config::default() });
+        let slots = w.core.max_slots();
+        let join = || Join { password: Some(b"sesame".to_vec()), data: Vec::new() };
+        let wrong = || Join { password: Some(b"simsim".to_vec()), data: Vec::new() };
+        let mut most = 0;
+        // More than there are slots, and refused ones, again and again.
+        for _ in 0..4 {
+            silent_ends(&mut w, slots);
+            let _refused: Vec<usize> = (0..slots).map(|_| w.native_client(wrong())).collect();
+            for _ in 0..30 {
+                w.run(ms(10));
+                most = most.max(w.core.peers.unknown());
+            }
+        }
+        assert!(most > 2, "the test would not notice: {most}");
+        let (one, other) = (w.native_client(join()), w.native_client(join()));
+        w.run(ms(1500));
+        for end in [one, other] {
+            assert_eq!(w.ends[end].connection.state(), State::Connected, "max_joining {max_joining}");
+        }
+        // And no more than there are places for.
+        let third = w.native_client(join());
+        w.run(ms(1500));
+        let full = |e: &EndEvent| matches!(e, EndEvent::Closed(c) if c.farewell.code == refusal::FULL);
+        assert!(w.ends[third].events.iter().any(full), "{:?}", w.ends[third].events);
+    }
+}
+
+#[test]
+fn a_peer_that_says_goodbye_often_leaves_once() {
+    let mut w = World::new(Config::default());
+    let end = w.native_client(Join::default());
+    let peer = w.joined(end);
+    for _ in 0..3 {
+        let now = w.now;
+        w.ends[end].connection.close(now, false, Farewell::default());
+        w.run(ms(20));
+    }
+    w.run(ms(10_000));
+    let left = w.seen.iter().filter(|e| matches!(e, Event::Disconnect(p, _) if *p == peer)).count();
+    assert_eq!((left, w.core.stats().disconnects), (1, 1));
+}
+
+#[test]
+fn made_up_addresses_leave_half_of_the_table_to_those_who_are_where_they_say() {
+    let config = Config { max_handshakes: 512, ..Config::default() };
+    let most = config.max_handshakes;
+    let mut w = World::new(config);
+    let first = w.native_client(Join::default());
+    let hello = w.take_datagrams(first).pop().unwrap();
+    let at = |n: u32| SocketAddr::from((std::net::Ipv4Addr::from(0xc000_0000 + n), 7));
+    // Each repeats itself, as a client does that waits, so that its place is kept for as long as may be.
+    let flood = |w: &mut World| {
+        for n in 0..2 * most {
+            w.inject(at(n), &hello);
+        }
+        w.run(ms(100));
+    };
+    flood(&mut w);
+    let real = w.native_client(Join::default());
+    for _ in 0..20 {
+        flood(&mut w);
+    }
+    assert!(w.core.stats().handshakes >= most / 2, "the flood holds what it can");
+    assert_eq!(w.ends[real].connection.state(), State::Connected);
 }
 
 #[test]

@@ -126,7 +126,11 @@ impl World {
 
     /// A client on the native wire.
     pub fn native_client(&mut self, join: Join) -> usize {
-        let address = address(self.ends.len() as u32);
+        self.native_client_from(address(self.ends.len() as u32), join)
+    }
+
+    /// The same, from an address that may be somebody else's too.
+    pub fn native_client_from(&mut self, address: SocketAddr, join: Join) -> usize {
         let (settings, pinned) = (self.config.protocol_settings(), Some(root().native_public()));
         let connection = Connection::native_connect(self.now, settings, pinned, join, &self.provider, SERVER);
         let connection = connection.expect("the system has randomness");
