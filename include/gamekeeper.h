@@ -324,6 +324,7 @@ typedef int32_t gk_event_type;
  *   be done to it
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
  * - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
+ * - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
  */
 typedef uint64_t gk_peer;
 
@@ -3126,6 +3127,22 @@ gk_result gk_peer_group_add(gk_server *server,
  * Ownership: nothing is passed.
  */
 gk_result gk_peer_group_remove(gk_server *server, gk_peer peer, uint32_t group);
+
+/**
+ * Sets how many packets beside the first carry a copy of every short message for a peer, before anybody knows of a loss, in the
+ * place of what `gk_context_set_redundancy` said: for players on bad paths. Native wire; at a peer of the other it changes
+ * nothing. A message's own redundancy counts where it is more. Messages that have left keep what they had.
+ *
+ * - `copies`: 0 to 4
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (more than 4), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_set_redundancy(gk_server *server,
+                                 gk_peer peer,
+                                 uint32_t copies);
 
 /**
  * Sets the size and zeroes the rest.

@@ -325,6 +325,10 @@ public:
     result group_remove(gk::peer whom, uint32_t group) const {
         return result(gk_peer_group_remove(server_, whom, group));
     }
+    /// Copies ahead of a loss of all short messages for one peer, 0 to 4. Native wire.
+    result set_redundancy(gk::peer whom, uint32_t copies) const {
+        return result(gk_peer_set_redundancy(server_, whom, copies));
+    }
     /// To all members, or all but one; group GK_GROUP_EVERYBODY is all peers.
     expected<reach> group_send(uint32_t group, bytes data, gk_retry_mode retry = GK_RETRY_NONE,
                                gk::peer except = GK_PEER_NONE) const {

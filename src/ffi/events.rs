@@ -30,6 +30,7 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 ///   be done to it
 /// - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
 /// - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
+/// - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
 pub type gk_peer = u64;
 
 /// No peer.

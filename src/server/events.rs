@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::error::Result;
 use crate::metrics::peer::PeerStats;
 use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::protocol::delivery::{Delivery, Mode};
-use crate::server::config::MAX_REDUNDANCY;
+use crate::server::config;
 use crate::server::Server;
 
 pub use crate::protocol::connection::Wire;
@@ -306,8 +307,8 @@ pub struct SendOptionsWith<C> {
     /// After this it is given up, if it is neither guaranteed nor ordered. Default: the message timeout.
     pub deadline: Option<std::time::Duration>,
     /// How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
-    /// resent, before anybody knows of a loss. Native wire; others pass it over. Default 0, at most 4; where the
-    /// connection's own redundancy is more, that counts.
+    /// resent, before anybody knows of a loss. Native wire; others pass it over. Default 0, range 0 to 4 (more is an
+    /// error of kind Argument); where the connection's own redundancy is more, that counts.
     pub redundancy: u8,
     /// Told what became of it.
     pub on_sent: Option<C>,
@@ -331,15 +332,16 @@ impl<C> Default for SendOptionsWith<C> {
 }
 
 impl<C> SendOptionsWith<C> {
-    /// What the protocol is asked for.
-    pub(crate) fn delivery(&self) -> Delivery {
-        Delivery {
+    /// What the protocol is asked for. Errors: Argument (a value out of its range).
+    pub(crate) fn delivery(&self) -> Result<Delivery> {
+        config::redundancy(self.redundancy)?;
+        Ok(Delivery {
             mode: self.retry.mode(),
             channel: self.channel,
             priority: self.priority,
             deadline: self.deadline,
-            redundancy: self.redundancy.min(MAX_REDUNDANCY),
-        }
+            redundancy: self.redundancy,
+        })
     }
 }
 

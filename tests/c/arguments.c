@@ -108,6 +108,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_refuse(NULL, peer, 0, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_group_add(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_peer_group_remove(NULL, peer, 1));
+    EXPECT(GK_ERR_NULL, gk_peer_set_redundancy(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 1, NULL, 0, 0, NULL, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 0, NULL, 1, 0, NULL, NULL, &size));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "at least one", gk_client_discover(NULL, 0, NULL, 0, 0, NULL, NULL, &size));
@@ -710,6 +711,11 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_STALE, gk_peer_refuse(server, foreign, 0, NULL));
     EXPECT(GK_ERR_STALE, gk_peer_group_add(server, foreign, 1));
     EXPECT(GK_ERR_STALE, gk_peer_group_remove(server, foreign, 1));
+    EXPECT(GK_ERR_STALE, gk_peer_set_redundancy(server, foreign, 1));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_peer_set_redundancy(server, peer, 5));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_peer_set_redundancy(server, peer, 256));
+    OK(gk_peer_set_redundancy(server, peer, 4));
+    OK(gk_peer_set_redundancy(server, peer, 0));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "everybody", gk_peer_group_add(server, peer, GK_GROUP_EVERYBODY));
     OK(gk_peer_group_remove(server, peer, 1));
     OK(gk_peer_group_add(server, peer, 1));

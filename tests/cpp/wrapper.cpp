@@ -145,6 +145,7 @@ static void a_life() {
         await("the completion", [&] { return sent > 0; });
         await("the exceptions", [&] { return thrown == 3; });
         CHECK(server.broadcast("to all").value() == 1 && server.broadcast("to none", GK_RETRY_NONE, peer).value() == 0);
+        CHECK(server.set_redundancy(peer, 4).ok() && server.set_redundancy(peer, 5).code() == GK_ERR_ARGUMENT);
         CHECK(server.group_add(peer, 3).ok() && server.group_send(3, "to one").value().sent == 1);
         CHECK(server.group_send(3, "to none", GK_RETRY_NONE, peer).value().sent == 0);
         CHECK(server.group_remove(peer, 3).ok() && server.group_send(3, "to none").value().sent == 0);

@@ -399,6 +399,10 @@ class Peer:
         """Takes the client out of a group."""
         self._client.leave_group(group)
 
+    def set_redundancy(self, copies: int) -> None:
+        """Sets in how many more datagrams every short message for this client travels, 0 to 4. Native wire."""
+        self._client.set_redundancy(copies)
+
     def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
         if not isinstance(data, bytes):
             raise TypeError("the data is {}, not bytes".format(type(data).__name__))

@@ -177,7 +177,8 @@ class Client:
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4
         :raises TypeError: the payload is not bytes
-        :raises ValueError: no such retry mode, or not on the client's wire; or, as MessageTooLarge, too long a message
+        :raises ValueError: no such retry mode, or not on the client's wire; redundancy above 4; or, as MessageTooLarge, too
+            long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
         mode = RetryMode(retry)
@@ -250,6 +251,20 @@ class Client:
     def leave_group(self, group: int) -> None:
         """Takes the client out of a group."""
         self._group(_ffi.lib.gk_peer_group_remove, group)
+
+    def set_redundancy(self, copies: int) -> None:
+        """Sets in how many more datagrams every short message for this client travels, ahead of any loss; a message's
+        own redundancy counts where it is more. Native wire; mpgameserver's clients get none. Where the client has left
+        it has no effect.
+
+        :param copies: 0 to 4
+        :raises ValueError: a number out of this range
+        """
+        if not 0 <= copies < 2**32:
+            raise ValueError("the redundancy is {}, allowed is 0 to 4".format(copies))
+        result = _ffi.lib.gk_peer_set_redundancy(self._link.pointer, self._peer, copies)
+        if result not in (GK_OK, GK_ERR_STALE):
+            raise _ffi.error(result)
 
     def _group(self, function: Any, group: int) -> None:
         if not 0 <= group < 2**32:

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::world::{address, ms, World};
+use crate::error::ErrorKind;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::native::Join;
 use crate::protocol::connection::{CloseReason, Event as EndEvent, Farewell, FarewellKind, State, Wire};
@@ -275,4 +276,35 @@ fn a_client_knows_the_servers_clock_and_tick() {
     let old = w.client();
     w.joined(old);
     assert!(w.ends[old].connection.as_native().is_none(), "mpgameserver's wire does not tell");
+}
+
+#[test]
+fn redundancy_is_set_for_one_peer() {
+    let mut w = World::new(Config::default());
+    let ends = [w.native_client(Join::default()), w.native_client(Join::default())];
+    let peers = ends.map(|end| w.joined(end));
+    let (_, old) = w.join();
+    for peer in [peers[0], old] {
+        w.core.set_redundancy(peer, 2).unwrap();
+    }
+    for _ in 0..20 {
+        for peer in peers {
+            let mut options = SendOptions { retry: RetryMode::OnTimeout, ..SendOptions::default() };
+            w.core.send(w.now, peer, b"state"[..].into(), &mut options).unwrap();
+        }
+        w.run(ms(1));
+    }
+    w.run(ms(500));
+    let copies = ends.map(|end| w.ends[end].connection.stats().messages_duplicate);
+    assert!(copies[0] >= 20 && copies[1] == 0, "{copies:?}");
+    for wrong in [5, u8::MAX] {
+        let refused = w.core.set_redundancy(peers[0], wrong).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Argument);
+        assert!(refused.to_string().contains("redundancy"), "{refused}");
+        let mut options = SendOptions { redundancy: wrong, ..SendOptions::default() };
+        let refused = w.core.send(w.now, peers[1], b""[..].into(), &mut options).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Argument);
+    }
+    let gone = w.core.set_redundancy(PeerId::from_bits(7), 1).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Stale);
 }
