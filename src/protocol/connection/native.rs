@@ -629,6 +629,14 @@ impl Connection {
         }
         let delay = Duration::from_micros(ack.delay.saturating_mul(ACK_DELAY_UNIT).min(10_000_000));
         self.sender.on_ack(now, delay, lowest..=largest, acked);
+        self.check_path(now);
+    }
+
+    /// A path that has narrowed gets short datagrams; whatever is queued fits them.
+    fn check_path(&mut self, now: Time) {
+        if self.sender.take_narrowed() && self.mtu.fall_back(now) {
+            self.sender.set_sizes(wire::sizes(self.mtu.current()));
+        }
     }
 
     /// Whether the message was not refused.
@@ -708,6 +716,7 @@ impl Connection {
             return self.end(now, CloseReason::Protocol, Farewell::of(FarewellKind::Protocol));
         }
         self.sender.handle_timeout(now);
+        self.check_path(now);
         self.mtu.handle_timeout(now);
         self.stats.messages_malformed += self.inbox.expire(now) as u64;
         self.drain_outcomes();

@@ -171,7 +171,7 @@ impl Connection {
         let most = start + self.mtu.current() - TAG_LEN;
         self.put_acks(now, reasons.data, most, out);
         let asks = self.put_control(now, &reasons, out);
-        let messages = self.put_messages(now, reasons.data, start + header, most, out);
+        let messages = self.put_messages(now, reasons.data, most, out);
         if out.len() == start + header {
             // What was due has expired.
             out.truncate(start);
@@ -226,21 +226,19 @@ impl Connection {
         accept || reasons.join || reasons.ping
     }
 
-    /// Messages, as many as fit; whether there were any. The packet's frames begin at `frames`.
-    fn put_messages(&mut self, now: Time, data: bool, frames: usize, most: usize, out: &mut Vec<u8>) -> bool {
+    /// Messages, as many as fit; whether there were any.
+    fn put_messages(&mut self, now: Time, data: bool, most: usize, out: &mut Vec<u8>) -> bool {
         let mut plan = std::mem::take(&mut self.plan);
-        let (mut left, mut count, mut full) = (most.saturating_sub(out.len()), 0, false);
-        let alone = out.len() == frames;
+        let (mut left, mut full) = (most.saturating_sub(out.len()), false);
         let fits = |offer: &Offer| {
             let len = wire::message_len(offer.mode, offer.channel, offer.part, offer.len);
-            // The last of a packet needs no length. One that was cut for a wider path goes alone, however long.
-            let last = len - wire::varint_len(offer.len as u64) <= left || (count == 0 && alone);
+            // The last of a packet needs no length.
+            let last = len - wire::varint_len(offer.len as u64) <= left;
             if full || !(len <= left || last) {
                 return false;
             }
             full = len > left;
             left = left.saturating_sub(len);
-            count += 1;
             true
         };
         self.sender.assemble(now, self.packets_sent + 1, data, fits, &mut plan);
