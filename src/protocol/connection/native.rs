@@ -83,6 +83,19 @@ impl std::fmt::Debug for Join {
     }
 }
 
+/// Where a client's wish to be let in stands.
+#[derive(Debug)]
+enum Joining {
+    /// The server's host has been asked about the client.
+    Asked,
+    /// The client is in, or the connection has ended.
+    Over,
+    /// The server has not heard a wish yet.
+    Unasked,
+    /// The client's wish, said until it is answered.
+    Wish(Join),
+}
+
 /// One end of one connection on the native wire.
 #[derive(Debug)]
 pub struct Connection {
@@ -90,7 +103,7 @@ pub struct Connection {
     role: Role,
     state: State,
     handshake: Option<Box<ClientHandshake>>,
-    join: Option<Join>,
+    joining: Joining,
     /// When the wish is said again, and after which pause the time after that.
     join_due: Option<(Time, Duration)>,
     send_phase: Option<SendPhase>,
@@ -173,7 +186,7 @@ impl Connection {
         let path = Path::new(server);
         let mut connection = Connection::new(now, settings, Role::Client, State::Connecting, path);
         connection.handshake = Some(Box::new(handshake));
-        connection.join = Some(join);
+        connection.joining = Joining::Wish(join);
         Ok(connection)
     }
 
@@ -186,7 +199,7 @@ impl Connection {
             role,
             state,
             handshake: None,
-            join: None,
+            joining: Joining::Unasked,
             join_due: None,
             send_phase: None,
             receive_phase: None,
@@ -371,6 +384,7 @@ impl Connection {
     pub fn accept(&mut self, now: Time) {
         if self.state == State::Joining {
             self.state = State::Connected;
+            self.joining = Joining::Over;
             self.control.accept = true;
             self.control.time = Some(now);
         }
@@ -402,7 +416,7 @@ impl Connection {
         self.inbox.clear();
         self.drain_outcomes();
         self.handshake = None;
-        self.join = None;
+        self.joining = Joining::Over;
         self.control = Control::default();
         self.goodbye = Goodbye { farewell: farewell.clone(), ..Goodbye::default() };
         self.events.push_back(Event::Closed(Closing { reason, farewell }));
@@ -592,8 +606,9 @@ impl Connection {
             return;
         }
         // Asked once; the rest is repetition.
-        if self.join.is_none() && data.len() + password.map_or(0, <[u8]>::len) <= MAX_JOIN_BYTES {
-            self.join = Some(Join::default());
+        let len = data.len() + password.map_or(0, <[u8]>::len);
+        if matches!(self.joining, Joining::Unasked) && len <= MAX_JOIN_BYTES {
+            self.joining = Joining::Asked;
             let password = password.map(<[u8]>::to_vec);
             self.events.push_back(Event::Join { password, data: data.to_vec() });
         }
@@ -603,7 +618,7 @@ impl Connection {
     fn let_in(&mut self) {
         if self.role == Role::Client && self.state == State::Connecting && self.send_phase.is_some() {
             self.state = State::Connected;
-            self.join = None;
+            self.joining = Joining::Over;
             self.join_due = None;
             self.events.push_back(Event::Connected);
         }
@@ -701,7 +716,7 @@ impl Connection {
     /// A client that has proven itself and does not ask to be let in is sent away; one that asked waits for the host.
     fn join_deadline(&self) -> Time {
         let silence = self.last_received + self.settings.connection_timeout;
-        if self.join.is_some() {
+        if matches!(self.joining, Joining::Asked) {
             silence
         } else {
             silence.min(self.started + self.settings.handshake_timeout)

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    Connection, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL,
-    PINGS_PER_TIMEOUT, UNASKED_PACKETS,
+    Connection, Joining, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE,
+    MAX_PING_INTERVAL, PINGS_PER_TIMEOUT, UNASKED_PACKETS,
 };
 use crate::protocol::connection::{State, MAX_FAREWELL_TEXT};
 use crate::protocol::crypto::TAG_LEN;
@@ -215,7 +215,7 @@ impl Connection {
             wire::put_time(out, tick, since, clock);
             self.control.time = Some(now + TIME_INTERVAL);
         }
-        if let (true, Some(join), Some((_, pause))) = (reasons.join, &self.join, self.join_due) {
+        if let (true, Joining::Wish(join), Some((_, pause))) = (reasons.join, &self.joining, self.join_due) {
             wire::put_join(out, join.password.as_deref(), &join.data);
             self.join_due =
                 Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE))).filter(|_| !mutant!(JoinOnce));
