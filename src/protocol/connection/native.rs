@@ -20,7 +20,7 @@ use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::ack_ranges::{AckRanges, Urgency};
 use crate::protocol::crypto::{CryptoError, Provider, Traffic};
-use crate::protocol::delivery::{Delivery, Planned, Recovery, Sender};
+use crate::protocol::delivery::{Delivery, Planned, QueueError, Recovery, Sender};
 use crate::protocol::handshake::native::{
     packet, ClientHandshake, NativeKey, Secrets, ServerHandshake, Welcome, RESET_LEN, RESET_TOKEN_LEN,
 };
@@ -57,6 +57,8 @@ const UNASKED_PACKETS: u64 = 1 << 12;
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two wishes.
 const MAX_JOIN_PAUSE: Duration = Duration::from_secs(1);
+/// Least time of silence that a client takes from a server's welcome: what a server can be configured to.
+const MIN_ANNOUNCED_TIMEOUT: Duration = Duration::from_millis(100);
 /// Password and data of a client's wish, together, at most: they travel in one packet.
 pub const MAX_JOIN_BYTES: usize = 1024;
 
@@ -109,6 +111,10 @@ pub struct Connection {
     send_phase: Option<SendPhase>,
     receive_phase: Option<ReceivePhase>,
     welcome: Welcome,
+    /// Silence that ends the connection: a client's own, or the server's where that is less.
+    timeout: Duration,
+    /// Longest message that is taken for sending: this end's own bound, at a client the server's where that is less.
+    max_message: usize,
     server_key: Option<NativeKey>,
     path: Path,
     mtu: Mtu,
@@ -204,6 +210,8 @@ impl Connection {
             send_phase: None,
             receive_phase: None,
             welcome: Welcome::default(),
+            timeout: settings.connection_timeout,
+            max_message: settings.limits.max_message,
             server_key: None,
             mtu: Mtu::new(now, settings.largest_datagram(path.remote())),
             path,
@@ -298,6 +306,11 @@ impl Connection {
         self.sender.recovery().bandwidth()
     }
 
+    /// Longest message that is taken for sending.
+    pub fn max_message(&self) -> usize {
+        self.max_message
+    }
+
     /// Half a round trip, smoothed.
     pub fn latency(&self) -> Duration {
         self.sender.rtt().latency()
@@ -369,6 +382,9 @@ impl Connection {
         if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
+        if payload.len() > self.max_message {
+            return Err(SendError::Queue(QueueError::TooLarge));
+        }
         let result = self.sender.queue(now, payload, delivery.into(), 0, tag);
         // It can have taken the place of another.
         self.drain_outcomes();
@@ -402,7 +418,7 @@ impl Connection {
                 if self.state == State::Connected {
                     self.goodbye.farewell = farewell;
                     self.state = State::Lingering;
-                    self.deadline = now + self.settings.connection_timeout;
+                    self.deadline = now + self.timeout;
                 }
             }
             State::Draining | State::Closed => {}
@@ -497,9 +513,23 @@ impl Connection {
         self.last_received = now;
         self.server_key = Some(established.server_key);
         self.clock.start(now, &established.welcome);
+        self.heed(&established.welcome);
         self.establish(&established.secrets, established.welcome).map_err(|_| DropReason::Malformed)?;
         self.join_due = Some((now, JOIN_PAUSE));
         Ok(())
+    }
+
+    /// What the server says of its bounds; 0 says nothing. What goes beyond them it would not take, and whoever it no longer
+    /// hears for that long it has dropped.
+    fn heed(&mut self, welcome: &Welcome) {
+        if welcome.timeout_ms > 0 {
+            let theirs = Duration::from_millis(welcome.timeout_ms.into()).max(MIN_ANNOUNCED_TIMEOUT);
+            self.timeout = self.timeout.min(theirs);
+        }
+        if welcome.max_message > 0 {
+            self.max_message =
+                self.max_message.min(usize::try_from(welcome.max_message).unwrap_or(usize::MAX));
+        }
     }
 
     /// The server knows nothing of this connection: it was started anew. Only who was told the token can say so.
@@ -707,7 +737,7 @@ impl Connection {
     /// A client waits so long for an answer; then, while the server's host decides, as long as the server is heard.
     fn connect_deadline(&self) -> Time {
         if self.send_phase.is_some() {
-            self.last_received + self.settings.connection_timeout
+            self.last_received + self.timeout
         } else {
             self.started + self.settings.handshake_timeout
         }
@@ -715,7 +745,7 @@ impl Connection {
 
     /// A client that has proven itself and does not ask to be let in is sent away; one that asked waits for the host.
     fn join_deadline(&self) -> Time {
-        let silence = self.last_received + self.settings.connection_timeout;
+        let silence = self.last_received + self.timeout;
         if matches!(self.joining, Joining::Asked) {
             silence
         } else {
@@ -724,7 +754,7 @@ impl Connection {
     }
 
     fn handle_timeout_connected(&mut self, now: Time) {
-        if now >= self.last_received + self.settings.connection_timeout && !mutant!(TimeoutNever) {
+        if now >= self.last_received + self.timeout && !mutant!(TimeoutNever) {
             return self.end(now, CloseReason::Timeout, Farewell::of(FarewellKind::Timeout));
         }
         if self.packets_sent >= MAX_PACKET_NUMBER - FAREWELL_NUMBERS {

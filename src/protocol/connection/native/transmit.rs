@@ -146,9 +146,14 @@ impl Connection {
         Some(due.max(self.sender.paced_until(now)).max(self.held_until))
     }
 
+    /// The longest pause of a client between two things that are acknowledged.
+    fn ping_interval(&self) -> Duration {
+        (self.timeout / PINGS_PER_TIMEOUT).min(MAX_PING_INTERVAL)
+    }
+
     /// When a sign of life leaves if nothing else does that is acknowledged.
     fn ping_due(&self) -> Option<Time> {
-        let interval = (self.settings.connection_timeout / PINGS_PER_TIMEOUT).min(MAX_PING_INTERVAL);
+        let interval = self.ping_interval();
         let due = match self.role {
             Role::Client => self.last_asked + interval,
             // Nothing that was sent for long is acknowledged: acknowledgements alone are not.
@@ -215,10 +220,11 @@ impl Connection {
             wire::put_time(out, tick, since, clock);
             self.control.time = Some(now + TIME_INTERVAL);
         }
+        // The server must not take a client that waits for a decision for silent.
+        let most = MAX_JOIN_PAUSE.min(self.ping_interval());
         if let (true, Joining::Wish(join), Some((_, pause))) = (reasons.join, &self.joining, self.join_due) {
             wire::put_join(out, join.password.as_deref(), &join.data);
-            self.join_due =
-                Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE))).filter(|_| !mutant!(JoinOnce));
+            self.join_due = Some((now + pause, (pause * 2).min(most))).filter(|_| !mutant!(JoinOnce));
         }
         if reasons.ping {
             out.push(frame::PING);
@@ -317,7 +323,7 @@ impl Connection {
                     self.mtu.due(),
                     self.sender.poll_timeout(),
                     self.inbox.next_expiry(),
-                    (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
+                    (!mutant!(TimeoutNever)).then(|| self.last_received + self.timeout),
                     (self.state == State::Lingering).then_some(self.deadline),
                 ];
                 times.into_iter().flatten().min()

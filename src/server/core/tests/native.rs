@@ -6,8 +6,10 @@ use super::world::{address, ms, World};
 use crate::error::ErrorKind;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::native::Join;
-use crate::protocol::connection::{CloseReason, Event as EndEvent, Farewell, FarewellKind, State, Wire};
-use crate::protocol::delivery::Mode;
+use crate::protocol::connection::{
+    CloseReason, Event as EndEvent, Farewell, FarewellKind, SendError, State, Wire,
+};
+use crate::protocol::delivery::{Mode, QueueError};
 use crate::protocol::handshake::native::{packet, HELLO_LEN};
 use crate::server::config::{Config, Wires};
 use crate::server::core::Dispatch;
@@ -307,4 +309,43 @@ fn redundancy_is_set_for_one_peer() {
     }
     let gone = w.core.set_redundancy(PeerId::from_bits(7), 1).unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::Stale);
+}
+
+#[test]
+fn a_client_heeds_the_bounds_of_its_server() {
+    let bounds = Config { connection_timeout: ms(500), max_message_size: 1000, ..Config::default() };
+    let own = Config { connection_timeout: ms(60_000), ..Config::default() };
+    let mut w = World::asking(bounds.clone());
+    let end = w.native_client_with(Join::default(), &own);
+    // While the host thinks, and then while nobody says anything.
+    w.run(ms(5000));
+    let asked = w.asked();
+    let now = w.now;
+    w.core.accept_peer(now, asked[0]).unwrap();
+    let peer = w.joined(end);
+    w.run(ms(10_000));
+    assert!(w.disconnects().is_empty(), "the client's pings suit the server's patience");
+    let send = |w: &mut World, len: usize| {
+        let now = w.now;
+        w.ends[end].connection.send(now, vec![1; len].into(), Mode::Guaranteed.into(), 0)
+    };
+    assert_eq!(send(&mut w, 1001), Err(SendError::Queue(QueueError::TooLarge)));
+    assert_eq!(send(&mut w, 1000), Ok(()));
+    w.run(ms(100));
+    assert_eq!(texts(&w, peer), [vec![1; 1000]]);
+    w.ends[end].deaf = true;
+    w.run(ms(700));
+    assert_eq!(w.ends[end].closed(), Some(CloseReason::Timeout));
+
+    // Where its own bounds are narrower they hold.
+    let mut w = World::new(own);
+    let end = w.native_client_with(Join::default(), &bounds);
+    w.joined(end);
+    assert_eq!(
+        w.ends[end].connection.send(w.now, vec![1; 1001].into(), Mode::Guaranteed.into(), 0),
+        Err(SendError::Queue(QueueError::TooLarge))
+    );
+    w.ends[end].deaf = true;
+    w.run(ms(700));
+    assert_eq!(w.ends[end].closed(), Some(CloseReason::Timeout));
 }
