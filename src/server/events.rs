@@ -160,7 +160,10 @@ impl RetryMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Outcome {
-    /// The remote side acknowledged all of it.
+    /// The remote side acknowledged all of it: its end of the connection has it, and will not be sent it again. Its host may not have
+    /// seen it yet: an ordered message can still wait there for older ones of its channel, and is handed over in its turn unless the
+    /// connection ends first; events can wait to be pulled; a sequenced message is dropped if a newer one came before it. Where
+    /// the host's having dealt with it matters, let it answer.
     Delivered = 1,
     /// The message timeout passed first. It may have arrived all the same.
     Expired = 2,

@@ -172,7 +172,8 @@ class Client:
         :param payload: bytes, also none; long messages travel in pieces
         :param retry: how it is delivered, a RetryMode or its number
         :param callback: called once on the server's thread, with True when the client has acknowledged
-            all of the message, with False when the message timeout passed first or the client left
+            all of the message, with False when the message timeout passed first or the client left; what is
+            acknowledged is held by the client's end, which hands an ordered message over in its turn
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4
