@@ -326,6 +326,7 @@ typedef int32_t gk_event_type;
  *   be done to it
  * - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
+ * - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
  */
 typedef uint64_t gk_peer;
 
@@ -1476,7 +1477,10 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_MODE_UNKNOWN 127
 
 /**
- * The remote side acknowledged all of it.
+ * The remote side acknowledged all of it: its end of the connection has it, and will not be sent it again. Its host may not have
+ * seen it yet: an ordered message can still wait there for older ones of its channel, and is handed over in its turn unless the
+ * connection ends first; events can wait to be pulled; a sequenced message is dropped if a newer one came before it. Where
+ * the host's having dealt with it matters, let it answer.
  */
 #define GK_SENT_DELIVERED 1
 
@@ -3202,6 +3206,22 @@ gk_result gk_peer_accept(gk_server *server, gk_peer peer);
  * Ownership: the text is copied.
  */
 gk_result gk_peer_refuse(gk_server *server, gk_peer peer, gk_refusal code, const char *text);
+
+/**
+ * Sets how many packets beside the first carry a copy of every short message for a peer, before anybody knows of a loss, in the
+ * place of what `gk_context_set_redundancy` said: for players on bad paths. Native wire; at a peer of the other it changes
+ * nothing. A message's own redundancy counts where it is more. Messages that have left keep what they had.
+ *
+ * - `copies`: 0 to 4
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (more than 4), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_set_redundancy(gk_server *server,
+                                 gk_peer peer,
+                                 uint32_t copies);
 
 /**
  * Sets the size and zeroes the rest.

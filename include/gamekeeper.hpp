@@ -336,6 +336,10 @@ public:
     result group_remove(std::string_view group, gk::peer whom) const {
         return result(gk_server_group_remove(server_, detail::group_name(group).data(), whom));
     }
+    /// Copies ahead of a loss of all short messages for one peer, 0 to 4. Native wire.
+    result set_redundancy(gk::peer whom, uint32_t copies) const {
+        return result(gk_peer_set_redundancy(server_, whom, copies));
+    }
     /// To all members, or all but one.
     expected<reach> group_send(std::string_view group, bytes data, gk_retry_mode retry = GK_RETRY_NONE,
                                gk::peer except = GK_PEER_NONE) const {

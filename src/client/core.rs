@@ -247,10 +247,11 @@ impl Core {
         if pulls && self.pulled.len() >= self.queue() {
             return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
         }
+        let delivery = options.delivery()?;
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let session = self.session.as_mut().filter(|s| s.is_connected());
         let session = session.ok_or_else(|| Error::new(ErrorKind::State, "the client is not connected"))?;
-        session.send(now, payload, options.delivery(), tag)?;
+        session.send(now, payload, delivery, tag)?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);

@@ -229,7 +229,8 @@ impl Client {
     // --- the session ------------------------------------------------------------------------------------
 
     /// Queues a copy of `data`. Errors: State (not connected, or stopped), WouldBlock (the queue is full: a
-    /// `writable` event follows; or the event queue is, and `options` has a tag), TooLarge, Panic.
+    /// `writable` event follows; or the event queue is, and `options` has a tag), TooLarge, Argument (a redundancy above 4;
+    /// a mode that the wire does not have), Panic.
     pub fn send(&self, data: &[u8], mut options: SendOptions) -> Result<()> {
         self.0.life.check_running()?;
         let (len, most) = (data.len(), self.0.max_message);

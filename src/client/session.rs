@@ -168,6 +168,7 @@ impl Session {
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
     pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, delivery: Delivery, tag: u64) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
+        let most = self.connection.as_native().map_or(limits.max_message, |native| native.max_message());
         self.connection.send(now, payload, delivery, tag).map_err(|error| match error {
             SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
             SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
@@ -180,7 +181,7 @@ impl Session {
             ),
             SendError::Queue(QueueError::TooLarge) => Error::new(
                 ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
+                format!("{len} bytes are more than max_message_size of this end or of the server, {most}"),
             ),
         })
     }

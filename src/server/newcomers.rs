@@ -85,10 +85,11 @@ impl Newcomers {
         let burst = HELLO_BURST;
         let per_source = Rate { hz: config.hellos_per_source_hz, burst };
         let in_total = Rate { hz: config.hellos_total_hz, burst };
+        let max_message = config.protocol_settings().limits.max_message;
         let template = Welcome {
             tick_interval_us: (1_000_000.0 / config.tick_rate_hz) as u32,
             timeout_ms: u32::try_from(config.connection_timeout.as_millis()).unwrap_or(u32::MAX),
-            max_message: u32::try_from(config.max_message_size).unwrap_or(u32::MAX),
+            max_message: u32::try_from(max_message).unwrap_or(u32::MAX),
             max_join: crate::protocol::connection::native::MAX_JOIN_BYTES as u16,
             wants_password: config.password.is_some(),
             ..Welcome::default()

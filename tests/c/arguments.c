@@ -109,6 +109,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_refuse(NULL, peer, 0, NULL));
     EXPECT(GK_ERR_NULL, gk_server_group_add(NULL, "a", peer));
     EXPECT(GK_ERR_NULL, gk_server_group_remove(NULL, "a", peer));
+    EXPECT(GK_ERR_NULL, gk_peer_set_redundancy(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 1, NULL, 0, 0, NULL, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 0, NULL, 1, 0, NULL, NULL, &size));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "at least one", gk_client_discover(NULL, 0, NULL, 0, 0, NULL, NULL, &size));
@@ -715,6 +716,11 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_STALE, gk_peer_refuse(server, foreign, 0, NULL));
     EXPECT(GK_ERR_STALE, gk_server_group_add(server, "a", foreign));
     EXPECT(GK_ERR_STALE, gk_server_group_remove(server, "a", foreign));
+    EXPECT(GK_ERR_STALE, gk_peer_set_redundancy(server, foreign, 1));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_peer_set_redundancy(server, peer, 5));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_peer_set_redundancy(server, peer, 256));
+    OK(gk_peer_set_redundancy(server, peer, 4));
+    OK(gk_peer_set_redundancy(server, peer, 0));
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = '\0';
     EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes", gk_server_group_add(server, name, peer));

@@ -450,6 +450,8 @@ fn a_full_queue_says_so_and_when_it_has_room() {
     let refused = (0..5).map(|_| client.send_guaranteed(b"x")).find_map(Result::err);
     assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::WouldBlock));
     assert_eq!(client.send_guaranteed(&[0; 1001]).unwrap_err().kind(), ErrorKind::TooLarge);
+    let many = SendOptions { redundancy: 5, ..SendOptions::default() };
+    assert_eq!(client.send(b"x", many).unwrap_err().kind(), ErrorKind::Argument);
     pull(&client, |event| matches!(event, Event::Writable).then_some(()));
     client.send_guaranteed(b"x").unwrap();
     client.stop().unwrap();

@@ -343,6 +343,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_peer_refuse": (RESULT, [server, PEER, c_uint32, c_char_p]),
         "gk_server_group_add": (RESULT, [server, c_char_p, PEER]),
         "gk_server_group_remove": (RESULT, [server, c_char_p, PEER]),
+        "gk_peer_set_redundancy": (RESULT, [server, PEER, c_uint32]),
         "gk_client_discover": (
             RESULT,
             [

@@ -163,7 +163,8 @@ class Client(_Host[ClientEvent]):
         priority: int = _codes.GK_PRIORITY_NORMAL,
         redundancy: int = 0,
     ) -> bool:
-        """Sends a message and waits for what became of it. To give up waiting does not take the message back.
+        """Sends a message and waits for what became of it. To give up waiting does not take the message back. What is
+        acknowledged is held by the server's end, which hands an ordered message over in its turn.
 
         :returns: True: the server has acknowledged all of it; False: it has not, within the message timeout
         :raises SessionEnded: the session has ended, before it or before the answer
@@ -374,7 +375,8 @@ class Peer:
         redundancy: int = 0,
     ) -> bool:
         """Sends a message and waits for what became of it. A client can withhold that for as long as its session
-        lives: whoever serves others too should :meth:`post`, or wait in a task of its own.
+        lives: whoever serves others too should :meth:`post`, or wait in a task of its own. What is acknowledged is
+        held by the client's end, which hands an ordered message over in its turn.
 
         :returns: True: the client has acknowledged all of it; False: it has not, within the message timeout
         :raises SessionEnded: the client has left, before it or before the answer
@@ -428,6 +430,10 @@ class Peer:
     def leave_group(self, group: str) -> None:
         """Takes the client out of a group."""
         self._client.leave_group(group)
+
+    def set_redundancy(self, copies: int) -> None:
+        """Sets in how many more datagrams every short message for this client travels, 0 to 4. Native wire."""
+        self._client.set_redundancy(copies)
 
     def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
         if not isinstance(data, bytes):

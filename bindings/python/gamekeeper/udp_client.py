@@ -176,7 +176,8 @@ class UdpClient:
         :param retry: how it is delivered, a RetryMode or its number; as in mpgameserver's client, guaranteed unless
             said otherwise
         :param callback: called once in :meth:`update` or when the session is given up, with True when the server has
-            acknowledged all of the message, else with False
+            acknowledged all of the message, else with False; what is acknowledged is held by the server's end, which
+            hands an ordered message over in its turn
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4

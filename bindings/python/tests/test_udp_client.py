@@ -115,6 +115,25 @@ def test_ordered_messages_keep_their_order(serve, join):
 
 
 @pytest.mark.parametrize("wire", WIRES)
+def test_redundancy_of_one_client(serve, join, wire):
+    game = Game(message=echo)
+    client = join(serve(game), wire)
+    wait_until(lambda: game.clients, "the client")
+    game.clients[0].set_redundancy(4)
+    received = []
+    client.send(b"ping", RetryMode.RETRY_ON_TIMEOUT, redundancy=4)
+    play(client, lambda: received.extend(client.getMessages()) or received)
+    assert [message for _, message in received] == [b"ping"]
+    for wrong in (-1, 5, 256, 2**32):
+        with pytest.raises(ValueError):
+            game.clients[0].set_redundancy(wrong)
+        for end in (client, game.clients[0]):
+            with pytest.raises(ValueError):
+                end.send(b"", RetryMode.RETRY_ON_TIMEOUT, redundancy=wrong)
+    game.clients[0].set_redundancy(0)
+
+
+@pytest.mark.parametrize("wire", WIRES)
 def test_large_messages(serve, join, wire):
     client = join(serve(Game(message=echo)), wire)
     message = bytes(range(256)) * 2000

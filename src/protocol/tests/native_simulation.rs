@@ -198,6 +198,10 @@ impl Run {
             if !self.both_connected() {
                 return;
             }
+            if let Some((_, mtu)) = self.scenario.narrows.filter(|(after, _)| START + *after <= self.pair.now)
+            {
+                self.pair.mtu = self.pair.mtu.min(mtu);
+            }
             for side in Side::BOTH {
                 if self.next_send[side as usize] <= self.pair.now {
                     self.act(side);

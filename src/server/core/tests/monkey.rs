@@ -77,7 +77,7 @@ fn play(seed: u64, config: Config) {
                 let from = address(random.random_range(0..20));
                 match random.random() {
                     true => w.client_from(from),
-                    false => w.native_client_from(from, Join::default()),
+                    false => w.native_client_from(from, Join::default(), &config),
                 };
             }
             (4..6, _) if ends > 0 => w.ends[end].mute ^= true,

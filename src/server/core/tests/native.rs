@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use super::world::{address, ms, World};
+use crate::error::ErrorKind;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::native::Join;
-use crate::protocol::connection::{CloseReason, Event as EndEvent, Farewell, FarewellKind, State, Wire};
-use crate::protocol::delivery::Mode;
+use crate::protocol::connection::{
+    CloseReason, Event as EndEvent, Farewell, FarewellKind, SendError, State, Wire,
+};
+use crate::protocol::delivery::{Mode, QueueError};
 use crate::protocol::handshake::native::{packet, HELLO_LEN};
 use crate::server::config::{Config, Wires};
 use crate::server::core::Dispatch;
@@ -267,7 +270,7 @@ fn slots_are_bounded_however_many_handshakes_are_proven_at_once() {
 fn silent_ends(w: &mut World, count: usize) -> Vec<usize> {
     let ends: Vec<usize> = (0..count).map(|_| w.native_client(Join::default())).collect();
     for end in &ends {
-        w.ends[*end].connection.as_native_mut().unwrap().forget_join();
+        w.ends[*end].connection.as_native_mut().unwrap().never_join();
     }
     ends
 }
@@ -366,4 +369,74 @@ fn a_client_knows_the_servers_clock_and_tick() {
     let old = w.client();
     w.joined(old);
     assert!(w.ends[old].connection.as_native().is_none(), "mpgameserver's wire does not tell");
+}
+
+#[test]
+fn redundancy_is_set_for_one_peer() {
+    let mut w = World::new(Config::default());
+    let ends = [w.native_client(Join::default()), w.native_client(Join::default())];
+    let peers = ends.map(|end| w.joined(end));
+    let (_, old) = w.join();
+    for peer in [peers[0], old] {
+        w.core.set_redundancy(peer, 2).unwrap();
+    }
+    for _ in 0..20 {
+        for peer in peers {
+            let mut options = SendOptions { retry: RetryMode::OnTimeout, ..SendOptions::default() };
+            w.core.send(w.now, peer, b"state"[..].into(), &mut options).unwrap();
+        }
+        w.run(ms(1));
+    }
+    w.run(ms(500));
+    let copies = ends.map(|end| w.ends[end].connection.stats().messages_duplicate);
+    assert!(copies[0] >= 20 && copies[1] == 0, "{copies:?}");
+    for wrong in [5, u8::MAX] {
+        let refused = w.core.set_redundancy(peers[0], wrong).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Argument);
+        assert!(refused.to_string().contains("redundancy"), "{refused}");
+        let mut options = SendOptions { redundancy: wrong, ..SendOptions::default() };
+        let refused = w.core.send(w.now, peers[1], b""[..].into(), &mut options).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Argument);
+    }
+    let gone = w.core.set_redundancy(PeerId::from_bits(7), 1).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Stale);
+}
+
+#[test]
+fn a_client_heeds_the_bounds_of_its_server() {
+    let bounds = Config { connection_timeout: ms(500), max_message_size: 1000, ..Config::default() };
+    let own = Config { connection_timeout: ms(60_000), ..Config::default() };
+    let mut w = World::asking(bounds.clone());
+    let end = w.native_client_with(Join::default(), &own);
+    // While the host thinks, and then while nobody says anything.
+    w.run(ms(5000));
+    let asked = w.asked();
+    let now = w.now;
+    w.core.accept_peer(now, asked[0]).unwrap();
+    let peer = w.joined(end);
+    w.run(ms(10_000));
+    assert!(w.disconnects().is_empty(), "the client's pings suit the server's patience");
+    let send = |w: &mut World, len: usize| {
+        let now = w.now;
+        w.ends[end].connection.send(now, vec![1; len].into(), Mode::Guaranteed.into(), 0)
+    };
+    assert_eq!(send(&mut w, 1001), Err(SendError::Queue(QueueError::TooLarge)));
+    assert_eq!(send(&mut w, 1000), Ok(()));
+    w.run(ms(100));
+    assert_eq!(texts(&w, peer), [vec![1; 1000]]);
+    w.ends[end].deaf = true;
+    w.run(ms(700));
+    assert_eq!(w.ends[end].closed(), Some(CloseReason::Timeout));
+
+    // Where its own bounds are narrower they hold.
+    let mut w = World::new(own);
+    let end = w.native_client_with(Join::default(), &bounds);
+    w.joined(end);
+    assert_eq!(
+        w.ends[end].connection.send(w.now, vec![1; 1001].into(), Mode::Guaranteed.into(), 0),
+        Err(SendError::Queue(QueueError::TooLarge))
+    );
+    w.ends[end].deaf = true;
+    w.run(ms(700));
+    assert_eq!(w.ends[end].closed(), Some(CloseReason::Timeout));
 }
