@@ -235,7 +235,7 @@ fn packets_cost_few_bytes() {
         assert!(alone <= first[i] && acked <= with_ack[i], "{alone} {acked}");
         assert!(more[0] <= 3 && more[1] <= 5, "{more:?}");
     }
-    // Hours later they still do.
+    // Minutes later, with ranges of acknowledgements coming and going, they still do.
     let mut p = warm(1, 20 * MS, [None, None]);
     let mut most = [0; 2];
     for i in 0..20_000 {

@@ -22,7 +22,7 @@ use crate::protocol::handshake::native::{packet, RESET_LEN};
 use crate::protocol::time::Time;
 
 /// Seeds per run of the tests, unless the environment says otherwise.
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 2000;
 /// The longest stall in the middle of a run.
 const LONGEST_STALL: Duration = Duration::from_secs(3);
 
