@@ -187,16 +187,20 @@ class Session:
         return self._number("gk_client_latency_us", ctypes.c_uint64()) / 1e6
 
     @property
-    def queued_bytes(self) -> int:
-        return self._number("gk_client_queued_bytes", ctypes.c_size_t())
+    def has_queued(self) -> bool:
+        """Whether messages wait to be acknowledged. Empty ones count too, which have no bytes."""
+        return bool(self._stats().queued_messages)
 
     @property
     def stats(self) -> ConnectionStats:
         stats = ConnectionStats()
+        stats._fill(self._stats())
+        return stats
+
+    def _stats(self) -> _ffi.gk_peer_stats_t:
         raw = _ffi.gk_peer_stats_t(struct_size=ctypes.sizeof(_ffi.gk_peer_stats_t))
         _ffi.check(_ffi.lib.gk_client_stats(self.pointer, ctypes.byref(raw)))
-        stats._fill(raw)
-        return stats
+        return raw
 
     @property
     def server_clock(self) -> Optional[float]:

@@ -222,7 +222,7 @@ class Client(_Host[ClientEvent]):
 
     def _turn(self) -> None:
         super()._turn()
-        if self._leaving and self._end is None and not self._closed and self._session.queued_bytes == 0:
+        if self._leaving and self._end is None and not self._closed and not self._session.has_queued:
             self._leave()
 
     def _taken(self, event: ClientEvent) -> None:

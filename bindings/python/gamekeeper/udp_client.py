@@ -157,7 +157,7 @@ class UdpClient:
         self._tell_refused()
         self._take(session)
         if self._leaving is not None and self._session is session:
-            if session.queued_bytes == 0 or time.monotonic() >= self._leaving:
+            if not session.has_queued or time.monotonic() >= self._leaving:
                 session.disconnect()
 
     def send(

@@ -128,6 +128,24 @@ async def test_the_server_waits_for_a_client(wire):
 
 @pytest.mark.parametrize("wire", WIRES)
 @looped
+async def test_leaving_delivers_an_empty_message_too(wire):
+    async with serving() as (server, events):
+        client = await join(server, wire)
+        await until(lambda: not client._session.has_queued)
+        client.simulate(Direction.SEND, Conditions(loss=1.0))
+        client.post(b"", RetryMode.RETRY_ON_TIMEOUT)
+        leaving = asyncio.ensure_future(client.disconnect(timeout=PATIENCE))
+        for _ in range(20):
+            await asyncio.sleep(0.002)
+        assert not leaving.done()
+        client.simulate(Direction.SEND, None)
+        await leaving
+        await until(lambda: kinds(events)[-1:] == [aio.Disconnected])
+    assert [event.data for event in events if isinstance(event, aio.Message)] == [b""]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@looped
 async def test_leaving_delivers_what_is_queued(wire):
     async with serving() as (server, events):
         client = await join(server, wire)

@@ -17,6 +17,7 @@ from gamekeeper import (
     StateError,
     UdpClient,
     WouldBlock,
+    udp_client,
 )
 from playing import PATIENCE, Game, echo, free_port, loopback, wait_until
 
@@ -112,6 +113,25 @@ def test_ordered_messages_keep_their_order(serve, join):
     received = []
     play(client, lambda: received.extend(client.getMessages()) or len(received) == len(sent))
     assert [message for _, message in received] == sent
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_leaving_delivers_an_empty_message_too(serve, join, wire, monkeypatch):
+    monkeypatch.setattr(udp_client, "_GOODBYE_S", PATIENCE)
+    game = Game()
+    client = join(serve(game), wire)
+    # The hello's own messages are acknowledged first.
+    play(client, lambda: not client._session.has_queued)
+    client.simulate(Direction.SEND, Conditions(loss=1.0))
+    client.send_guaranteed(b"")
+    client.disconnect()
+    for _ in range(20):
+        client.update()
+    assert client.status() is ConnectionStatus.DISCONNECTING
+    client.simulate(Direction.SEND, None)
+    play(client, lambda: client.status() is ConnectionStatus.DISCONNECTED)
+    wait_until(lambda: game.count("disconnect"))
+    assert [message for _, message in game.messages] == [b""]
 
 
 @pytest.mark.parametrize("wire", WIRES)
