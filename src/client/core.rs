@@ -165,13 +165,13 @@ impl Core {
 
     /// The number of the attempt that runs, for whoever listens for refusals of it.
     pub(super) fn attempt(&self) -> Option<u64> {
-        self.session.as_ref().filter(|s| s.is_connecting()).map(|_| self.attempts)
+        self.session.as_ref().filter(|s| s.is_unanswered()).map(|_| self.attempts)
     }
 
     /// The system cannot reach the address that is being tried. Later, when the server has proved that it is
-    /// there, such news are worth nothing.
+    /// there, such news are worth nothing, however long its host takes to let us in.
     pub(super) fn handle_unreachable(&mut self, now: Time, reason: DisconnectReason, why: &str) {
-        let Some(session) = self.session.as_ref().filter(|s| s.is_connecting()) else { return };
+        let Some(session) = self.session.as_ref().filter(|s| s.is_unanswered()) else { return };
         let text = format!("{} cannot be reached: {why}", session.server());
         self.try_next(now, DisconnectInfo { reason, code: 0, text });
     }
@@ -217,6 +217,7 @@ impl Core {
             self.finish(DisconnectInfo { reason: DisconnectReason::Name, code: 0, text });
         }
         if self.attempt_ends.is_some_and(|at| now >= at) {
+            self.attempt_ends = None;
             self.handle_unreachable(now, DisconnectReason::Timeout, "it does not answer");
         }
         if let Some(session) = &mut self.session {
@@ -482,3 +483,6 @@ impl Core {
         self.emit(Event::Log(level, text.into()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,16 @@ impl Session {
         self.connection.state() == State::Connecting
     }
 
+    /// Nobody has proved yet to be there. A server that has may take its time to let us in.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.is_connecting() && !self.has_welcome()
+    }
+
+    /// The server has answered on the native wire, where that does not connect us yet.
+    fn has_welcome(&self) -> bool {
+        self.connection.as_native().is_some_and(|native| native.server_key().is_some())
+    }
+
     pub(super) fn is_lingering(&self) -> bool {
         self.connection.state() == State::Lingering
     }
