@@ -417,9 +417,14 @@ impl Core {
     }
 
     fn closed(&mut self, now: Time, info: DisconnectInfo) {
-        if !self.addresses.is_empty() {
+        use DisconnectReason::{NobodyListens, Timeout, Unreachable};
+        // Who was answered has found the server: what it said counts for all of its addresses.
+        let unheard = matches!(info.reason, Timeout | Unreachable | NobodyListens)
+            && !self.session.as_ref().is_some_and(Session::has_welcome);
+        if unheard && !self.addresses.is_empty() {
             return self.try_next(now, info);
         }
+        self.addresses.clear();
         self.ended = self.session.take();
         self.finish(info);
     }

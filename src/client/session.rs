@@ -93,7 +93,7 @@ impl Session {
     }
 
     /// The server has answered on the native wire, where that does not connect us yet.
-    fn has_welcome(&self) -> bool {
+    pub(super) fn has_welcome(&self) -> bool {
         self.connection.as_native().is_some_and(|native| native.server_key().is_some())
     }
 
@@ -260,6 +260,10 @@ impl Session {
             CloseReason::Protocol => (DisconnectReason::Protocol, "the protocol was broken".to_owned()),
             CloseReason::Timeout if self.connected => {
                 (DisconnectReason::Timeout, "the server fell silent".to_owned())
+            }
+            CloseReason::Timeout if self.has_welcome() => {
+                let text = format!("the server at {server} answered, and did not let us in");
+                (DisconnectReason::Timeout, text)
             }
             CloseReason::Timeout if self.forged > 0 => {
                 (DisconnectReason::Key, format!("what answered at {server} does not have the pinned key"))
