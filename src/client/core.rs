@@ -336,8 +336,24 @@ impl Core {
 
     /// Whether no session is under way, and the last one has said its goodbye.
     pub(super) fn is_over(&self, now: Time) -> bool {
-        let said = self.ended.as_ref().is_none_or(|s| s.is_farewell_over(now));
-        self.session.is_none() && self.resolving.is_none() && said
+        self.running() == 0 && self.is_farewell_over(now)
+    }
+
+    /// The number of the last session that is over, goodbye and callbacks included; so are those before it.
+    pub(super) fn over(&self, now: Time) -> u64 {
+        let told = self.dispatches.is_empty() && self.is_farewell_over(now);
+        // A session that began says nothing about the end of the one before.
+        (self.sessions - self.running()).saturating_sub(u64::from(!told))
+    }
+
+    /// Sessions under way.
+    fn running(&self) -> u64 {
+        u64::from(self.session.is_some() || self.resolving.is_some())
+    }
+
+    /// The last session that ended has said its goodbye.
+    fn is_farewell_over(&self, now: Time) -> bool {
+        self.ended.as_ref().is_none_or(|s| s.is_farewell_over(now))
     }
 
     // --- outputs ----------------------------------------------------------------------------------------

@@ -259,7 +259,8 @@ impl Client {
 
     /// Ends the session when what is queued is acknowledged, and waits until the server has heard the goodbye too,
     /// or it was said as often as the wire has it. Nothing more is taken for sending. When the time is over the
-    /// session ends at once. A polled client is run in here, callbacks included, where nobody else polls it.
+    /// session ends at once. A session that somebody begins meanwhile, as [`Handler::disconnected`] may, is left alone
+    /// and not waited for. A polled client is run in here, callbacks included, where nobody else polls it.
     /// Errors: Timeout (not all was delivered, or the goodbye was not heard), Reentrant (inside a callback), State
     /// (stopped), Panic.
     pub fn disconnect_wait(&self, timeout: Duration) -> Result<()> {
@@ -275,7 +276,12 @@ impl Client {
         while *self.0.over.lock() < session && !self.is_stopped() {
             let left = deadline.since(self.now());
             if left.is_zero() {
-                self.0.core.lock().disconnect(self.now(), false);
+                {
+                    let mut core = self.0.core.lock();
+                    if core.sessions() == session {
+                        core.disconnect(self.now(), false);
+                    }
+                }
                 self.0.life.nudge();
                 self.drive(Duration::ZERO)?;
                 let text = "the server has not acknowledged the end of the session in time";
@@ -298,10 +304,10 @@ impl Client {
         Ok(())
     }
 
-    /// The loop has seen the end of a session.
+    /// The loop has seen the end of a session, and of all before it.
     fn over(&self, session: u64) {
         let mut over = self.0.over.lock();
-        if *over != session {
+        if *over < session {
             *over = session;
             self.0.over_changed.notify_all();
         }
