@@ -57,8 +57,7 @@ impl Session {
         let (shared, provider) = (Arc::clone(settings), RingProvider::new());
         let connection = match config.wire {
             Wire::Native => {
-                let password = config.password.as_ref().map(|text| text.clone().into_bytes());
-                let join = Join { password, data: config.join_data.clone() };
+                let join = Join { password: config.password.clone(), data: config.join_data.clone() };
                 Connection::native_connect(now, shared, pinned.native, join, &provider, server)
             }
             Wire::Mpgameserver => {

@@ -303,7 +303,7 @@ def connect(
     :param server_public_key: for mpgameserver's wire: the server's root key, an EllipticCurvePublicKey
     :param trust_any: in the place of a key: believe whoever answers, for development
     :param join_data: what the server's game sees before it lets the client in, at most 768 bytes; native only
-    :param password: the server's, 1 to 256 bytes of UTF-8; with ``server_native_key`` only
+    :param password: the server's, 1 to 256 bytes; with ``server_native_key`` only
     :param keep_alive_interval: seconds without any datagram after which an empty one is sent; 0.01 to 60
     :param connection_timeout: seconds of silence that end the session; 0.1 to 3600
     :param handshake_timeout: seconds in which the connection must be made; 0.1 to 60

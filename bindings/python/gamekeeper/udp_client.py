@@ -45,7 +45,7 @@ class UdpClient:
         :param server_native_key: for the wire "native": the server's key, 32 bytes or 64 hexadecimal digits
         :param trust_any: for the wire "native": believe whoever answers, for development
         :param join_data: what the server's game sees before it lets the client in, at most 768 bytes; native only
-        :param password: the server's, 1 to 256 bytes of UTF-8; with ``server_native_key`` only
+        :param password: the server's, 1 to 256 bytes; with ``server_native_key`` only
         :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
         """
         if wire == "mpgameserver" and server_public_key is None and server_native_key is None:

@@ -260,8 +260,8 @@ async def test_passwords():
     root = gamekeeper.EllipticCurvePrivateKey.new()
     async with serving(root_key=root) as (server, _), join(server) as client:
         key = client.server_native_key
-    async with serving(root_key=root, password=b"swordfish") as (server, _):
-        async with join(server, server_native_key=key, password=b"swordfish") as client:
+    async with serving(root_key=root, password=b"sword\xff\x00fish") as (server, _):
+        async with join(server, server_native_key=key, password=b"sword\xff\x00fish") as client:
             assert client.status is gamekeeper.ConnectionStatus.CONNECTED
         for arguments in ({}, dict(server_native_key=key, password=b"halibut")):
             with pytest.raises(SessionEnded) as ended:
