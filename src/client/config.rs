@@ -67,7 +67,9 @@ pub struct ClientConfig {
     /// to 1 h.
     pub connection_timeout: Duration,
     /// An address that has not answered for this long is given up. Default 2 s, range 100 ms to 60 s. Of several
-    /// addresses of a host name all but the last get at most a second (`MAX_ATTEMPT`).
+    /// addresses of a host name all but the last get at most a second (`MAX_ATTEMPT`). On the native wire a server that
+    /// has answered may take longer to let the client in: the client waits while it hears it (`connection_timeout`), an
+    /// hour more at most (`MAX_DECISION_TIME`).
     pub handshake_timeout: Duration,
     /// An unreliable or best-effort message whose datagram was not acknowledged for this long is
     /// reported as expired. Default 1 s, range 50 ms to 60 s.

@@ -201,7 +201,9 @@ pub unsafe extern "C" fn gk_context_set_connection_timeout_us(
     })
 }
 
-/// Sets after how long a handshake that is not proven is forgotten.
+/// Sets after how long a handshake that is not proven is forgotten; of clients, after how long an address that has not
+/// answered is given up. On the native wire a server that has answered may take longer to let a client in: the client
+/// waits while it hears the server, an hour more at most.
 ///
 /// - `microseconds`: default 2,000,000 (2 s), range 100,000 (0.1 s) to 60,000,000 (60 s)
 ///

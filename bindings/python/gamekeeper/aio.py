@@ -306,7 +306,8 @@ def connect(
     :param password: the server's, 1 to 256 bytes; with ``server_native_key`` only
     :param keep_alive_interval: seconds without any datagram after which an empty one is sent; 0.01 to 60
     :param connection_timeout: seconds of silence that end the session; 0.1 to 3600
-    :param handshake_timeout: seconds in which the connection must be made; 0.1 to 60
+    :param handshake_timeout: seconds in which the server must answer; 0.1 to 60. On the native wire it may then take
+        longer to let the client in: as long as it is heard, an hour more at most
     :param message_timeout: seconds after which a message that is not guaranteed counts as lost; 0.05 to 60
     :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
     :raises ValueError: the arguments do not fit the wire, or do not say whom to believe

@@ -70,8 +70,8 @@ class UdpClient:
         self._config.set_seconds("keep_alive_interval", interval)
 
     def setConnectionTimeout(self, timeout: float) -> None:
-        """Seconds in which the connection must be made, from the next :meth:`connect` on. Default 2, range 0.1 to
-        60."""
+        """Seconds in which the server must answer, from the next :meth:`connect` on. Default 2, range 0.1 to 60. On
+        the native wire it may then take longer to let the client in: as long as it is heard, an hour more at most."""
         self._config.set_seconds("handshake_timeout", timeout)
 
     def setMessageTimeout(self, timeout: float) -> None:
