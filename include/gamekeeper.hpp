@@ -558,6 +558,11 @@ public:
         if (code != GK_OK) return gk::result(code);
         return stats;
     }
+    expected<std::vector<gk_second>> series() const {
+        return detail::fill<std::vector<gk_second>>(300, 0, [this](gk_second *buf, size_t cap, size_t *len) {
+            return gk_client_series(client_, buf, cap, len);
+        });
+    }
     expected<std::string> server_address() const { return text(gk_client_server_address); }
     expected<std::string> local_address() const { return text(gk_client_local_address); }
     /// The keys that the server has proved to have, for instance to pin them from now on.
@@ -823,6 +828,7 @@ public:
         bytes given = password.value_or(bytes());
         return result(gk_context_set_password(native(), given.data, given.size));
     }
+    /// To a client the server is its peer.
     result set_peer_send_rate(uint64_t bytes_per_second) {
         return result(gk_context_set_peer_send_rate(native(), bytes_per_second));
     }

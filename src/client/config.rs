@@ -99,6 +99,10 @@ pub struct ClientConfig {
     /// Bytes of message payload kept for a host that pulls events; the consequence is the same.
     /// Default 64 MiB, range 64 KiB to 4 GiB.
     pub max_queued_event_bytes: usize,
+    /// Bytes per second that the server, a client's only peer, is sent on average, in bursts of a tenth of a second.
+    /// Messages beyond it wait in the queue; datagrams that carry none (acknowledgements, goodbyes) leave all the same,
+    /// and count. Default 0 (no limit), range 0, or 1000 to 1,000,000,000.
+    pub peer_send_rate: u64,
     /// Bytes asked of the kernel for the socket's receive buffer. Default 4 MiB, range 4096 to 1 GiB.
     pub socket_receive_bytes: usize,
     /// The same for sending.
@@ -133,13 +137,14 @@ impl ClientConfig {
             max_reassembly_bytes: config.max_reassembly_bytes,
             max_queued_events: config.max_queued_events,
             max_queued_event_bytes: config.max_queued_event_bytes,
+            peer_send_rate: config.peer_send_rate,
             socket_receive_bytes: config.socket_receive_bytes,
             socket_send_bytes: config.socket_send_bytes,
         }
     }
 
     /// A server's configuration with these values: the ranges are the same, and so is what the protocol takes.
-    fn as_servers(&self) -> Config {
+    pub(super) fn as_servers(&self) -> Config {
         Config {
             redundancy: self.redundancy,
             tick_rate_hz: self.tick_rate_hz,
@@ -156,6 +161,7 @@ impl ClientConfig {
             max_reassembly_bytes: self.max_reassembly_bytes,
             max_queued_events: self.max_queued_events,
             max_queued_event_bytes: self.max_queued_event_bytes,
+            peer_send_rate: self.peer_send_rate,
             socket_receive_bytes: self.socket_receive_bytes,
             socket_send_bytes: self.socket_send_bytes,
             ..Config::default()
@@ -235,6 +241,7 @@ mod tests {
             max_reassembly_bytes: 1 << 18,
             max_queued_events: 1003,
             max_queued_event_bytes: 1 << 19,
+            peer_send_rate: 1004,
             socket_receive_bytes: 1 << 15,
             socket_send_bytes: 1 << 16,
             ..Config::default()

@@ -13,10 +13,12 @@ use super::session::{Session, SessionEvent};
 use super::simulated::Simulated;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::peer::PeerStats;
+use crate::metrics::series::{Second, Series};
 use crate::net::address::RemoteAddress;
 use crate::protocol::connection::native::ServerClock;
 use crate::protocol::connection::{Room, Settings};
 use crate::protocol::time::Time;
+use crate::server::core::rate::{Rates, SendRate};
 
 /// Longest time that one address of several gets before the next one is tried; the last one gets the whole
 /// handshake timeout.
@@ -58,6 +60,10 @@ pub(super) struct Core {
     pub(super) simulated: Option<Box<Simulated>>,
     /// Whether the datagram that was given last probes the path: it must not be fragmented.
     pub(super) is_probe: bool,
+    /// What may be sent, whatever session it is of.
+    rates: Rates,
+    account: Option<SendRate>,
+    series: Series,
     /// Sessions begun; of addresses that were tried.
     sessions: u64,
     attempts: u64,
@@ -75,8 +81,12 @@ pub(super) struct Core {
 impl Core {
     /// From a validated configuration; the first session begins.
     pub(super) fn new(now: Time, config: ClientConfig, takes: Takes, remote: RemoteAddress) -> Core {
+        let rates = Rates::new(now, &config.as_servers());
         let mut core = Core {
             settings: config.protocol_settings(),
+            account: rates.of_a_peer(now),
+            rates,
+            series: Series::new(now),
             config,
             remote,
             takes,
@@ -184,11 +194,24 @@ impl Core {
         // An attempt to open it spoils it: the session before gets a copy while it still listens.
         let copy = self.ended.as_ref().filter(|e| !e.is_closed()).map(|_| datagram.to_vec());
         // Why one was thrown away shows in the counts.
-        let taken = self.session.as_mut().map(|s| s.handle_datagram(now, from, datagram, &mut room));
-        if let (false, Some(ended), Some(mut copy)) = (taken == Some(Ok(())), &mut self.ended, copy) {
-            let _thrown_away = ended.handle_datagram(now, from, &mut copy, &mut room);
+        let session = self.session.as_mut();
+        let mut taken = session.is_some_and(|s| s.handle_datagram(now, from, datagram, &mut room).is_ok());
+        if let (false, Some(ended), Some(mut copy)) = (taken, &mut self.ended, copy) {
+            taken = ended.handle_datagram(now, from, &mut copy, &mut room).is_ok();
+        }
+        if taken {
+            self.count_received(now, datagram.len());
         }
         self.collect(now);
+    }
+
+    fn count_received(&mut self, now: Time, bytes: usize) {
+        self.series.received(now, bytes);
+        let latency = self.latency();
+        // Nothing was measured before the first acknowledgement.
+        if !latency.is_zero() {
+            self.series.latency(now, latency);
+        }
     }
 
     /// What the host's event queue can still take; without one, events are handled before the next batch.
@@ -329,6 +352,11 @@ impl Core {
         self.latest().map(Session::stats).unwrap_or_default()
     }
 
+    /// See [`crate::Client::series`].
+    pub(super) fn series(&self, now: Time) -> Vec<Second> {
+        self.series.snapshot(now)
+    }
+
     /// The number of the session that began last.
     pub(super) fn sessions(&self) -> u64 {
         self.sessions
@@ -362,10 +390,14 @@ impl Core {
     pub(super) fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         self.is_probe = false;
+        let held_until = self.rates.hold(self.account.as_ref(), false);
         // The goodbye of the session before comes before the next one's hello.
         for session in [&mut self.ended, &mut self.session].into_iter().flatten() {
+            session.hold(held_until);
             if let Some(to) = session.poll_transmit(now, out) {
                 self.is_probe = session.is_probe();
+                self.rates.sent(now, out.len(), self.account.as_mut());
+                self.series.sent(now, out.len());
                 return Some(to);
             }
         }

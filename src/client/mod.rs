@@ -47,6 +47,7 @@ use self::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::{Hosting, Life};
 use crate::metrics::peer::PeerStats;
+use crate::metrics::series::Second;
 use crate::net::address::{ListenAddress, RemoteAddress};
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
@@ -365,6 +366,13 @@ impl Client {
     /// Counts of the session, or of the last one.
     pub fn stats(&self) -> PeerStats {
         self.0.core.lock().stats()
+    }
+
+    /// The last 300 seconds of the client, all of its sessions together, oldest first, the running one last; seconds
+    /// before it started are 0.
+    pub fn series(&self) -> Vec<Second> {
+        let now = self.now();
+        self.0.core.lock().series(now)
     }
 
     /// Bytes of payload queued and not yet acknowledged.

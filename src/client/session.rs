@@ -191,6 +191,11 @@ impl Session {
         })
     }
 
+    /// Keeps messages back until then.
+    pub(super) fn hold(&mut self, until: Time) {
+        self.connection.hold(until);
+    }
+
     /// Ends it: at once, or when what is queued is acknowledged.
     pub(super) fn close(&mut self, now: Time, after_delivery: bool) {
         self.connection.close(now, after_delivery, Farewell::of(FarewellKind::Left));

@@ -103,6 +103,10 @@ class Config:
             raise ValueError("{!r} is not a number of seconds from 0 to 1000000".format(seconds))
         self._set("gk_context_set_{}_us".format(name), round(seconds * 1e6))
 
+    def set_send_rate(self, bytes_per_second: int) -> None:
+        """Sets how many bytes per second the server is sent; 0: no limit."""
+        self._set("gk_context_set_peer_send_rate", bytes_per_second)
+
     def open(self, addr: Address) -> "Session":
         """Begins to connect."""
         pointer = ctypes.c_void_p()
@@ -195,6 +199,7 @@ class Session:
     def stats(self) -> ConnectionStats:
         stats = ConnectionStats()
         stats._fill(self._stats())
+        stats._read_series(_ffi.lib.gk_client_series, self.pointer)
         return stats
 
     def _stats(self) -> _ffi.gk_peer_stats_t:

@@ -294,6 +294,7 @@ def connect(
     connection_timeout: float = 5.0,
     handshake_timeout: float = 2.0,
     message_timeout: float = 1.0,
+    send_rate: int = 0,
 ) -> _Opening[Client]:
     """Connects to a server: ``await connect(…)``, or ``async with connect(…) as client``.
 
@@ -309,6 +310,8 @@ def connect(
     :param handshake_timeout: seconds in which the server must answer; 0.1 to 60. On the native wire it may then take
         longer to let the client in: as long as it is heard, an hour more at most
     :param message_timeout: seconds after which a message that is not guaranteed counts as lost; 0.05 to 60
+    :param send_rate: bytes per second that the server is sent on average, what is above it waits; 0: no limit, else
+        1000 to 1,000,000,000
     :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
     :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
     """
@@ -317,6 +320,7 @@ def connect(
     config.set_seconds("connection_timeout", connection_timeout)
     config.set_seconds("handshake_timeout", handshake_timeout)
     config.set_seconds("message_timeout", message_timeout)
+    config.set_send_rate(send_rate)
 
     class Opening:
         def __await__(self) -> Generator[Any, None, Client]:

@@ -79,6 +79,11 @@ class UdpClient:
         :meth:`connect` on. Default 1, range 0.05 to 60."""
         self._config.set_seconds("message_timeout", timeout)
 
+    def setSendRate(self, bytes_per_second: int) -> None:
+        """Sets how many bytes per second the server is sent on average, from the next :meth:`connect` on. What is above
+        it waits in the queue. Default 0: no limit, else 1000 to 1,000,000,000."""
+        self._config.set_send_rate(bytes_per_second)
+
     def connect(self, addr: Address, callback: Optional[Callback] = None) -> None:
         """Begins to connect; :meth:`update` carries on. A session before it ends at once.
 
@@ -113,7 +118,7 @@ class UdpClient:
         return 0.0 if self._session is None else self._session.latency
 
     def stats(self) -> ConnectionStats:
-        """The session's counts now. Its lists of seconds are all 0: a client keeps none."""
+        """The session's counts now."""
         return ConnectionStats() if self._session is None else self._session.stats
 
     def server_clock(self) -> Optional[float]:

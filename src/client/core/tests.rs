@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::protocol::connection::native::MAX_DECISION_TIME;
 use crate::client::config::ServerKey;
 use crate::crypto::RingProvider;
 use crate::keys::RootKey;
@@ -17,7 +18,7 @@ use crate::server::password::Password;
 const ADDRESSES: [&str; 2] = ["[2001:db8::1]:2021", "192.0.2.1:2021"];
 /// From where the server sees the client that talks to one or the other.
 const CLIENTS: [&str; 2] = ["[2001:db8::9]:4000", "192.0.2.9:4000"];
-/// How far the clock goes at once.
+/// How far the clock goes at once, where nothing else is said.
 const STEP: Duration = Duration::from_millis(5);
 /// Datagrams of one step, above which an end counts as spinning.
 const MAX_PER_STEP: usize = 1000;
@@ -40,6 +41,9 @@ struct World {
     client: Core,
     /// Which of the addresses lead to the server.
     reached: [bool; 2],
+    /// Datagrams and bytes that the client sent, and was sent.
+    sent: (u32, u32),
+    received: (u32, u32),
     seen: Vec<host::Event>,
     told: Vec<Event>,
 }
@@ -61,6 +65,8 @@ impl World {
             server: servers::Core::new(now, config, takes, root, Some(identity), provider, None),
             client: Core::new(now, client, Takes::ALL, remote),
             reached: [true; 2],
+            sent: (0, 0),
+            received: (0, 0),
             seen: Vec::new(),
             told: Vec::new(),
         };
@@ -69,10 +75,14 @@ impl World {
     }
 
     fn run(&mut self, time: Duration) {
+        self.run_by(STEP, time);
+    }
+
+    fn run_by(&mut self, step: Duration, time: Duration) {
         let end = self.now + time;
         while self.now < end {
             self.exchange();
-            self.now = self.now + STEP;
+            self.now = self.now + step;
             self.client.handle_timeout(self.now);
             self.server.handle_timeout(self.now);
         }
@@ -84,11 +94,15 @@ impl World {
         for _ in 0..MAX_PER_STEP {
             let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
             let sent = self.client.poll_transmit(self.now, &mut to_server);
+            self.sent.0 += u32::from(sent.is_some());
+            self.sent.1 += to_server.len() as u32;
             if let Some(which) = sent.map(|to| position(ADDRESSES, to)).filter(|w| self.reached[*w]) {
                 self.server.handle_datagram(self.now, parsed(CLIENTS)[which], &mut to_server);
             }
             let answered = self.server.poll_transmit(self.now, &mut to_client);
             if let Some(to) = answered {
+                self.received.0 += 1;
+                self.received.1 += to_client.len() as u32;
                 let from = parsed(ADDRESSES)[position(CLIENTS, to)];
                 self.client.handle_datagram(self.now, from, &mut to_client);
             }
@@ -188,4 +202,73 @@ fn a_refusal_is_the_answer_and_no_other_address_is_asked() {
     assert_eq!((w.tried().len(), ends.len(), w.server.stats().refusals), (1, 1, 1), "{ends:?}");
     assert_eq!((ends[0].reason, ends[0].code), (DisconnectReason::Refused, refusal::PASSWORD_WRONG));
     assert_eq!(w.client.status(), Status::Disconnected);
+}
+
+#[test]
+fn a_password_is_whatever_bytes_the_server_takes() {
+    let secret = [0xff, 0, 0x80, b'x'];
+    let config = Config { password: Some(Password::new(&secret).expect("one")), ..Config::default() };
+    let mut w =
+        World::new(false, &config, |client| ClientConfig { password: Some(secret.to_vec()), ..client });
+    w.run(ms(500));
+    assert_eq!((w.client.status(), w.connects()), (Status::Connected, 1));
+}
+
+#[test]
+fn a_client_waits_for_the_hosts_decision_while_it_hears_the_server_and_not_for_ever() {
+    // A server that goes on acknowledging for longer than ours can be told to.
+    let config = Config { authorise_timeout: 2 * MAX_DECISION_TIME, ..Config::default() };
+    let mut w = World::new(true, &config, |config| config);
+    let step = ms(100);
+    w.run_by(step, 3 * config.connection_timeout);
+    assert_eq!((w.client.status(), w.asked().len()), (Status::Connecting, 1), "longer than a silence may last");
+    w.run_by(step, MAX_DECISION_TIME - 4 * config.connection_timeout);
+    assert_eq!(w.client.status(), Status::Connecting);
+    w.run_by(step, 2 * config.connection_timeout);
+    let ends = w.ends();
+    assert!(ends.len() == 1 && ends[0].reason == DisconnectReason::Timeout, "{ends:?}");
+    assert!(ends[0].text.contains("did not let us in"), "{ends:?}");
+    assert_eq!(w.tried().len(), 1, "no other address is asked");
+    // One that is heard no more is not waited for.
+    let mut w = World::new(true, &config, |config| config);
+    w.run(ms(500));
+    w.reached = [false; 2];
+    w.run_by(step, 2 * config.connection_timeout);
+    assert_eq!(w.ends().len(), 1);
+}
+
+#[test]
+fn messages_keep_to_the_send_rate_and_arrive() {
+    const RATE: u64 = 20_000;
+    let mut w = World::new(false, &Config::default(), |client| ClientConfig { peer_send_rate: RATE, ..client });
+    w.run(ms(200));
+    assert_eq!(w.client.status(), Status::Connected);
+    let mut options = SendOptions { retry: RetryMode::OnTimeout, ..SendOptions::default() };
+    w.client.send(w.now, vec![7; 100_000].into(), &mut options).expect("there is room");
+    w.run(ms(1800));
+    // Two seconds' worth, a burst of a datagram, and one more that overdraws the account.
+    let most = 2 * RATE as u32 + 2 * 1472;
+    assert!(w.sent.1 <= most && w.sent.1 >= RATE as u32, "{} bytes", w.sent.1);
+    w.run(ms(8000));
+    let whole = |e: &host::Event| matches!(e, host::Event::Message(_, m) if m.data.len() == 100_000);
+    assert!(w.seen.iter().any(whole), "{} bytes were sent", w.sent.1);
+}
+
+#[test]
+fn seconds_count_what_was_sent_and_taken_in_all_sessions() {
+    let mut w = World::new(false, &Config::default(), |config| config);
+    w.run(ms(1500));
+    w.client.disconnect(w.now, false);
+    w.run(ms(1000));
+    let seconds = w.client.series(w.now);
+    assert_eq!(seconds.len(), crate::metrics::series::SERIES_SECONDS);
+    let sum = |of: fn(&Second) -> u32| seconds.iter().map(of).sum::<u32>();
+    assert_eq!((sum(|s| s.packets_sent), sum(|s| s.bytes_sent)), w.sent);
+    assert_eq!((sum(|s| s.packets_received), sum(|s| s.bytes_received)), w.received, "nothing is thrown away");
+    let stats = w.client.stats();
+    assert!(w.sent.0 > 10 && stats.bytes_sent > 0, "{:?} {stats:?}", w.sent);
+    w.client.reconnect(w.now);
+    w.client.handle_addresses(w.now, Ok(parsed(ADDRESSES).to_vec()));
+    w.run(ms(500));
+    assert_eq!(w.client.series(w.now).iter().map(|s| s.packets_sent).sum::<u32>(), w.sent.0);
 }
