@@ -176,7 +176,9 @@ impl ClientConfig {
             let text = format!("join_data has {} bytes, allowed are {MAX_JOIN_DATA}", self.join_data.len());
             return Err(Error::new(ErrorKind::Argument, text));
         }
-        if let Some(len) = self.password.as_ref().map(Vec::len).filter(|n| !(1..=MAX_PASSWORD_BYTES).contains(n)) {
+        if let Some(len) =
+            self.password.as_ref().map(Vec::len).filter(|n| !(1..=MAX_PASSWORD_BYTES).contains(n))
+        {
             let text = format!("password has {len} bytes, allowed are 1 to {MAX_PASSWORD_BYTES}");
             return Err(Error::new(ErrorKind::Argument, text));
         }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::protocol::connection::native::MAX_DECISION_TIME;
 use crate::client::config::ServerKey;
 use crate::crypto::RingProvider;
 use crate::keys::RootKey;
+use crate::protocol::connection::native::MAX_DECISION_TIME;
 use crate::server::config::Config;
 use crate::server::core as servers;
 use crate::server::events as host;
@@ -131,7 +131,8 @@ impl World {
 
     /// Whom the server's host was asked about.
     fn asked(&self) -> Vec<host::PeerId> {
-        let asked = |e: &host::Event| if let host::Event::Authorise(peer, _) = e { Some(*peer) } else { None };
+        let asked =
+            |e: &host::Event| if let host::Event::Authorise(peer, _) = e { Some(*peer) } else { None };
         self.seen.iter().filter_map(asked).collect()
     }
 
@@ -221,7 +222,11 @@ fn a_client_waits_for_the_hosts_decision_while_it_hears_the_server_and_not_for_e
     let mut w = World::new(true, &config, |config| config);
     let step = ms(100);
     w.run_by(step, 3 * config.connection_timeout);
-    assert_eq!((w.client.status(), w.asked().len()), (Status::Connecting, 1), "longer than a silence may last");
+    assert_eq!(
+        (w.client.status(), w.asked().len()),
+        (Status::Connecting, 1),
+        "longer than a silence may last"
+    );
     w.run_by(step, MAX_DECISION_TIME - 4 * config.connection_timeout);
     assert_eq!(w.client.status(), Status::Connecting);
     w.run_by(step, 2 * config.connection_timeout);
@@ -240,7 +245,8 @@ fn a_client_waits_for_the_hosts_decision_while_it_hears_the_server_and_not_for_e
 #[test]
 fn messages_keep_to_the_send_rate_and_arrive() {
     const RATE: u64 = 20_000;
-    let mut w = World::new(false, &Config::default(), |client| ClientConfig { peer_send_rate: RATE, ..client });
+    let mut w =
+        World::new(false, &Config::default(), |client| ClientConfig { peer_send_rate: RATE, ..client });
     w.run(ms(200));
     assert_eq!(w.client.status(), Status::Connected);
     let mut options = SendOptions { retry: RetryMode::OnTimeout, ..SendOptions::default() };
@@ -264,7 +270,11 @@ fn seconds_count_what_was_sent_and_taken_in_all_sessions() {
     assert_eq!(seconds.len(), crate::metrics::series::SERIES_SECONDS);
     let sum = |of: fn(&Second) -> u32| seconds.iter().map(of).sum::<u32>();
     assert_eq!((sum(|s| s.packets_sent), sum(|s| s.bytes_sent)), w.sent);
-    assert_eq!((sum(|s| s.packets_received), sum(|s| s.bytes_received)), w.received, "nothing is thrown away");
+    assert_eq!(
+        (sum(|s| s.packets_received), sum(|s| s.bytes_received)),
+        w.received,
+        "nothing is thrown away"
+    );
     let stats = w.client.stats();
     assert!(w.sent.0 > 10 && stats.bytes_sent > 0, "{:?} {stats:?}", w.sent);
     w.client.reconnect(w.now);
