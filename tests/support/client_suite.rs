@@ -445,6 +445,14 @@ fn a_waiting_disconnect_leaves_alone_what_its_own_callback_began() {
         assert_ne!(connected(), first);
         assert_eq!(client.status(), Status::Connected);
         client.send_guaranteed(b"still here").unwrap();
+        let end = Instant::now() + PATIENCE;
+        while client.queued_messages() > 0 {
+            if !own_thread {
+                client.poll(Some(Duration::from_millis(5))).expect("a poll");
+            }
+            assert!(Instant::now() < end, "not delivered");
+            std::thread::yield_now();
+        }
         expect_seen(&seen, |s| matches!(s, Seen::Message(_, _, data) if data == b"still here").then_some(()));
         client.stop().unwrap();
     }
