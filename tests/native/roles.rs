@@ -92,14 +92,15 @@ fn serve() {
     let _over = server.wait(Some(LIFE));
 }
 
-/// Looks for servers on a port until one is found next door by IPv6, and says at which address, and what it tells.
+/// Looks for servers on a port until one is found next door by IPv4 or IPv6, and says at which address, and what it tells.
 fn search() {
     let port = u16::try_from(number("PORT").expect("a port")).expect("a port");
+    let six = number("FAMILY") == Some(6);
     let end = Instant::now() + LIFE;
     while Instant::now() < end {
         let found = gamekeeper::discover(&[port], &[], Duration::from_millis(500)).expect("a search");
         // An interface's address can be used some time after the interface is up.
-        if let Some(server) = found.iter().find(|server| server.address.is_ipv6()) {
+        if let Some(server) = found.iter().find(|server| server.address.is_ipv6() == six) {
             return say(&format!("found {} {}", server.address, String::from_utf8_lossy(&server.info)));
         }
     }
