@@ -144,7 +144,7 @@ impl ClientConfig {
     }
 
     /// A server's configuration with these values: the ranges are the same, and so is what the protocol takes.
-    pub(super) fn as_servers(&self) -> Config {
+    fn as_servers(&self) -> Config {
         Config {
             redundancy: self.redundancy,
             tick_rate_hz: self.tick_rate_hz,

@@ -18,7 +18,7 @@ use crate::net::address::RemoteAddress;
 use crate::protocol::connection::native::ServerClock;
 use crate::protocol::connection::{Room, Settings};
 use crate::protocol::time::Time;
-use crate::server::core::rate::{Rates, SendRate};
+use crate::server::send_rate::SendRate;
 
 /// Longest time that one address of several gets before the next one is tried; the last one gets the whole
 /// handshake timeout.
@@ -61,8 +61,7 @@ pub(super) struct Core {
     /// Whether the datagram that was given last probes the path: it must not be fragmented.
     pub(super) is_probe: bool,
     /// What may be sent, whatever session it is of.
-    rates: Rates,
-    account: Option<SendRate>,
+    send_rate: Option<SendRate>,
     series: Series,
     /// Sessions begun; of addresses that were tried.
     sessions: u64,
@@ -81,11 +80,9 @@ pub(super) struct Core {
 impl Core {
     /// From a validated configuration; the first session begins.
     pub(super) fn new(now: Time, config: ClientConfig, takes: Takes, remote: RemoteAddress) -> Core {
-        let rates = Rates::new(now, &config.as_servers());
         let mut core = Core {
             settings: config.protocol_settings(),
-            account: rates.of_a_peer(now),
-            rates,
+            send_rate: SendRate::new(now, config.peer_send_rate),
             series: Series::new(now),
             config,
             remote,
@@ -390,13 +387,15 @@ impl Core {
     pub(super) fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         self.is_probe = false;
-        let held_until = self.rates.hold(self.account.as_ref(), false);
+        let held_until = self.send_rate.as_ref().map_or(Time::default(), SendRate::free_at);
         // The goodbye of the session before comes before the next one's hello.
         for session in [&mut self.ended, &mut self.session].into_iter().flatten() {
             session.hold(held_until);
             if let Some(to) = session.poll_transmit(now, out) {
                 self.is_probe = session.is_probe();
-                self.rates.sent(now, out.len(), self.account.as_mut());
+                if let Some(rate) = &mut self.send_rate {
+                    rate.spend(now, out.len());
+                }
                 self.series.sent(now, out.len());
                 return Some(to);
             }
