@@ -153,8 +153,8 @@ def test_leaving_delivers_an_empty_message_too(serve, join, wire, monkeypatch):
         client.update()
     assert client.status() is ConnectionStatus.DISCONNECTING
     client.simulate(Direction.SEND, None)
-    play(client, lambda: client.status() is ConnectionStatus.DISCONNECTED)
-    wait_until(lambda: game.count("disconnect"))
+    play(client, lambda: game.count("disconnect"))
+    assert client.status() is ConnectionStatus.DISCONNECTED
     assert [message for _, message in game.messages] == [b""]
 
 
