@@ -14,6 +14,7 @@ pub mod newcomers;
 pub mod password;
 pub mod peers;
 pub mod runner;
+pub mod send_rate;
 pub mod tick;
 
 use std::any::Any;

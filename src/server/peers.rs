@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::metrics::series::Series;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::server::core::rate::SendRate;
 use crate::server::events::{DisconnectInfo, PeerId, Status};
+use crate::server::send_rate::SendRate;
 
 /// Bits of an id that hold the slot; the rest is a serial number of the whole process.
 const SLOT_BITS: u32 = 24;

@@ -169,6 +169,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_client_queued_bytes(NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_token(NULL, &word));
     EXPECT(GK_ERR_NULL, gk_client_stats(NULL, &peer_stats));
+    EXPECT(GK_ERR_NULL, gk_client_series(NULL, &second, 1, &size));
     EXPECT(GK_ERR_NULL, gk_client_server_address(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_client_local_address(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_client_server_native_key(NULL, bytes, 1, &size));
@@ -878,6 +879,7 @@ static void clients(void) {
     uint8_t bytes[800] = {0};
     char text[1];
     size_t size = 77;
+    static gk_second seconds[300];
 
     OK(gk_context_new(&context));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "GK_WIRE", gk_context_set_wire(context, 0));
@@ -913,6 +915,11 @@ static void clients(void) {
     EXPECT(GK_ERR_NULL, gk_client_queued_bytes(client, NULL));
     EXPECT(GK_ERR_NULL, gk_client_token(client, NULL));
     EXPECT(GK_ERR_NULL, gk_client_stats(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_series(client, NULL, 300, &size));
+    EXPECT(GK_ERR_NULL, gk_client_series(client, seconds, 300, NULL));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_client_series(client, seconds, 299, &size));
+    OK(gk_client_series(client, seconds, 300, &size));
+    CHECK(size == 300);
     EXPECT(GK_ERR_NULL, gk_client_server_address(client, text, 1, NULL));
     EXPECT(GK_ERR_NULL, gk_client_local_address(client, NULL, 1, &size));
     EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_client_local_address(client, text, 1, &size));

@@ -400,6 +400,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_client_queued_bytes": (RESULT, [client, POINTER(c_size_t)]),
         "gk_client_token": (RESULT, [client, POINTER(c_uint32)]),
         "gk_client_stats": (RESULT, [client, POINTER(gk_peer_stats_t)]),
+        "gk_client_series": (RESULT, [client, POINTER(gk_second), c_size_t, POINTER(c_size_t)]),
         "gk_client_server_address": (RESULT, [client] + _TEXT_OUT),
         "gk_client_local_address": (RESULT, [client] + _TEXT_OUT),
         "gk_client_server_native_key": (RESULT, [client] + _TEXT_OUT),

@@ -71,6 +71,12 @@ class ConnectionStats:
         self.simulated_receive = LinkStats._of(raw.simulated_receive)
         self.simulated_send = LinkStats._of(raw.simulated_send)
 
+    def _read_series(self, function: Any, *of: Any) -> None:
+        """Takes the seconds that a function of the library gives; without an answer they stay 0."""
+        seconds, count = _Series(), ctypes.c_size_t()
+        if function(*of, seconds, SECONDS, ctypes.byref(count)) == GK_OK:
+            self._fill_series(seconds, min(count.value, SECONDS))
+
     def _fill_series(self, seconds: "ctypes.Array[_ffi.gk_second]", count: int) -> None:
         series = array("I")
         series.frombytes(bytes(seconds))
@@ -179,9 +185,7 @@ class Client:
         raw = _ffi.gk_peer_stats_t(struct_size=ctypes.sizeof(_ffi.gk_peer_stats_t))
         if _ffi.lib.gk_peer_stats(pointer, peer, ctypes.byref(raw)) == GK_OK:
             stats._fill(raw)
-        seconds, count = _Series(), ctypes.c_size_t()
-        if _ffi.lib.gk_peer_series(pointer, peer, seconds, SECONDS, ctypes.byref(count)) == GK_OK:
-            stats._fill_series(seconds, min(count.value, SECONDS))
+        stats._read_series(_ffi.lib.gk_peer_series, pointer, peer)
         return stats
 
     def send(

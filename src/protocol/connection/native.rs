@@ -59,6 +59,9 @@ const JOIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_JOIN_PAUSE: Duration = Duration::from_secs(1);
 /// Least time of silence that a client takes from a server's welcome: what a server can be configured to.
 const MIN_ANNOUNCED_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a client that was answered waits for the host's decision at most: as long as a server can give its host. It
+/// ends a client's wait for a server that only acknowledges.
+pub const MAX_DECISION_TIME: Duration = Duration::from_secs(60 * 60);
 /// Password and data of a client's wish, together, at most: they travel in one packet.
 pub const MAX_JOIN_BYTES: usize = 1024;
 
@@ -753,13 +756,14 @@ impl Connection {
         }
     }
 
-    /// A client waits so long for an answer; then, while the server's host decides, as long as the server is heard.
+    /// A client waits so long for an answer; then, while the server's host decides, as long as the server is heard, but
+    /// not for ever.
     fn connect_deadline(&self) -> Time {
-        if self.send_phase.is_some() {
-            self.last_received + self.timeout
-        } else {
-            self.started + self.settings.handshake_timeout
+        let answer = self.started + self.settings.handshake_timeout;
+        if self.send_phase.is_none() {
+            return answer;
         }
+        (self.last_received + self.timeout).min(answer + MAX_DECISION_TIME)
     }
 
     /// A client that has proven itself and does not ask to be let in is sent away; one that asked waits for the host.
