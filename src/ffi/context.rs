@@ -52,8 +52,8 @@ use crate::server::password::Password;
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
 ///
-/// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
-/// queue from above, and have of their own:
+/// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
+/// and the send rate of a peer, which is their server, from above, and have of their own:
 ///
 /// - `gk_context_set_wire`: how the client talks
 /// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
@@ -202,7 +202,9 @@ pub unsafe extern "C" fn gk_context_set_connection_timeout_us(
     })
 }
 
-/// Sets after how long a handshake that is not proven is forgotten.
+/// Sets after how long a handshake that is not proven is forgotten; of clients, after how long an address that has not
+/// answered is given up. On the native wire a server that has answered may take longer to let a client in: the client
+/// waits while it hears the server, an hour more at most.
 ///
 /// - `microseconds`: default 2,000,000 (2 s), range 100,000 (0.1 s) to 60,000,000 (60 s)
 ///
@@ -722,8 +724,8 @@ pub unsafe extern "C" fn gk_context_set_password(
     })
 }
 
-/// Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second.
-/// Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
+/// Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second; of clients, how many
+/// the server can be sent. Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
 /// the same, and count.
 ///
 /// - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000

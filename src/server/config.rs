@@ -202,7 +202,7 @@ impl Config {
         if !self.wires.mpgameserver && !self.wires.native {
             return Err(Error::new(ErrorKind::Argument, "wires: at least one of them must be spoken"));
         }
-        integer("redundancy", u64::from(self.redundancy), 0, MAX_REDUNDANCY.into())?;
+        redundancy(self.redundancy)?;
         float("tick_rate_hz", self.tick_rate_hz, 1.0, 10_000.0)?;
         duration("keep_alive_interval", self.keep_alive_interval, 10 * MS, minute)?;
         duration("connection_timeout", self.connection_timeout, 100 * MS, HOUR)?;
@@ -254,6 +254,11 @@ impl Config {
             redundancy: self.redundancy,
         })
     }
+}
+
+/// Whether so many copies ahead of a loss can be asked for, wherever that is. Errors: Argument.
+pub(crate) fn redundancy(copies: u8) -> Result<()> {
+    integer("redundancy", copies.into(), 0, MAX_REDUNDANCY.into())
 }
 
 fn send_rate(name: &str, value: u64) -> Result<()> {

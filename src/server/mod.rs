@@ -14,6 +14,7 @@ pub mod newcomers;
 pub mod password;
 pub mod peers;
 pub mod runner;
+pub mod send_rate;
 pub mod tick;
 
 use std::any::Any;
@@ -261,7 +262,7 @@ impl Server {
 
     /// Queues a copy of `data` for `peer`. Errors: Stale (gone, ending, or never here), WouldBlock (its
     /// queue is full: a `writable` event follows; or the event queue is, and `options` has a tag), TooLarge,
-    /// State (stopped), Panic.
+    /// State (stopped), Argument (a redundancy above 4; a mode that the peer's wire does not have), Panic.
     pub fn send(&self, peer: PeerId, data: &[u8], mut options: SendOptions) -> Result<()> {
         self.0.life.check_running()?;
         let payload = self.copied(data)?;
@@ -273,7 +274,7 @@ impl Server {
 
     /// Queues `data` for all connected peers but `except`, held once. It tells for how many it was queued, and how
     /// many have a full queue: those get `writable` later. Errors: TooLarge, State, Panic, Argument
-    /// (`options` has a callback or a tag: a broadcast has no outcome).
+    /// (`options` has a callback or a tag: a broadcast has no outcome; or a redundancy above 4).
     pub fn broadcast(&self, except: Option<PeerId>, data: &[u8], options: SendOptions) -> Result<Reach> {
         self.0.life.check_running()?;
         if options.on_sent.is_some() || options.tag.is_some() {
@@ -281,7 +282,7 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        let reach = self.0.core.lock().broadcast(now, except, &payload, options.delivery())?;
+        let reach = self.0.core.lock().broadcast(now, except, &payload, options.delivery()?)?;
         self.0.life.nudge();
         Ok(reach)
     }
@@ -335,7 +336,8 @@ impl Server {
 
     /// Queues `data` for all members of a group but `except`, held once; a group without members reaches nobody. It
     /// tells for how many it was queued, and how many have a full queue: those get `writable` later. Errors: TooLarge,
-    /// State, Panic, Argument (the name; `options` has a callback or a tag: a message to many has no outcome).
+    /// State, Panic, Argument (the name; `options` has a callback or a tag: a message to many has no outcome; or a
+    /// redundancy above 4).
     pub fn group_send(
         &self,
         group: &str,
@@ -349,7 +351,7 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        let reach = self.0.core.lock().group_send(now, group, except, &payload, options.delivery())?;
+        let reach = self.0.core.lock().group_send(now, group, except, &payload, options.delivery()?)?;
         self.0.life.nudge();
         Ok(reach)
     }
@@ -391,6 +393,14 @@ impl Server {
     pub fn set_user_data(&self, peer: PeerId, value: usize) -> Result<()> {
         *self.0.core.lock().user_data(peer)? = value;
         Ok(())
+    }
+
+    /// From now on so many packets beside the first carry a copy of every short message for this peer that is of a mode
+    /// that is resent, in the place of [`Config::redundancy`]; a message's own redundancy counts where it is more. Messages
+    /// that have left keep what they had. Native wire: at a peer of the other it changes nothing. Range 0 to 4. Errors:
+    /// Stale, Argument (more than 4).
+    pub fn set_redundancy(&self, peer: PeerId, copies: u8) -> Result<()> {
+        self.0.core.lock().set_redundancy(peer, copies)
     }
 
     /// Starts (or ends) keeping per-second series for a peer, 6 KB when full. Errors: Stale.

@@ -147,6 +147,7 @@ static void a_life() {
         await("the exceptions", [&] { return thrown == 3; });
         CHECK(server.broadcast("to all").value() == 1 && server.broadcast("to none", GK_RETRY_NONE, peer).value() == 0);
         std::string_view red = std::string_view("red rooms").substr(0, 3);
+        CHECK(server.set_redundancy(peer, 4).ok() && server.set_redundancy(peer, 5).code() == GK_ERR_ARGUMENT);
         CHECK(server.group_add(red, peer).ok() && server.group_send("red", "to one").value().sent == 1);
         CHECK(server.group_send(red, "to none", GK_RETRY_NONE, peer).value().sent == 0);
         CHECK(server.group_remove(red, peer).ok() && server.group_send(red, "to none").value().sent == 0);

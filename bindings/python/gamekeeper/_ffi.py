@@ -343,6 +343,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_peer_refuse": (RESULT, [server, PEER, c_uint32, c_char_p]),
         "gk_server_group_add": (RESULT, [server, c_char_p, PEER]),
         "gk_server_group_remove": (RESULT, [server, c_char_p, PEER]),
+        "gk_peer_set_redundancy": (RESULT, [server, PEER, c_uint32]),
         "gk_client_discover": (
             RESULT,
             [
@@ -399,6 +400,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_client_queued_bytes": (RESULT, [client, POINTER(c_size_t)]),
         "gk_client_token": (RESULT, [client, POINTER(c_uint32)]),
         "gk_client_stats": (RESULT, [client, POINTER(gk_peer_stats_t)]),
+        "gk_client_series": (RESULT, [client, POINTER(gk_second), c_size_t, POINTER(c_size_t)]),
         "gk_client_server_address": (RESULT, [client] + _TEXT_OUT),
         "gk_client_local_address": (RESULT, [client] + _TEXT_OUT),
         "gk_client_server_native_key": (RESULT, [client] + _TEXT_OUT),

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::assemble::is_resent;
-use super::recovery::Recovery;
+use super::recovery::{Recovery, LONG_TIMEOUTS};
 use super::{
     Mode, PacketState, PieceRef, Sender, SentPacket, MAX_BACKOFF, MAX_SENT_PACKETS, PACKET_THRESHOLD,
 };
@@ -54,6 +54,9 @@ impl Sender {
                 self.reordering.on_overtaken(now, newer, took, &self.rtt);
             }
             packet.state = PacketState::Acked;
+            if packet.bytes as usize > self.sizes.least_datagram {
+                self.long_packets.on_arrival(packet.number);
+            }
             count += 1;
             bytes += u64::from(packet.bytes);
             newest = Some((packet.number, packet.at, packet.rate));
@@ -237,6 +240,12 @@ impl Sender {
             return;
         }
         self.backoff += 1;
+        if self.backoff >= LONG_TIMEOUTS {
+            let least = self.sizes.least_datagram;
+            let long = |p: &&SentPacket| p.state == PacketState::UnderWay && p.bytes as usize > least;
+            let newest = self.sent.iter().rev().find(long).map(|p| p.number);
+            newest.into_iter().for_each(|number| self.long_packets.on_silence(number));
+        }
         self.probes = PROBES;
         if self.resend_len() == 0 {
             // Their newest copies are under way: the timer runs on.
@@ -281,6 +290,9 @@ impl Sender {
             self.settled = packet.number + 1;
             packet.state = PacketState::Lost;
             bytes += u64::from(packet.bytes);
+            if packet.bytes as usize > self.sizes.least_datagram {
+                self.long_packets.on_loss(packet.number);
+            }
             self.under_way -= 1;
             self.under_way_bytes -= u64::from(packet.bytes);
             self.resent_under_way -= u32::from(is_resent(&packet.pieces));
@@ -304,7 +316,7 @@ impl Sender {
     }
 
     /// The number that follows all sent ones.
-    fn packets_end(&self) -> u64 {
+    pub(super) fn packets_end(&self) -> u64 {
         self.sent.back().map_or(self.settled, |p| p.number + 1)
     }
 
@@ -325,6 +337,9 @@ impl Sender {
     pub(super) fn give_up_front(&mut self, now: Time) {
         let Some(packet) = self.sent.pop_front() else { return };
         if packet.state == PacketState::UnderWay {
+            if packet.bytes as usize > self.sizes.least_datagram {
+                self.long_packets.on_loss(packet.number);
+            }
             self.under_way -= 1;
             self.under_way_bytes -= u64::from(packet.bytes);
             self.resent_under_way -= u32::from(is_resent(&packet.pieces));

@@ -11,6 +11,7 @@ use crate::protocol::delivery::QueueError;
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
+use crate::server::config;
 use crate::server::events::*;
 use crate::server::peers::Peer;
 
@@ -39,6 +40,7 @@ impl Core {
         if pulls && self.pulled.len() >= self.wants.queue {
             return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
         }
+        let delivery = options.delivery()?;
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let (len, limits) = (payload.len(), self.settings.limits.clone());
         let peer = self.live(id)?;
@@ -46,7 +48,7 @@ impl Core {
         if peer.status == Status::Joining {
             return Err(Error::new(ErrorKind::State, format!("{slot_id:?} was not let in yet")));
         }
-        peer.connection.send(now, payload, options.delivery(), tag).map_err(|error| match error {
+        peer.connection.send(now, payload, delivery, tag).map_err(|error| match error {
             SendError::Unsupported => {
                 Error::new(ErrorKind::Argument, format!("{slot_id:?} is on a wire that has no such mode"))
             }
@@ -169,6 +171,13 @@ impl Core {
     /// See [`crate::Server::user_data`].
     pub fn user_data(&mut self, id: PeerId) -> Result<&mut usize> {
         self.live(id).map(|p| &mut p.user_data)
+    }
+
+    /// See [`crate::Server::set_redundancy`].
+    pub fn set_redundancy(&mut self, id: PeerId, copies: u8) -> Result<()> {
+        config::redundancy(copies)?;
+        self.live(id)?.connection.set_redundancy(copies);
+        Ok(())
     }
 
     /// See [`crate::Server::set_peer_series`].
