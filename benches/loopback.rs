@@ -1,8 +1,11 @@
 //! What a peer costs over real sockets: `cargo bench --bench loopback`.
 //!
+//! First what a datagram costs between process and system, alone: a batch of 64 to, and from, one socket or 64.
+//! Reports the median of many batches, in the thread's processor time. `-- --io` does only that.
+//!
 //! A server on its own thread and a thousand clients on another, over loopback; each client sends 32 bytes
 //! and is sent 200 sixty times a second. Reports the server thread's processor time per peer and tick.
-//! Linux only: it asks for the time of one thread.
+//! `-- --busy` has it not sleep between datagrams. `-- --portable` has the server make one system call per datagram. Linux only: it asks for the time of one thread.
 
 #[cfg(target_os = "linux")]
 fn main() {
@@ -21,12 +24,17 @@ mod linux {
     use std::time::{Duration, Instant};
 
     use gamekeeper::client::driver::{Client, Event, Mode};
-    use gamekeeper::server::config::Config;
+    use gamekeeper::net::address::ListenAddress;
+    use gamekeeper::net::batch::{ReceiveBatch, SendBatch};
+    use gamekeeper::net::udp::UdpSocket;
+    use gamekeeper::server::config::{Config, Io};
     use gamekeeper::server::events::{Handler, Message, PeerId, SendOptions};
     use gamekeeper::Server;
 
     /// How long is measured.
     const SECONDS: u64 = 8;
+    /// Batches of datagrams between process and system.
+    const ROUNDS: usize = 2000;
     /// Longest time for all to connect.
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -66,14 +74,68 @@ mod linux {
     pub fn main() {
         // `cargo test --benches` only wants to know that it runs.
         let tests = std::env::args().any(|a| a == "--test");
+        for io in [Io::Portable, Io::Batched] {
+            pass(io, "64 of 200 bytes for 64 sockets", 64, 200, if tests { 10 } else { ROUNDS });
+            pass(io, "64 of 1200 bytes for one socket", 1, 1200, if tests { 10 } else { ROUNDS });
+        }
+        if std::env::args().any(|a| a == "--io") {
+            return;
+        }
         for peers in if tests { vec![10] } else { vec![100, 1000] } {
             measure(peers, if tests { 1 } else { SECONDS });
         }
     }
 
+    /// Batches of 64 datagrams to, and then from, so many sockets.
+    fn pass(io: Io, what: &str, sockets: usize, len: usize, rounds: usize) {
+        let bind = || {
+            let any = ListenAddress::parse("127.0.0.1:0").expect("an address");
+            UdpSocket::bind(&any, 1 << 20, 1 << 20).expect("a socket")
+        };
+        let (server, clients) = (bind(), (0..sockets).map(|_| bind()).collect::<Vec<_>>());
+        let mut inbound = ReceiveBatch::new(&server, io, 1473);
+        let mut from_clients = SendBatch::new(Io::Batched, 64, len);
+        let mut outbound = SendBatch::new(io, 64, len);
+        let (mut sent, mut received) = (Vec::new(), Vec::new());
+        let fill = |batch: &mut SendBatch, target| {
+            batch.buffer().resize(len, 7);
+            batch.push(target);
+        };
+        for _ in 0..rounds {
+            (0..64).for_each(|n| fill(&mut outbound, clients[n % sockets].local_address()));
+            let start = thread_nanoseconds();
+            assert_eq!(server.send(&mut outbound).failed, 0);
+            sent.push(thread_nanoseconds() - start);
+            for client in &clients {
+                while client.recv_from(&mut [0; 2000]).expect("the socket works").is_some() {}
+                (0..64 / sockets).for_each(|_| fill(&mut from_clients, server.local_address()));
+                assert_eq!(client.send(&mut from_clients).failed, 0);
+            }
+            let (mut count, start) = (0, thread_nanoseconds());
+            while server.receive(&mut inbound).expect("the socket works") || !inbound.is_empty() {
+                count += std::iter::from_fn(|| inbound.next().map(|_| ())).count();
+            }
+            received.push(thread_nanoseconds() - start);
+            assert_eq!(count, 64);
+        }
+        let median = |times: &mut Vec<u64>| {
+            times.sort_unstable();
+            times[times.len() / 2] as f64 / 64e3
+        };
+        println!(
+            "io/{io:?}, {what}: {:.2} µs to send a datagram, {:.2} µs to receive one",
+            median(&mut sent),
+            median(&mut received)
+        );
+    }
+
     fn measure(peers: usize, seconds: u64) {
         let seen = Arc::new(Seen::default());
-        let config = Config { handshake_timeout: PATIENCE, ..Config::default() };
+        let portable = std::env::args().any(|a| a == "--portable");
+        let busy = std::env::args().any(|a| a == "--busy");
+        let busy_poll = Duration::from_millis(if busy { 20 } else { 0 });
+        let io = if portable { Io::Portable } else { Io::Batched };
+        let config = Config { handshake_timeout: PATIENCE, io, busy_poll, ..Config::default() };
         let server =
             Server::start(config.clone(), Box::new(Game(seen.clone())), "127.0.0.1:0").expect("a server");
         let stop = Arc::new(AtomicBool::new(false));

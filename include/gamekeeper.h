@@ -192,7 +192,7 @@
  * - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
  * - `gk_client_reconnect`: begin another one
  * - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
- * - `gk_client_stats`: its counts
+ * - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
  * - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
  * - `gk_client_simulate`: try it on a bad network
  * - `gk_client_server_address`, `gk_client_local_address`: where it leads from and to
@@ -225,6 +225,7 @@ typedef struct gk_client gk_client;
  * - `gk_context_set_max_reassembly_bytes`: bound of a peer's unfinished messages
  * - `gk_context_set_max_queued_events`, `gk_context_set_max_queued_event_bytes`: the event queue
  * - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
+ * - `gk_context_set_io`, `gk_context_set_busy_poll_us`: system calls per datagram; not sleeping between datagrams
  * - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
  * - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
  * - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
@@ -236,8 +237,8 @@ typedef struct gk_client gk_client;
  * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
  *
- * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
- * queue from above, and have of their own:
+ * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
+ * and the send rate of a peer, which is their server, from above, and have of their own:
  *
  * - `gk_context_set_wire`: how the client talks
  * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
@@ -326,6 +327,7 @@ typedef int32_t gk_event_type;
  *   be done to it
  * - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
+ * - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
  */
 typedef uint64_t gk_peer;
 
@@ -735,6 +737,11 @@ typedef void (*gk_raw_fn)(void *user_data,
                           const char *from,
                           const uint8_t *data,
                           size_t len);
+
+/**
+ * How datagrams pass between a server and the system: one of `GK_IO_…`. More will be appended.
+ */
+typedef int32_t gk_io;
 
 /**
  * What became of a message: one of `GK_SENT_…`.
@@ -1476,7 +1483,10 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_MODE_UNKNOWN 127
 
 /**
- * The remote side acknowledged all of it.
+ * The remote side acknowledged all of it: its end of the connection has it, and will not be sent it again. Its host may not have
+ * seen it yet: an ordered message can still wait there for older ones of its channel, and is handed over in its turn unless the
+ * connection ends first; events can wait to be pulled; a sequenced message is dropped if a newer one came before it. Where
+ * the host's having dealt with it matters, let it answer.
  */
 #define GK_SENT_DELIVERED 1
 
@@ -1704,6 +1714,16 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
  */
 #define GK_EVENT_RAW 12
+
+/**
+ * Many per system call, on Linux; elsewhere as `GK_IO_PORTABLE`.
+ */
+#define GK_IO_BATCHED 1
+
+/**
+ * One per system call.
+ */
+#define GK_IO_PORTABLE 2
 
 /**
  * Before all others.
@@ -2277,7 +2297,9 @@ gk_result gk_context_set_keep_alive_interval_us(gk_context *context, uint64_t mi
 gk_result gk_context_set_connection_timeout_us(gk_context *context, uint64_t microseconds);
 
 /**
- * Sets after how long a handshake that is not proven is forgotten.
+ * Sets after how long a handshake that is not proven is forgotten; of clients, after how long an address that has not
+ * answered is given up. On the native wire a server that has answered may take longer to let a client in: the client
+ * waits while it hears the server, an hour more at most.
  *
  * - `microseconds`: default 2,000,000 (2 s), range 100,000 (0.1 s) to 60,000,000 (60 s)
  *
@@ -2286,7 +2308,8 @@ gk_result gk_context_set_connection_timeout_us(gk_context *context, uint64_t mic
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.
  */
-gk_result gk_context_set_handshake_timeout_us(gk_context *context, uint64_t microseconds);
+gk_result gk_context_set_handshake_timeout_us(gk_context *context,
+                                              uint64_t microseconds);
 
 /**
  * Sets after how long a message without retry, or with best effort, whose datagrams were not acknowledged,
@@ -2537,6 +2560,34 @@ gk_result gk_context_set_socket_receive_bytes(gk_context *context,
 gk_result gk_context_set_socket_send_bytes(gk_context *context, size_t bytes);
 
 /**
+ * Sets how datagrams pass between a server and the system. What is delivered is the same; it is there for
+ * systems whose batches are broken, and for comparing.
+ *
+ * - `io`: default `GK_IO_BATCHED` on Linux, `GK_IO_PORTABLE` elsewhere
+ *
+ * Errors: `GK_ERR_ARGUMENT` (not one of `GK_IO_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_io(gk_context *context, gk_io io);
+
+/**
+ * Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
+ * It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
+ * somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+ *
+ * - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_busy_poll_us(gk_context *context,
+                                      uint64_t microseconds);
+
+/**
  * Sets the addresses whose datagrams are dropped before they are read. It replaces the list before;
  * `gk_server_set_block_list` replaces that of a running server.
  *
@@ -2620,8 +2671,8 @@ gk_result gk_context_set_password(gk_context *context,
                                   size_t len);
 
 /**
- * Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second.
- * Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
+ * Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second; of clients, how many
+ * the server can be sent. Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
  * the same, and count.
  *
  * - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000
@@ -3202,6 +3253,22 @@ gk_result gk_peer_accept(gk_server *server, gk_peer peer);
  * Ownership: the text is copied.
  */
 gk_result gk_peer_refuse(gk_server *server, gk_peer peer, gk_refusal code, const char *text);
+
+/**
+ * Sets how many packets beside the first carry a copy of every short message for a peer, before anybody knows of a loss, in the
+ * place of what `gk_context_set_redundancy` said: for players on bad paths. Native wire; at a peer of the other it changes
+ * nothing. A message's own redundancy counts where it is more. Messages that have left keep what they had.
+ *
+ * - `copies`: 0 to 4
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (more than 4), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_set_redundancy(gk_server *server,
+                                 gk_peer peer,
+                                 uint32_t copies);
 
 /**
  * Sets the size and zeroes the rest.
@@ -3836,6 +3903,24 @@ gk_result gk_client_token(const gk_client *client, uint32_t *out);
  * Ownership: the struct stays the caller's.
  */
 gk_result gk_client_stats(const gk_client *client, gk_peer_stats_t *out);
+
+/**
+ * Gives the last 300 seconds of the client, all of its sessions together, oldest first, the running one last; seconds
+ * before it started are 0. Of received datagrams those count that were taken.
+ *
+ * - `buf`: an array; may be NULL if `cap` is 0
+ * - `cap`: how many it holds; 300 is enough
+ * - `out_count`: how many there are; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the array stays the caller's.
+ */
+gk_result gk_client_series(const gk_client *client,
+                           gk_second *buf,
+                           size_t cap,
+                           size_t *out_count);
 
 /**
  * Gives the address of the server that is being tried, or was reached last.

@@ -336,6 +336,10 @@ public:
     result group_remove(std::string_view group, gk::peer whom) const {
         return result(gk_server_group_remove(server_, detail::group_name(group).data(), whom));
     }
+    /// Copies ahead of a loss of all short messages for one peer, 0 to 4. Native wire.
+    result set_redundancy(gk::peer whom, uint32_t copies) const {
+        return result(gk_peer_set_redundancy(server_, whom, copies));
+    }
     /// To all members, or all but one.
     expected<reach> group_send(std::string_view group, bytes data, gk_retry_mode retry = GK_RETRY_NONE,
                                gk::peer except = GK_PEER_NONE) const {
@@ -558,6 +562,11 @@ public:
         if (code != GK_OK) return gk::result(code);
         return stats;
     }
+    expected<std::vector<gk_second>> series() const {
+        return detail::fill<std::vector<gk_second>>(300, 0, [this](gk_second *buf, size_t cap, size_t *len) {
+            return gk_client_series(client_, buf, cap, len);
+        });
+    }
     expected<std::string> server_address() const { return text(gk_client_server_address); }
     expected<std::string> local_address() const { return text(gk_client_local_address); }
     /// The keys that the server has proved to have, for instance to pin them from now on.
@@ -756,6 +765,11 @@ private:
     std::unique_ptr<gk_key, end> key_;
 };
 
+namespace detail {
+template <class Ref, class Handlers, auto give_back>
+class owning;
+} // namespace detail
+
 /// What servers and clients are made from.
 class context {
 public:
@@ -801,6 +815,10 @@ public:
         return result(gk_context_set_socket_receive_bytes(native(), size));
     }
     result set_socket_send_bytes(size_t size) { return result(gk_context_set_socket_send_bytes(native(), size)); }
+    /// One of `GK_IO_…`.
+    result set_io(gk_io io) { return result(gk_context_set_io(native(), io)); }
+    /// How long a server's loop does not sleep after the last datagram; it costs a whole core.
+    result set_busy_poll(microseconds time) { return set(gk_context_set_busy_poll_us, time); }
     result set_block_list(const std::vector<std::string> &entries) {
         std::vector<const char *> texts;
         for (const std::string &entry : entries) texts.push_back(entry.c_str());
@@ -818,6 +836,7 @@ public:
         bytes given = password.value_or(bytes());
         return result(gk_context_set_password(native(), given.data, given.size));
     }
+    /// To a client the server is its peer.
     result set_peer_send_rate(uint64_t bytes_per_second) {
         return result(gk_context_set_peer_send_rate(native(), bytes_per_second));
     }
@@ -893,6 +912,8 @@ public:
 private:
     friend class server;
     friend class client;
+    template <class Ref, class Handlers, auto give_back>
+    friend class detail::owning;
     struct end {
         void operator()(gk_context *context) const noexcept { gk_context_free(context); }
     };
@@ -959,130 +980,102 @@ private:
     bool pulls_ = false;
 };
 
-/// A running server, stopped and freed by its destructor: which waits, except inside one of the server's own
-/// callbacks, where it takes effect when the callback has returned.
-class server : public server_ref {
+namespace detail {
+
+/// A running server or client: what `Ref` names, stopped and freed by the destructor, and the handlers that it calls.
+template <class Ref, class Handlers, auto give_back>
+class owning : public Ref {
 public:
-    /// On a thread of its own.
-    static expected<server> start(context &from, const std::string &address) {
-        return make(gk_server_start, from, address);
-    }
-    /// For the host to poll.
-    static expected<server> open(context &from, const std::string &address) {
-        return make(gk_server_open, from, address);
-    }
-    server(server &&other) noexcept
-        : server_ref(std::exchange(other.server_, nullptr), std::exchange(other.handlers_, nullptr)),
-          owned_(std::move(other.owned_)) {}
-    server &operator=(server &&other) noexcept {
+    owning(owning &&other) noexcept : Ref(std::exchange(other.ref(), Ref())), owner_(std::move(other.owner_)) {}
+    owning &operator=(owning &&other) noexcept {
         if (this != &other) {
             end();
-            server_ = std::exchange(other.server_, nullptr);
-            handlers_ = std::exchange(other.handlers_, nullptr);
-            owned_ = std::move(other.owned_);
+            ref() = std::exchange(other.ref(), Ref());
+            owner_ = std::move(other.owner_);
         }
         return *this;
     }
-    ~server() { end(); }
+    ~owning() { end(); }
 
-private:
-    server(gk_server *made, std::unique_ptr<detail::handlers> owner)
-        : server_ref(made, owner.get()), owned_(std::move(owner)) {}
+protected:
+    using native_pointer = decltype(std::declval<const Ref &>().native());
 
-    template <class Starter>
-    static expected<server> make(Starter starter, context &from, const std::string &address) {
-        auto owner = std::make_unique<detail::handlers>(from.handlers_);
+    owning(native_pointer made, std::unique_ptr<Handlers> owner) : Ref(made, owner.get()), owner_(std::move(owner)) {}
+
+    template <class Made, class Starter>
+    static expected<Made> make(Starter starter, const context &from, const Handlers &handlers,
+                               const std::string &address) {
+        auto owner = std::make_unique<Handlers>(handlers);
         gk::result started = from.attach_all(owner.get());
-        gk_server *made = nullptr;
+        native_pointer made = nullptr;
         if (started) started = gk::result(starter(from.native(), address.c_str(), &made));
-        // The server has its copy. A start by native() must not find what may be gone by then.
-        detail::handlers none;
+        // What was started has its copy. A start by native() must not find what may be gone by then.
+        Handlers none;
         gk::result detached = from.attach_all(&none);
         if (!started) return started;
         if (!detached) {
-            gk_server_free(made);
+            give_back(made);
             return detached;
         }
-        return server(made, std::move(owner));
+        return Made(made, std::move(owner));
     }
+
+private:
+    Ref &ref() noexcept { return *this; }
 
     void end() noexcept {
-        if (server_ == nullptr) return;
-        if (owned_ && detail::scope::contains(owned_.get())) {
+        native_pointer ended = this->native();
+        if (ended == nullptr) return;
+        if (owner_ && scope::contains(owner_.get())) {
             // The callback that runs, and those that stopping makes, still need the handlers. The shutdown ends
-            // them. (A host that pulls and frees its server inside a callback leaves them behind.)
-            owned_->orphan = true;
-            owned_.release();
+            // them. (A host that pulls and frees what it runs inside a callback leaves them behind.)
+            owner_->orphan = true;
+            owner_.release();
         }
-        gk_server_free(std::exchange(server_, nullptr));
-        handlers_ = nullptr;
-        owned_.reset();
+        ref() = Ref();
+        give_back(ended);
+        owner_.reset();
     }
 
-    std::unique_ptr<detail::handlers> owned_;
+    std::unique_ptr<Handlers> owner_;
+};
+
+} // namespace detail
+
+/// A running server, stopped and freed by its destructor: which waits, except inside one of the server's own
+/// callbacks, where it takes effect when the callback has returned.
+class server : public detail::owning<server_ref, detail::handlers, gk_server_free> {
+public:
+    /// On a thread of its own.
+    static expected<server> start(context &from, const std::string &address) {
+        return make<server>(gk_server_start, from, from.handlers_, address);
+    }
+    /// For the host to poll.
+    static expected<server> open(context &from, const std::string &address) {
+        return make<server>(gk_server_open, from, from.handlers_, address);
+    }
+
+private:
+    friend class detail::owning<server_ref, detail::handlers, gk_server_free>;
+    server(gk_server *made, std::unique_ptr<detail::handlers> owner) : owning(made, std::move(owner)) {}
 };
 
 /// A running client, stopped and freed by its destructor: which waits, except inside one of the client's own
 /// callbacks, where it takes effect when the callback has returned.
-class client : public client_ref {
+class client : public detail::owning<client_ref, detail::client_handlers, gk_client_free> {
 public:
     /// On a thread of its own.
     static expected<client> start(context &from, const std::string &address) {
-        return make(gk_client_start, from, address);
+        return make<client>(gk_client_start, from, from.client_handlers_, address);
     }
     /// For the host to poll.
     static expected<client> open(context &from, const std::string &address) {
-        return make(gk_client_open, from, address);
+        return make<client>(gk_client_open, from, from.client_handlers_, address);
     }
-    client(client &&other) noexcept
-        : client_ref(std::exchange(other.client_, nullptr), std::exchange(other.handlers_, nullptr)),
-          owned_(std::move(other.owned_)) {}
-    client &operator=(client &&other) noexcept {
-        if (this != &other) {
-            end();
-            client_ = std::exchange(other.client_, nullptr);
-            handlers_ = std::exchange(other.handlers_, nullptr);
-            owned_ = std::move(other.owned_);
-        }
-        return *this;
-    }
-    ~client() { end(); }
 
 private:
-    client(gk_client *made, std::unique_ptr<detail::client_handlers> owner)
-        : client_ref(made, owner.get()), owned_(std::move(owner)) {}
-
-    template <class Starter>
-    static expected<client> make(Starter starter, context &from, const std::string &address) {
-        auto owner = std::make_unique<detail::client_handlers>(from.client_handlers_);
-        gk::result started = from.attach_all(owner.get());
-        gk_client *made = nullptr;
-        if (started) started = gk::result(starter(from.native(), address.c_str(), &made));
-        // The client has its copy. A start by native() must not find what may be gone by then.
-        detail::client_handlers none;
-        gk::result detached = from.attach_all(&none);
-        if (!started) return started;
-        if (!detached) {
-            gk_client_free(made);
-            return detached;
-        }
-        return client(made, std::move(owner));
-    }
-
-    void end() noexcept {
-        if (client_ == nullptr) return;
-        if (owned_ && detail::scope::contains(owned_.get())) {
-            // The callback that runs, and those that stopping makes, still need the handlers. The shutdown ends
-            // them. (A host that pulls and frees its client inside a callback leaves them behind.)
-            owned_->orphan = true;
-            owned_.release();
-        }
-        gk_client_free(std::exchange(client_, nullptr));
-        handlers_ = nullptr;
-        owned_.reset();
-    }
-
-    std::unique_ptr<detail::client_handlers> owned_;
+    friend class detail::owning<client_ref, detail::client_handlers, gk_client_free>;
+    client(gk_client *made, std::unique_ptr<detail::client_handlers> owner) : owning(made, std::move(owner)) {}
 };
 
 } // namespace gk

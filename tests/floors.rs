@@ -42,7 +42,7 @@ const WALLS: &[(&str, &[&str])] = &[
     ("src/protocol/dedup.rs", &["super::wire", "protocol::wire"]),
     ("src/net", &["crate::server", "crate::client", "crate::ffi"]),
     ("src/server", &["crate::client", "crate::ffi"]),
-    // The two ends share their configuration, their words and their ticks, and nothing else.
+    // The two ends share their configuration, their words, their ticks and their send rates, and nothing else.
     ("src/client", &["crate::server::core", "crate::server::runner", "crate::server::Server", "crate::ffi"]),
     // What both are hosted by knows neither.
     ("src/hosting.rs", &["crate::server", "crate::client", "crate::ffi", "crate::protocol"]),

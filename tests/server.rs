@@ -9,7 +9,7 @@ use std::time::Duration;
 use gamekeeper::client::driver::{Client, CloseReason, Event as ClientEvent, Mode, Outcome as Sent};
 use gamekeeper::keys::RootKey;
 use gamekeeper::server::block_list::BlockList;
-use gamekeeper::server::config::Config;
+use gamekeeper::server::config::{Config, Io};
 use gamekeeper::server::events::*;
 use gamekeeper::{ErrorKind, Server};
 use support::play::{connect, drive, expect, public, Recorder, Seen, PATIENCE};
@@ -261,4 +261,35 @@ fn a_thousand_clients_connect_at_once() {
     });
     assert_eq!(server.stats().peers, 1000);
     server.stop().expect("stopped");
+}
+
+#[test]
+fn both_ways_of_io_carry_the_same_and_nobody_waits_for_a_loop_that_does_not_sleep() {
+    let ways = [
+        (Io::Batched, Duration::ZERO),
+        (Io::Portable, Duration::ZERO),
+        (Io::Batched, Duration::from_secs(1)),
+    ];
+    for (io, busy_poll) in ways {
+        let (handler, seen) = Recorder::new(true);
+        let config = Config { io, busy_poll, ..Config::default() };
+        let server = Server::start(config, handler, "127.0.0.1:0").expect("a server");
+        let mut client = connect(&server);
+        let peer = expect(&seen, connected);
+        // In fragments, so that there are trains of datagrams each way; and one that nothing but a wake can send.
+        let long: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+        client.send(&long, Mode::Guaranteed, 1).expect("queued");
+        server.send(peer, b"from another thread", SendOptions::default()).expect("queued");
+        let (mut echoed, mut pushed) = (false, false);
+        drive(&mut [&mut client], |_, event| {
+            if let Some(ClientEvent::Message { data, .. }) = event {
+                echoed |= data == long;
+                pushed |= data == b"from another thread";
+            }
+            echoed && pushed
+        });
+        server.stop().expect("stopped");
+    }
+    let late = Config { busy_poll: Duration::from_millis(1001), ..Config::default() };
+    assert_eq!(late.validate().err().map(|e| e.kind()), Some(ErrorKind::Argument));
 }

@@ -36,7 +36,7 @@ impl Remote {
     /// The configuration of a client. Without a key, `--insecure` must have been said, unless there is nothing to
     /// lose: `harmless` is for commands that send nothing of the user's but the password.
     pub fn config(&self, harmless: bool) -> Result<ClientConfig, Failure> {
-        let password = self.password.read()?;
+        let password = self.password.read()?.map(String::into_bytes);
         let server_key = match &self.key {
             Some(text) => ServerKey::Pinned(known_keys(text)?),
             None if self.insecure || (harmless && password.is_none()) => ServerKey::Any,

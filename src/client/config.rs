@@ -7,11 +7,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keys::PublicKey;
 use crate::protocol::connection::Settings;
 use crate::server::config::Config;
+use crate::server::password::MAX_PASSWORD_BYTES;
 
 /// Longest join data in bytes: it travels in one datagram.
 pub const MAX_JOIN_DATA: usize = 768;
-/// Longest password in bytes, for the same reason.
-pub const MAX_PASSWORD_BYTES: usize = 256;
 
 /// How client and server talk. Both must use the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -54,8 +53,9 @@ pub struct ClientConfig {
     /// What the server's host gets to see before it lets the client in: a name, a ticket. Default empty, at most
     /// 768 bytes (`MAX_JOIN_DATA`).
     pub join_data: Vec<u8>,
-    /// The server's password, if it wants one. Default none, at most 256 bytes (`MAX_PASSWORD_BYTES`).
-    pub password: Option<String>,
+    /// The server's password, if it wants one: whatever bytes its host chose. Default none, 1 to 256 bytes
+    /// (`MAX_PASSWORD_BYTES`).
+    pub password: Option<Vec<u8>>,
     /// Native wire: as a server's, see [`Config::redundancy`]. Default 0, range 0 to 4.
     pub redundancy: u8,
     /// `update` events per second. Default 60, range 1 to 10,000.
@@ -67,7 +67,9 @@ pub struct ClientConfig {
     /// to 1 h.
     pub connection_timeout: Duration,
     /// An address that has not answered for this long is given up. Default 2 s, range 100 ms to 60 s. Of several
-    /// addresses of a host name all but the last get at most a second (`MAX_ATTEMPT`).
+    /// addresses of a host name all but the last get at most a second (`MAX_ATTEMPT`). On the native wire a server that
+    /// has answered may take longer to let the client in: the client waits while it hears it (`connection_timeout`), an
+    /// hour more at most (`MAX_DECISION_TIME`).
     pub handshake_timeout: Duration,
     /// An unreliable or best-effort message whose datagram was not acknowledged for this long is
     /// reported as expired. Default 1 s, range 50 ms to 60 s.
@@ -97,6 +99,10 @@ pub struct ClientConfig {
     /// Bytes of message payload kept for a host that pulls events; the consequence is the same.
     /// Default 64 MiB, range 64 KiB to 4 GiB.
     pub max_queued_event_bytes: usize,
+    /// Bytes per second that the server, a client's only peer, is sent on average, in bursts of a tenth of a second.
+    /// Messages beyond it wait in the queue; datagrams that carry none (acknowledgements, goodbyes) leave all the same,
+    /// and count. Default 0 (no limit), range 0, or 1000 to 1,000,000,000.
+    pub peer_send_rate: u64,
     /// Bytes asked of the kernel for the socket's receive buffer. Default 4 MiB, range 4096 to 1 GiB.
     pub socket_receive_bytes: usize,
     /// The same for sending.
@@ -131,6 +137,7 @@ impl ClientConfig {
             max_reassembly_bytes: config.max_reassembly_bytes,
             max_queued_events: config.max_queued_events,
             max_queued_event_bytes: config.max_queued_event_bytes,
+            peer_send_rate: config.peer_send_rate,
             socket_receive_bytes: config.socket_receive_bytes,
             socket_send_bytes: config.socket_send_bytes,
         }
@@ -154,6 +161,7 @@ impl ClientConfig {
             max_reassembly_bytes: self.max_reassembly_bytes,
             max_queued_events: self.max_queued_events,
             max_queued_event_bytes: self.max_queued_event_bytes,
+            peer_send_rate: self.peer_send_rate,
             socket_receive_bytes: self.socket_receive_bytes,
             socket_send_bytes: self.socket_send_bytes,
             ..Config::default()
@@ -168,9 +176,10 @@ impl ClientConfig {
             let text = format!("join_data has {} bytes, allowed are {MAX_JOIN_DATA}", self.join_data.len());
             return Err(Error::new(ErrorKind::Argument, text));
         }
-        let password = self.password.as_deref().unwrap_or_default();
-        if password.len() > MAX_PASSWORD_BYTES {
-            let text = format!("password has {} bytes, allowed are {MAX_PASSWORD_BYTES}", password.len());
+        if let Some(len) =
+            self.password.as_ref().map(Vec::len).filter(|n| !(1..=MAX_PASSWORD_BYTES).contains(n))
+        {
+            let text = format!("password has {len} bytes, allowed are 1 to {MAX_PASSWORD_BYTES}");
             return Err(Error::new(ErrorKind::Argument, text));
         }
         if self.wire == Wire::Mpgameserver && !(self.join_data.is_empty() && self.password.is_none()) {
@@ -234,6 +243,7 @@ mod tests {
             max_reassembly_bytes: 1 << 18,
             max_queued_events: 1003,
             max_queued_event_bytes: 1 << 19,
+            peer_send_rate: 1004,
             socket_receive_bytes: 1 << 15,
             socket_send_bytes: 1 << 16,
             ..Config::default()
@@ -250,15 +260,28 @@ mod tests {
         assert_eq!(kind(&mp), None);
         let refused = Some(ErrorKind::Argument);
         assert_eq!(kind(&ClientConfig { join_data: vec![1], ..mp.clone() }), refused);
-        assert_eq!(kind(&ClientConfig { password: Some(String::new()), ..mp.clone() }), refused);
+        assert_eq!(kind(&ClientConfig { password: Some(b"x".to_vec()), ..mp.clone() }), refused);
         assert_eq!(kind(&ClientConfig { join_data: vec![1; MAX_JOIN_DATA], ..any.clone() }), None);
         assert_eq!(kind(&ClientConfig { join_data: vec![1; MAX_JOIN_DATA + 1], ..any.clone() }), refused);
-        let long = Some("x".repeat(MAX_PASSWORD_BYTES + 1));
-        assert_eq!(kind(&ClientConfig { password: long, ..any.clone() }), refused);
         let root = RootKey::generate().unwrap().public_key();
         let keys = KnownKeys { native: None, root: Some(root) };
         let pinned = ClientConfig { server_key: ServerKey::Pinned(keys), ..any };
         assert_eq!(kind(&pinned), Some(ErrorKind::Key), "a key for the other wire");
         assert_eq!(kind(&ClientConfig { wire: Wire::Mpgameserver, ..pinned }), None);
+    }
+
+    #[test]
+    fn passwords_are_any_bytes_within_their_range_and_for_pinned_servers() {
+        let keys = KnownKeys { native: Some([7; 32]), root: None };
+        let pinned = ClientConfig::new(ServerKey::Pinned(keys));
+        let refused = Some(ErrorKind::Argument);
+        for (len, wanted) in
+            [(0, refused), (1, None), (MAX_PASSWORD_BYTES, None), (MAX_PASSWORD_BYTES + 1, refused)]
+        {
+            let config = ClientConfig { password: Some(vec![0xff; len]), ..pinned.clone() };
+            assert_eq!(config.validate().err().map(|error| error.kind()), wanted, "{len} bytes");
+        }
+        let told = ClientConfig { password: Some(b"sesame".to_vec()), ..ClientConfig::new(ServerKey::Any) };
+        assert_eq!(told.validate().unwrap_err().kind(), ErrorKind::Key);
     }
 }

@@ -13,11 +13,13 @@ use super::session::{Session, SessionEvent};
 use super::simulated::Simulated;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::peer::PeerStats;
+use crate::metrics::series::{Second, Series};
 use crate::net::address::RemoteAddress;
 use crate::protocol::connection::native::ServerClock;
 use crate::protocol::connection::{Room, Settings};
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
+use crate::server::send_rate::SendRate;
 
 /// Longest time that one address of several gets before the next one is tried; the last one gets the whole
 /// handshake timeout.
@@ -59,6 +61,9 @@ pub(super) struct Core {
     pub(super) simulated: Option<Box<Simulated>>,
     /// Whether the datagram that was given last probes the path: it must not be fragmented.
     pub(super) is_probe: bool,
+    /// What may be sent, whatever session it is of.
+    send_rate: Option<SendRate>,
+    series: Series,
     /// Sessions begun; of addresses that were tried.
     sessions: u64,
     attempts: u64,
@@ -78,6 +83,8 @@ impl Core {
     pub(super) fn new(now: Time, config: ClientConfig, takes: Takes, remote: RemoteAddress) -> Core {
         let mut core = Core {
             settings: config.protocol_settings(),
+            send_rate: SendRate::new(now, config.peer_send_rate),
+            series: Series::new(now),
             config,
             remote,
             takes,
@@ -166,13 +173,13 @@ impl Core {
 
     /// The number of the attempt that runs, for whoever listens for refusals of it.
     pub(super) fn attempt(&self) -> Option<u64> {
-        self.session.as_ref().filter(|s| s.is_connecting()).map(|_| self.attempts)
+        self.session.as_ref().filter(|s| s.is_unanswered()).map(|_| self.attempts)
     }
 
     /// The system cannot reach the address that is being tried. Later, when the server has proved that it is
-    /// there, such news are worth nothing.
+    /// there, such news are worth nothing, however long its host takes to let us in.
     pub(super) fn handle_unreachable(&mut self, now: Time, reason: DisconnectReason, why: &str) {
-        let Some(session) = self.session.as_ref().filter(|s| s.is_connecting()) else { return };
+        let Some(session) = self.session.as_ref().filter(|s| s.is_unanswered()) else { return };
         let text = format!("{} cannot be reached: {why}", session.server());
         self.try_next(now, DisconnectInfo { reason, code: 0, text });
     }
@@ -185,11 +192,24 @@ impl Core {
         // An attempt to open it spoils it: the session before gets a copy while it still listens.
         let copy = self.ended.as_ref().filter(|e| !e.is_closed()).map(|_| datagram.to_vec());
         // Why one was thrown away shows in the counts.
-        let taken = self.session.as_mut().map(|s| s.handle_datagram(now, from, datagram, &mut room));
-        if let (false, Some(ended), Some(mut copy)) = (taken == Some(Ok(())), &mut self.ended, copy) {
-            let _thrown_away = ended.handle_datagram(now, from, &mut copy, &mut room);
+        let session = self.session.as_mut();
+        let mut taken = session.is_some_and(|s| s.handle_datagram(now, from, datagram, &mut room).is_ok());
+        if let (false, Some(ended), Some(mut copy)) = (taken, &mut self.ended, copy) {
+            taken = ended.handle_datagram(now, from, &mut copy, &mut room).is_ok();
+        }
+        if taken {
+            self.count_received(now, datagram.len());
         }
         self.collect(now);
+    }
+
+    fn count_received(&mut self, now: Time, bytes: usize) {
+        self.series.received(now, bytes);
+        let latency = self.latency();
+        // Nothing was measured before the first acknowledgement.
+        if !latency.is_zero() {
+            self.series.latency(now, latency);
+        }
     }
 
     /// What the host's event queue can still take; without one, events are handled before the next batch.
@@ -219,6 +239,7 @@ impl Core {
             self.finish(DisconnectInfo { reason: DisconnectReason::Name, code: 0, text });
         }
         if self.attempt_ends.is_some_and(|at| now >= at) {
+            self.attempt_ends = None;
             self.handle_unreachable(now, DisconnectReason::Timeout, "it does not answer");
         }
         if let Some(session) = &mut self.session {
@@ -249,10 +270,11 @@ impl Core {
         if pulls && self.pulled.len() >= self.queue() {
             return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
         }
+        let delivery = options.delivery()?;
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let session = self.session.as_mut().filter(|s| s.is_connected());
         let session = session.ok_or_else(|| Error::new(ErrorKind::State, "the client is not connected"))?;
-        session.send(now, payload, options.delivery(), tag)?;
+        session.send(now, payload, delivery, tag)?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
@@ -330,6 +352,11 @@ impl Core {
         self.latest().map(Session::stats).unwrap_or_default()
     }
 
+    /// See [`crate::Client::series`].
+    pub(super) fn series(&self, now: Time) -> Vec<Second> {
+        self.series.snapshot(now)
+    }
+
     /// The number of the session that began last.
     pub(super) fn sessions(&self) -> u64 {
         self.sessions
@@ -337,8 +364,24 @@ impl Core {
 
     /// Whether no session is under way, and the last one has said its goodbye.
     pub(super) fn is_over(&self, now: Time) -> bool {
-        let said = self.ended.as_ref().is_none_or(|s| s.is_farewell_over(now));
-        self.session.is_none() && self.resolving.is_none() && said
+        self.running() == 0 && self.is_farewell_over(now)
+    }
+
+    /// The number of the last session that is over, goodbye and callbacks included; so are those before it.
+    pub(super) fn over(&self, now: Time) -> u64 {
+        let told = self.dispatches.is_empty() && self.is_farewell_over(now);
+        // A session that began says nothing about the end of the one before.
+        (self.sessions - self.running()).saturating_sub(u64::from(!told))
+    }
+
+    /// Sessions under way.
+    fn running(&self) -> u64 {
+        u64::from(self.session.is_some() || self.resolving.is_some())
+    }
+
+    /// The last session that ended has said its goodbye.
+    fn is_farewell_over(&self, now: Time) -> bool {
+        self.ended.as_ref().is_none_or(|s| s.is_farewell_over(now))
     }
 
     // --- outputs ----------------------------------------------------------------------------------------
@@ -347,10 +390,16 @@ impl Core {
     pub(super) fn next_datagram(&mut self, now: Time, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         self.is_probe = false;
+        let held_until = self.send_rate.as_ref().map_or(Time::default(), SendRate::free_at);
         // The goodbye of the session before comes before the next one's hello.
         for session in [&mut self.ended, &mut self.session].into_iter().flatten() {
+            session.hold(held_until);
             if let Some(to) = session.poll_transmit(now, out) {
                 self.is_probe = session.is_probe();
+                if let Some(rate) = &mut self.send_rate {
+                    rate.spend(now, out.len());
+                }
+                self.series.sent(now, out.len());
                 return Some(to);
             }
         }
@@ -418,9 +467,14 @@ impl Core {
     }
 
     fn closed(&mut self, now: Time, info: DisconnectInfo) {
-        if !self.addresses.is_empty() {
+        use DisconnectReason::{NobodyListens, Timeout, Unreachable};
+        // Who was answered has found the server: what it said counts for all of its addresses.
+        let unheard = matches!(info.reason, Timeout | Unreachable | NobodyListens)
+            && !self.session.as_ref().is_some_and(Session::has_welcome);
+        if unheard && !self.addresses.is_empty() {
             return self.try_next(now, info);
         }
+        self.addresses.clear();
         self.ended = self.session.take();
         self.finish(info);
     }
@@ -484,3 +538,6 @@ impl Core {
         self.emit(Event::Log(level, text.into()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,7 @@ use self::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::{Hosting, Life};
 use crate::metrics::peer::PeerStats;
+use crate::metrics::series::Second;
 use crate::net::address::{ListenAddress, RemoteAddress};
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
@@ -229,7 +230,8 @@ impl Client {
     // --- the session ------------------------------------------------------------------------------------
 
     /// Queues a copy of `data`. Errors: State (not connected, or stopped), WouldBlock (the queue is full: a
-    /// `writable` event follows; or the event queue is, and `options` has a tag), TooLarge, Panic.
+    /// `writable` event follows; or the event queue is, and `options` has a tag), TooLarge, Argument (a redundancy above 4;
+    /// a mode that the wire does not have), Panic.
     pub fn send(&self, data: &[u8], mut options: SendOptions) -> Result<()> {
         self.0.life.check_running()?;
         let (len, most) = (data.len(), self.0.max_message);
@@ -259,7 +261,8 @@ impl Client {
 
     /// Ends the session when what is queued is acknowledged, and waits until the server has heard the goodbye too,
     /// or it was said as often as the wire has it. Nothing more is taken for sending. When the time is over the
-    /// session ends at once. A polled client is run in here, callbacks included, where nobody else polls it.
+    /// session ends at once. A session that somebody begins meanwhile, as [`Handler::disconnected`] may, is left alone
+    /// and not waited for. A polled client is run in here, callbacks included, where nobody else polls it.
     /// Errors: Timeout (not all was delivered, or the goodbye was not heard), Reentrant (inside a callback), State
     /// (stopped), Panic.
     pub fn disconnect_wait(&self, timeout: Duration) -> Result<()> {
@@ -275,7 +278,12 @@ impl Client {
         while *self.0.over.lock() < session && !self.is_stopped() {
             let left = deadline.since(self.now());
             if left.is_zero() {
-                self.0.core.lock().disconnect(self.now(), false);
+                {
+                    let mut core = self.0.core.lock();
+                    if core.sessions() == session {
+                        core.disconnect(self.now(), false);
+                    }
+                }
                 self.0.life.nudge();
                 self.drive(Duration::ZERO)?;
                 let text = "the server has not acknowledged the end of the session in time";
@@ -298,10 +306,10 @@ impl Client {
         Ok(())
     }
 
-    /// The loop has seen the end of a session.
+    /// The loop has seen the end of a session, and of all before it.
     fn over(&self, session: u64) {
         let mut over = self.0.over.lock();
-        if *over != session {
+        if *over < session {
             *over = session;
             self.0.over_changed.notify_all();
         }
@@ -359,6 +367,13 @@ impl Client {
     /// Counts of the session, or of the last one.
     pub fn stats(&self) -> PeerStats {
         self.0.core.lock().stats()
+    }
+
+    /// The last 300 seconds of the client, all of its sessions together, oldest first, the running one last; seconds
+    /// before it started are 0.
+    pub fn series(&self) -> Vec<Second> {
+        let now = self.now();
+        self.0.core.lock().series(now)
     }
 
     /// Bytes of payload queued and not yet acknowledged.

@@ -69,9 +69,7 @@ impl Turns<Client> for Runner {
         *client.0.next_turn.lock() =
             Some(if self.event_loop.is_readable() { now } else { self.ticker.due() });
         let mut core = client.0.core.lock();
-        if core.is_over(now) {
-            client.over(core.sessions());
-        }
+        client.over(core.over(now));
         Ok(happened | std::mem::take(&mut core.woken) | core.has_pulled())
     }
 

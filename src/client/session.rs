@@ -58,8 +58,7 @@ impl Session {
         let (shared, provider) = (Arc::clone(settings), RingProvider::new());
         let connection = match config.wire {
             Wire::Native => {
-                let password = config.password.as_ref().map(|text| text.clone().into_bytes());
-                let join = Join { password, data: config.join_data.clone() };
+                let join = Join { password: config.password.clone(), data: config.join_data.clone() };
                 Connection::native_connect(now, shared, pinned.native, join, &provider, server)
             }
             Wire::Mpgameserver => {
@@ -86,6 +85,16 @@ impl Session {
 
     pub(super) fn is_connecting(&self) -> bool {
         self.connection.state() == State::Connecting
+    }
+
+    /// Nobody has proved yet to be there. A server that has may take its time to let us in.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.is_connecting() && !self.has_welcome()
+    }
+
+    /// The server has answered on the native wire, where that does not connect us yet.
+    pub(super) fn has_welcome(&self) -> bool {
+        self.connection.as_native().is_some_and(|native| native.server_key().is_some())
     }
 
     pub(super) fn is_lingering(&self) -> bool {
@@ -169,6 +178,7 @@ impl Session {
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
     pub(super) fn send(&mut self, now: Time, payload: Payload, delivery: Delivery, tag: u64) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
+        let most = self.connection.as_native().map_or(limits.max_message, |native| native.max_message());
         self.connection.send(now, payload, delivery, tag).map_err(|error| match error {
             SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
             SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
@@ -181,9 +191,14 @@ impl Session {
             ),
             SendError::Queue(QueueError::TooLarge) => Error::new(
                 ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
+                format!("{len} bytes are more than max_message_size of this end or of the server, {most}"),
             ),
         })
+    }
+
+    /// Keeps messages back until then.
+    pub(super) fn hold(&mut self, until: Time) {
+        self.connection.hold(until);
     }
 
     /// Ends it: at once, or when what is queued is acknowledged.
@@ -254,6 +269,10 @@ impl Session {
             CloseReason::Protocol => (DisconnectReason::Protocol, "the protocol was broken".to_owned()),
             CloseReason::Timeout if self.connected => {
                 (DisconnectReason::Timeout, "the server fell silent".to_owned())
+            }
+            CloseReason::Timeout if self.has_welcome() => {
+                let text = format!("the server at {server} answered, and did not let us in");
+                (DisconnectReason::Timeout, text)
             }
             CloseReason::Timeout if self.forged > 0 => {
                 (DisconnectReason::Key, format!("what answered at {server} does not have the pinned key"))

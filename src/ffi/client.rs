@@ -18,7 +18,7 @@ use crate::ffi::peer::{gk_status, latency_us};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_STATE};
 use crate::ffi::send::{gk_send_options, wanted, Wanted};
 use crate::ffi::server::{microseconds, timeout};
-use crate::ffi::stats::{client_stats, gk_peer_stats_t};
+use crate::ffi::stats::{client_stats, gk_peer_stats_t, gk_second, second};
 use crate::ffi::versioned;
 use crate::panic_scope::{self, outside};
 
@@ -38,7 +38,7 @@ use crate::panic_scope::{self, outside};
 /// - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
 /// - `gk_client_reconnect`: begin another one
 /// - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
-/// - `gk_client_stats`: its counts
+/// - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
 /// - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
 /// - `gk_client_simulate`: try it on a bad network
 /// - `gk_client_server_address`, `gk_client_local_address`: where it leads from and to
@@ -559,6 +559,31 @@ pub unsafe extern "C" fn gk_client_stats(client: *const gk_client, out: *mut gk_
         not_null!(out);
         // SAFETY: not null, and the caller's promise.
         unsafe { versioned::write("out", out, &client_stats(client)) }
+    })
+}
+
+/// Gives the last 300 seconds of the client, all of its sessions together, oldest first, the running one last; seconds
+/// before it started are 0. Of received datagrams those count that were taken.
+///
+/// - `buf`: an array; may be NULL if `cap` is 0
+/// - `cap`: how many it holds; 300 is enough
+/// - `out_count`: how many there are; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+///
+/// Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the array stays the caller's.
+#[no_mangle]
+pub unsafe extern "C" fn gk_client_series(
+    client: *const gk_client,
+    buf: *mut gk_second,
+    cap: usize,
+    out_count: *mut usize,
+) -> gk_result {
+    with_client(client, |client| {
+        let series: Vec<gk_second> = client.series().iter().map(second).collect();
+        // SAFETY: the caller's promise.
+        unsafe { write_array(&series, buf, cap, out_count) }
     })
 }
 

@@ -4,7 +4,7 @@ use crate::client::{ClientConfig, KnownKeys, ServerKey, Wire};
 use crate::ffi::arguments::bytes;
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::{gk_wire, GK_WIRE_MPGAMESERVER, GK_WIRE_NATIVE};
-use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT, GK_ERR_KEY, GK_ERR_UTF8};
+use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT, GK_ERR_KEY};
 use crate::keys::PublicKey;
 
 /// Bytes of an X25519 public key.
@@ -38,12 +38,10 @@ impl gk_context {
             let text = "no key of the server is pinned, and gk_context_trust_any_server was not called";
             return Err(Failure::new(GK_ERR_KEY, text));
         };
-        let utf8 = |_| Failure::new(GK_ERR_UTF8, "a client's password is UTF-8");
-        let password = part.password.map(String::from_utf8).transpose().map_err(utf8)?;
         Ok(ClientConfig {
             wire: part.wire,
             join_data: part.join_data,
-            password,
+            password: part.password,
             ..ClientConfig::of(&self.config, server_key)
         })
     }

@@ -13,7 +13,7 @@ use crate::ffi::key::gk_key;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::server::block_list::BlockList;
-use crate::server::config::{Config, Wires};
+use crate::server::config::{Config, Io, Wires};
 use crate::server::password::Password;
 
 /// What a server or a client is made from: values and callbacks. It does nothing itself; a server copies what it needs
@@ -40,6 +40,7 @@ use crate::server::password::Password;
 /// - `gk_context_set_max_reassembly_bytes`: bound of a peer's unfinished messages
 /// - `gk_context_set_max_queued_events`, `gk_context_set_max_queued_event_bytes`: the event queue
 /// - `gk_context_set_socket_receive_bytes`, `gk_context_set_socket_send_bytes`: the kernel's buffers
+/// - `gk_context_set_io`, `gk_context_set_busy_poll_us`: system calls per datagram; not sleeping between datagrams
 /// - `gk_context_set_block_list`: addresses whose datagrams are dropped unread
 /// - `gk_context_set_access_log`: file with one line per connect, refusal and disconnect
 /// - `gk_context_set_authorise`, `gk_context_set_max_joining`, `gk_context_set_authorise_timeout_us`: deciding
@@ -51,8 +52,8 @@ use crate::server::password::Password;
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
 ///
-/// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds and the event
-/// queue from above, and have of their own:
+/// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
+/// and the send rate of a peer, which is their server, from above, and have of their own:
 ///
 /// - `gk_context_set_wire`: how the client talks
 /// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
@@ -201,7 +202,9 @@ pub unsafe extern "C" fn gk_context_set_connection_timeout_us(
     })
 }
 
-/// Sets after how long a handshake that is not proven is forgotten.
+/// Sets after how long a handshake that is not proven is forgotten; of clients, after how long an address that has not
+/// answered is given up. On the native wire a server that has answered may take longer to let a client in: the client
+/// waits while it hears the server, an hour more at most.
 ///
 /// - `microseconds`: default 2,000,000 (2 s), range 100,000 (0.1 s) to 60,000,000 (60 s)
 ///
@@ -539,6 +542,58 @@ pub unsafe extern "C" fn gk_context_set_socket_send_bytes(
     with_context(context, |context| context.set(|config| &mut config.socket_send_bytes, bytes))
 }
 
+/// How datagrams pass between a server and the system: one of `GK_IO_…`. More will be appended.
+pub type gk_io = i32;
+
+/// Many per system call, on Linux; elsewhere as `GK_IO_PORTABLE`.
+pub const GK_IO_BATCHED: gk_io = 1;
+/// One per system call.
+pub const GK_IO_PORTABLE: gk_io = 2;
+
+/// Sets how datagrams pass between a server and the system. What is delivered is the same; it is there for
+/// systems whose batches are broken, and for comparing.
+///
+/// - `io`: default `GK_IO_BATCHED` on Linux, `GK_IO_PORTABLE` elsewhere
+///
+/// Errors: `GK_ERR_ARGUMENT` (not one of `GK_IO_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_io(context: *mut gk_context, io: gk_io) -> gk_result {
+    with_context(context, |context| {
+        let io = match io {
+            GK_IO_BATCHED => Io::Batched,
+            GK_IO_PORTABLE => Io::Portable,
+            other => {
+                let text = format!("io is {other}, allowed is one of GK_IO_...");
+                return Err(Failure::new(GK_ERR_ARGUMENT, text));
+            }
+        };
+        context.set(|config| &mut config.io, io)
+    })
+}
+
+/// Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
+/// It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
+/// somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+///
+/// - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
+///
+/// Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_busy_poll_us(
+    context: *mut gk_context,
+    microseconds: u64,
+) -> gk_result {
+    with_context(context, |context| {
+        context.set(|config| &mut config.busy_poll, Duration::from_micros(microseconds))
+    })
+}
+
 /// Sets the addresses whose datagrams are dropped before they are read. It replaces the list before;
 /// `gk_server_set_block_list` replaces that of a running server.
 ///
@@ -669,8 +724,8 @@ pub unsafe extern "C" fn gk_context_set_password(
     })
 }
 
-/// Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second.
-/// Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
+/// Sets how many bytes one peer can be sent per second on average, in bursts of a tenth of a second; of clients, how many
+/// the server can be sent. Messages beyond it wait in the peer's queue; datagrams that carry none (acknowledgements, goodbyes) leave all
 /// the same, and count.
 ///
 /// - `bytes_per_second`: payload of UDP; default 0 (no limit), range 0, or 1000 to 1,000,000,000

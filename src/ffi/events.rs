@@ -31,6 +31,7 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 ///   be done to it
 /// - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
 /// - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
+/// - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
 pub type gk_peer = u64;
 
 /// No peer.
@@ -55,7 +56,10 @@ pub const GK_MODE_UNKNOWN: gk_retry_mode = 127;
 /// What became of a message: one of `GK_SENT_…`.
 pub type gk_outcome = i32;
 
-/// The remote side acknowledged all of it.
+/// The remote side acknowledged all of it: its end of the connection has it, and will not be sent it again. Its host may not have
+/// seen it yet: an ordered message can still wait there for older ones of its channel, and is handed over in its turn unless the
+/// connection ends first; events can wait to be pulled; a sequenced message is dropped if a newer one came before it. Where
+/// the host's having dealt with it matters, let it answer.
 pub const GK_SENT_DELIVERED: gk_outcome = 1;
 /// The message timeout passed first. It may have arrived all the same.
 pub const GK_SENT_EXPIRED: gk_outcome = 2;

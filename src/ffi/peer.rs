@@ -233,3 +233,25 @@ pub unsafe extern "C" fn gk_peer_refuse(
         Ok::<(), Failure>(server.refuse(peer_id(peer)?, code, given)?)
     })
 }
+
+/// Sets how many packets beside the first carry a copy of every short message for a peer, before anybody knows of a loss, in the
+/// place of what `gk_context_set_redundancy` said: for players on bad paths. Native wire; at a peer of the other it changes
+/// nothing. A message's own redundancy counts where it is more. Messages that have left keep what they had.
+///
+/// - `copies`: 0 to 4
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (more than 4), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_set_redundancy(
+    server: *mut gk_server,
+    peer: gk_peer,
+    copies: u32,
+) -> gk_result {
+    with_server(server, |server| {
+        // What does not fit is out of range too.
+        Ok::<(), Failure>(server.set_redundancy(peer_id(peer)?, u8::try_from(copies).unwrap_or(u8::MAX))?)
+    })
+}

@@ -212,7 +212,7 @@ pub struct gk_profile_second {
     pub reserved: u32,
 }
 
-fn second(second: &Second) -> gk_second {
+pub(crate) fn second(second: &Second) -> gk_second {
     gk_second {
         packets_sent: second.packets_sent,
         packets_received: second.packets_received,

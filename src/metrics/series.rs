@@ -12,7 +12,7 @@ pub const SERIES_SECONDS: usize = 300;
 pub struct Second {
     /// Datagrams sent.
     pub packets_sent: u32,
-    /// Datagrams received: by a server those thrown away included, by a peer those taken.
+    /// Datagrams received: by a server those thrown away included, by a peer or a client those taken.
     pub packets_received: u32,
     /// Bytes of the same.
     pub bytes_sent: u32,
@@ -98,7 +98,7 @@ impl<T: Copy + Default> Ring<T> {
     }
 }
 
-/// What a server or one of its peers did, second by second.
+/// What a server, one of its peers or a client did, second by second.
 #[derive(Clone, Debug)]
 pub struct Series {
     seconds: Ring<Second>,

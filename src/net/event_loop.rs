@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
+use crate::net::batch::{ReceiveBatch, SendBatch, Sent};
 use crate::net::udp::UdpSocket;
 
 /// Longest time that one `wait` lasts; it returns early then, as it may at any time. The system's own limit
@@ -108,11 +109,16 @@ impl EventLoop {
     /// As [`wait`](Self::wait) without any time, and without a system call unless a wake or room to send is
     /// outstanding: the next read asks the socket itself.
     pub fn skip_wait(&mut self) -> io::Result<()> {
-        if self.blocked || self.waker.0.pending.load(Ordering::Acquire) {
+        if self.blocked || self.is_woken() {
             self.wait(Some(Duration::ZERO))?;
         }
-        self.readable |= self.socket.is_some();
+        self.stay_readable();
         Ok(())
+    }
+
+    /// Whether a wake waits to be seen by the next [`wait`](Self::wait).
+    pub fn is_woken(&self) -> bool {
+        self.waker.0.pending.load(Ordering::Acquire)
     }
 
     /// Whether a read may find something: false once one found nothing, until the system says otherwise.
@@ -135,6 +141,31 @@ impl EventLoop {
         result
     }
 
+    /// As [`UdpSocket::receive`]; what is there says `batch`.
+    pub fn receive(&mut self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        self.readable = socket.receive(batch)?;
+        Ok(())
+    }
+
+    /// What was received is not all handled yet: the socket counts as readable until a read found nothing.
+    pub fn stay_readable(&mut self) {
+        self.readable |= self.socket.is_some();
+    }
+
+    /// As [`UdpSocket::send`]. After a datagram without room, [`wait`](Self::wait) returns when there is some.
+    pub fn send(&mut self, batch: &mut SendBatch) -> Sent {
+        let Some(socket) = &self.socket else {
+            return Sent { failed: batch.discard(), ..Sent::default() };
+        };
+        let mut sent = socket.send(batch);
+        if sent.blocked {
+            // Without it the next wait lasts until something else ends it.
+            sent.error = self.wait_for_room().err().or(sent.error);
+        }
+        sent
+    }
+
     /// As [`UdpSocket::send_whole`].
     pub fn send_whole(&mut self, data: &[u8], target: SocketAddr) -> io::Result<bool> {
         self.socket.as_ref().map_or(Ok(false), |socket| socket.send_whole(data, target))
@@ -142,14 +173,21 @@ impl EventLoop {
 
     /// As [`UdpSocket::send_to`]. After `false`, [`wait`](Self::wait) returns when there is room.
     pub fn send_to(&mut self, data: &[u8], target: SocketAddr) -> io::Result<bool> {
-        let Some(socket) = &mut self.socket else { return Ok(false) };
+        let Some(socket) = &self.socket else { return Ok(false) };
         let sent = socket.send_to(data, target)?;
-        if !sent && !self.blocked {
+        if !sent {
+            self.wait_for_room()?;
+        }
+        Ok(sent)
+    }
+
+    fn wait_for_room(&mut self) -> io::Result<()> {
+        if let Some(socket) = self.socket.as_mut().filter(|_| !self.blocked) {
             let both = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().reregister(socket.source(), SOCKET, both)?;
             self.blocked = true;
         }
-        Ok(sent)
+        Ok(())
     }
 }
 
@@ -188,6 +226,7 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::batch::Io;
     use crate::net::udp::tests::bind;
     use std::sync::atomic::AtomicU64;
     use std::time::Instant;
@@ -387,6 +426,40 @@ mod tests {
         check::<Waker>();
         fn check_send<T: Send>() {}
         check_send::<EventLoop>();
+    }
+
+    #[test]
+    fn a_batch_that_is_not_handled_ends_the_next_wait() {
+        for io in [Io::Batched, Io::Portable] {
+            let (socket, client) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
+            let target = socket.local_address();
+            let mut inbound = ReceiveBatch::new(&socket, io, 100);
+            let mut event_loop = EventLoop::new(socket).unwrap();
+            client.send_to(b"1", target).unwrap();
+            event_loop.receive(&mut inbound).unwrap();
+            assert!(!inbound.is_empty() && !event_loop.is_readable(), "{io:?}");
+            event_loop.stay_readable();
+            event_loop.wait(LONG).unwrap();
+            assert_eq!(inbound.next().unwrap().1, b"1");
+            event_loop.receive(&mut inbound).unwrap();
+            assert!(inbound.is_empty() && !event_loop.is_readable(), "{io:?}");
+            // What comes after a read that saw the socket empty is told.
+            client.send_to(b"2", target).unwrap();
+            event_loop.wait(LONG).unwrap();
+            assert!(event_loop.is_readable());
+            event_loop.receive(&mut inbound).unwrap();
+            assert_eq!(inbound.next().unwrap().1, b"2");
+            let mut outbound = SendBatch::new(io, 4, 100);
+            outbound.push(client.local_address());
+            assert_eq!(event_loop.send(&mut outbound).failed, 0);
+            event_loop.close();
+            event_loop.stay_readable();
+            assert!(!event_loop.is_readable());
+            outbound.push(client.local_address());
+            assert_eq!((event_loop.send(&mut outbound).failed, outbound.is_empty()), (1, true));
+            event_loop.receive(&mut inbound).unwrap();
+            assert!(inbound.is_empty());
+        }
     }
 
     /// Whether the descriptor is readable now.

@@ -3,10 +3,13 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod address;
+pub mod batch;
 pub mod clock;
 pub mod event_loop;
 mod fragmentation;
 pub mod interfaces;
+#[cfg(target_os = "linux")]
+mod mmsg;
 pub mod resolve;
 pub mod thread;
 pub mod udp;

@@ -28,8 +28,11 @@ pub struct UdpSocket {
     dual_stack: bool,
     receive_bytes: usize,
     send_bytes: usize,
-    /// The system said that nobody listens where something was sent to.
+    /// The system is asked to say when nobody listens where something was sent to, and it said so.
+    hears_refusals: AtomicBool,
     refused: AtomicBool,
+    /// Whether the system cuts one message into many datagrams.
+    sends_trains: AtomicBool,
 }
 
 impl UdpSocket {
@@ -68,8 +71,18 @@ impl UdpSocket {
         let send_bytes = socket.send_buffer_size().map_err(explain)? / BUFFER_FACTOR;
         let socket = mio::net::UdpSocket::from_std(socket.into());
         let address = socket.local_addr().map_err(explain)?;
-        let refused = AtomicBool::new(false);
-        Ok(UdpSocket { socket, address, dual_stack, receive_bytes, send_bytes, refused })
+        let (hears_refusals, refused) = (AtomicBool::new(false), AtomicBool::new(false));
+        let sends_trains = AtomicBool::new(cuts_trains(&socket));
+        Ok(UdpSocket {
+            socket,
+            address,
+            dual_stack,
+            receive_bytes,
+            send_bytes,
+            hears_refusals,
+            refused,
+            sends_trains,
+        })
     }
 
     /// The bound address, with the port that the system chose where 0 was asked.
@@ -97,7 +110,7 @@ impl UdpSocket {
     /// What does not fit into `buffer` is lost, so that a length equal to the buffer's may mean a cut one.
     /// Errors: what the operating system says; the socket can be used further.
     pub fn recv_from(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
-        match retry(|| self.noting(self.socket.recv_from(buffer))) {
+        match self.retrying(|| self.socket.recv_from(buffer)) {
             Ok((length, source)) => Ok(Some((length, canonical(source)))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
@@ -108,13 +121,10 @@ impl UdpSocket {
     /// system says of this datagram (no route, too long, forbidden, wrong family); the socket can be used
     /// further.
     pub fn send_to(&self, data: &[u8], target: SocketAddr) -> io::Result<bool> {
-        let target = match target {
-            SocketAddr::V4(v4) if self.dual_stack => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
-            other => other,
-        };
-        match retry(|| self.noting(self.socket.send_to(data, target))) {
+        let target = self.outward(target);
+        match self.retrying(|| self.socket.send_to(data, target)) {
             Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_no_buffers(&error) => Ok(false),
+            Err(error) if is_no_room(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -150,6 +160,7 @@ impl UdpSocket {
         // What waits is told by the next call otherwise.
         let _ = self.socket.take_error();
         self.refused.store(false, Ordering::Relaxed);
+        self.hears_refusals.store(on, Ordering::Relaxed);
     }
 
     /// Whether since the last call the system said that a port that was sent to is closed.
@@ -165,9 +176,53 @@ impl UdpSocket {
         result
     }
 
+    /// Makes a call on this socket, again while it fails for reasons that are not its own, within a bound.
+    pub(super) fn retrying<T>(&self, mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        retry(|| self.noting(call()))
+    }
+
+    /// An address in the form in which the socket sends to it.
+    pub(super) fn outward(&self, target: SocketAddr) -> SocketAddr {
+        match target {
+            SocketAddr::V4(v4) if self.dual_stack => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+            other => other,
+        }
+    }
+
+    /// Asks the system to hand over datagrams of one length from one source as one message. Whether it will: from
+    /// then on every read needs room for the longest.
+    pub(super) fn join_received(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return set_option(&self.socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// Lets it send to broadcast addresses. Errors: what the operating system says.
     pub fn allow_broadcast(&self) -> io::Result<()> {
         self.socket.set_broadcast(true)
+    }
+
+    /// Whether refusals are heard: an error of an earlier datagram can then stand before what waits to be read.
+    pub(super) fn hears_refusals(&self) -> bool {
+        self.hears_refusals.load(Ordering::Relaxed)
+    }
+
+    /// Whether one message may be many datagrams.
+    #[cfg(target_os = "linux")]
+    pub(super) fn sends_trains(&self) -> bool {
+        self.sends_trains.load(Ordering::Relaxed)
+    }
+
+    /// From now on it may not.
+    #[cfg(target_os = "linux")]
+    pub(super) fn stop_trains(&self) {
+        self.sends_trains.store(false, Ordering::Relaxed);
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn descriptor(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.socket)
     }
 
     /// For the event loop, which registers it.
@@ -241,6 +296,17 @@ fn set_option(
     }
 }
 
+/// Whether the system knows how to cut one message into many datagrams: then it takes the wish to cut none.
+#[cfg(target_os = "linux")]
+fn cuts_trains(socket: &mio::net::UdpSocket) -> bool {
+    set_option(socket, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cuts_trains(_: &mio::net::UdpSocket) -> bool {
+    false
+}
+
 #[cfg(not(target_os = "linux"))]
 fn force_buffer(_: &Socket, _: Direction, _: usize) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
@@ -270,6 +336,11 @@ fn is_soft(error: &io::Error) -> bool {
     earlier || cut || expired
 }
 
+/// Whether a send found no room, of which there may be some later.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || is_no_buffers(error)
+}
+
 fn is_no_buffers(error: &io::Error) -> bool {
     #[cfg(unix)]
     let number = libc::ENOBUFS;
@@ -281,7 +352,7 @@ fn is_no_buffers(error: &io::Error) -> bool {
 
 /// The one form of a remote address: IPv4-mapped ones as IPv4, and no flow label, which would make two
 /// addresses of one peer.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(_) => address,
         SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ring::{aead, hkdf, signature};
+use zeroize::Zeroizing;
 
 /// An uncompressed point of P-256: 0x04, x, y.
 pub type Point = [u8; 65];
@@ -137,12 +138,18 @@ impl Aead {
     }
 }
 
+/// Whether two are the same; takes as long whatever differs.
+pub fn is_equal<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
 /// Bytes of a traffic secret.
 pub const SECRET_LEN: usize = 32;
 
 /// The secret behind one direction's keys in one phase of a native connection.
+/// It is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Traffic([u8; SECRET_LEN]);
+pub struct Traffic(Zeroizing<[u8; SECRET_LEN]>);
 
 impl fmt::Debug for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,12 +160,12 @@ impl fmt::Debug for Traffic {
 impl Traffic {
     /// Of the first phase, as the handshake gives it.
     pub fn new(secret: [u8; SECRET_LEN]) -> Self {
-        Traffic(secret)
+        Traffic(Zeroizing::new(secret))
     }
 
     /// The phase's AES-128-GCM key.
-    pub fn key(&self) -> Result<[u8; 16], CryptoError> {
-        self.expand(b"key")
+    pub fn key(&self) -> Result<Zeroizing<[u8; 16]>, CryptoError> {
+        self.expand(b"key").map(Zeroizing::new)
     }
 
     /// The phase's initial vector.
@@ -168,12 +175,12 @@ impl Traffic {
 
     /// The secret of the phase after this.
     pub fn next(&self) -> Result<Traffic, CryptoError> {
-        self.expand(b"next").map(Traffic)
+        self.expand(b"next").map(Traffic::new)
     }
 
     /// The secret that path challenges are made from.
     pub fn challenges(&self) -> Result<Traffic, CryptoError> {
-        self.expand(b"path").map(Traffic)
+        self.expand(b"path").map(Traffic::new)
     }
 
     /// The challenge of this step.
@@ -190,7 +197,7 @@ impl Traffic {
             }
         }
         let mut out = [0; N];
-        hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &self.0)
+        hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &*self.0)
             .expand(&[label], Len(N))
             .and_then(|okm| okm.fill(&mut out))
             .map_err(|_| CryptoError)?;

@@ -19,13 +19,13 @@ use std::time::Duration;
 use super::mutant;
 use super::payload::Payload;
 use super::rtt::Rtt;
-use super::sizes::Sizes;
+use super::sizes::{Cut, Sizes};
 use super::time::Time;
 use assemble::piece_range;
 pub use assemble::Offer;
 use messages::{Deadlines, Lazy, Messages, Numbers};
 pub use recovery::Recovery;
-use recovery::{Lossiness, Reordering};
+use recovery::{LongPackets, Lossiness, Reordering};
 
 /// A packet is taken for lost when one this much newer was acknowledged (RFC 9002).
 pub const PACKET_THRESHOLD: u64 = 3;
@@ -193,8 +193,7 @@ struct Message {
     /// When its first fragment left, as a place among all messages in parts.
     begun: u64,
     pieces: u16,
-    /// Bytes of every piece but the last.
-    piece_len: usize,
+    cut: Cut,
     sequence: u64,
     sent: u16,
     unresolved: u16,
@@ -311,6 +310,7 @@ pub struct Sender {
     passed_over: u32,
     reordering: Reordering,
     lossiness: Lossiness,
+    long_packets: LongPackets,
     /// Packets with copies of lost pieces, and the piece after the last one that had its turn.
     turns: u64,
     turn_next: u64,
@@ -371,6 +371,7 @@ impl Sender {
             passed_over: 0,
             reordering: Reordering::default(),
             lossiness: Lossiness::default(),
+            long_packets: LongPackets::default(),
             turns: 0,
             turn_next: 0,
             begun: 0,
@@ -476,6 +477,7 @@ impl Sender {
         self.backoff = 0;
         self.reordering = Reordering::default();
         self.lossiness = Lossiness::default();
+        self.long_packets = LongPackets::after(self.packets_end().saturating_sub(1));
         self.recovery.on_path_change(now);
     }
 
@@ -489,10 +491,8 @@ impl Sender {
         tag: u64,
     ) -> Result<(), QueueError> {
         let len = payload.len();
-        let most = usize::from(self.sizes.most_fragments);
-        if len > self.limits.max_message || self.sizes.fragments(len) > most {
-            return Err(QueueError::TooLarge);
-        }
+        let cut = self.sizes.cut(len).filter(|_| len <= self.limits.max_message);
+        let cut = cut.ok_or(QueueError::TooLarge)?;
         let replaced = if delivery.mode == Mode::Sequenced { self.replaced(delivery.channel) } else { None };
         let (messages, bytes) = replaced.map_or((0, 0), |(_, bytes)| (1, bytes));
         let (messages, bytes) = (self.messages.len() - messages, self.queued_bytes - bytes);
@@ -505,8 +505,8 @@ impl Sender {
         if let Some((id, _)) = replaced {
             self.replace(id);
         }
-        // At most `most_fragments`, see above.
-        let pieces = self.sizes.fragments(len) as u16;
+        // At most `most_fragments`.
+        let pieces = cut.pieces as u16;
         let expires = match delivery.mode {
             Mode::Guaranteed | Mode::Ordered => None,
             _ if mutant!(DeadlineIgnored) => None,
@@ -525,7 +525,7 @@ impl Sender {
             fragment_id: 0,
             begun: 0,
             pieces,
-            piece_len: self.sizes.fragment,
+            cut,
             sequence,
             sent: 0,
             unresolved: pieces,
@@ -596,6 +596,15 @@ impl Sender {
             self.waiting -= 1;
         }
         self.finish(id, Outcome::Expired);
+    }
+
+    /// Whether datagrams longer than every path carries no longer arrive, though shorter ones do or nothing does. Told once.
+    pub fn take_narrowed(&mut self) -> bool {
+        let narrowed = self.long_packets.have_vanished() && !mutant!(NarrowPathUnseen);
+        if narrowed {
+            self.long_packets = LongPackets::after(self.packets_end().saturating_sub(1));
+        }
+        narrowed
     }
 
     /// Ends everything: what is left is cancelled.

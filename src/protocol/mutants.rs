@@ -124,6 +124,8 @@ mod inner {
         MtuUnproven,
         /// A client asks once to be let in.
         JoinOnce,
+        /// That a path has narrowed is not noticed.
+        NarrowPathUnseen,
     }
 
     impl Mutant {
@@ -161,7 +163,7 @@ mod inner {
         /// What the simulator of the native wire must catch: what it shares with the other one, and its own. The rest of
         /// [`ALL`](Self::ALL) is beyond it: 16,384 pieces behind a lost one, acknowledgements after the end, which it has not,
         /// and impatience with what nobody promised.
-        pub(crate) const NATIVE: [Mutant; 45] = [
+        pub(crate) const NATIVE: [Mutant; 46] = [
             Mutant::ReplayOff,
             Mutant::DedupOff,
             Mutant::AckBeforeDelivery,
@@ -207,6 +209,7 @@ mod inner {
             Mutant::OldKeyForgotten,
             Mutant::MtuUnproven,
             Mutant::JoinOnce,
+            Mutant::NarrowPathUnseen,
         ];
     }
 

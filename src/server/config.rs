@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::RootKey;
+pub use crate::net::batch::Io;
 use crate::protocol::connection::Settings;
 use crate::protocol::delivery::Limits;
 use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
@@ -103,6 +104,13 @@ pub struct Config {
     pub socket_receive_bytes: usize,
     /// The same for sending: datagrams of a burst beyond what the kernel grants are lost and counted.
     pub socket_send_bytes: usize,
+    /// How datagrams pass between the server and the system: many per system call (the default on Linux), or one, as
+    /// elsewhere in any case. What is delivered is the same.
+    pub io: Io,
+    /// How long the loop asks the socket again and again, without sleeping, after the last datagram. It answers sooner by
+    /// the time that waking takes, and a whole core is busy meanwhile: for ever, where somebody sends more often
+    /// than this. Default 0: it sleeps at once. Range 0 to 1 s.
+    pub busy_poll: Duration,
     /// Addresses whose datagrams are dropped unread.
     pub block_list: BlockList,
     /// File that gets one line per connect, refusal and disconnect; `None`: no such log.
@@ -168,6 +176,8 @@ impl Default for Config {
             max_queued_event_bytes: 64 << 20,
             socket_receive_bytes: 4 << 20,
             socket_send_bytes: 4 << 20,
+            io: Io::default(),
+            busy_poll: Duration::ZERO,
             block_list: BlockList::default(),
             access_log: None,
             authorise: false,
@@ -192,7 +202,7 @@ impl Config {
         if !self.wires.mpgameserver && !self.wires.native {
             return Err(Error::new(ErrorKind::Argument, "wires: at least one of them must be spoken"));
         }
-        integer("redundancy", u64::from(self.redundancy), 0, MAX_REDUNDANCY.into())?;
+        redundancy(self.redundancy)?;
         float("tick_rate_hz", self.tick_rate_hz, 1.0, 10_000.0)?;
         duration("keep_alive_interval", self.keep_alive_interval, 10 * MS, minute)?;
         duration("connection_timeout", self.connection_timeout, 100 * MS, HOUR)?;
@@ -214,6 +224,7 @@ impl Config {
         integer("max_queued_event_bytes", self.max_queued_event_bytes as u64, 64 << 10, 4 << 30)?;
         integer("socket_receive_bytes", self.socket_receive_bytes as u64, 4096, 1 << 30)?;
         integer("socket_send_bytes", self.socket_send_bytes as u64, 4096, 1 << 30)?;
+        duration("busy_poll", self.busy_poll, Duration::ZERO, 1000 * MS)?;
         integer("max_joining", self.max_joining as u64, 1, 1_000_000)?;
         duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
         send_rate("peer_send_rate", self.peer_send_rate)?;
@@ -243,6 +254,11 @@ impl Config {
             redundancy: self.redundancy,
         })
     }
+}
+
+/// Whether so many copies ahead of a loss can be asked for, wherever that is. Errors: Argument.
+pub(crate) fn redundancy(copies: u8) -> Result<()> {
+    integer("redundancy", copies.into(), 0, MAX_REDUNDANCY.into())
 }
 
 fn send_rate(name: &str, value: u64) -> Result<()> {

@@ -48,6 +48,9 @@ mod simulated;
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
 
+/// Slots beyond those of the peers in which refused clients are told so as often as it takes; above it once.
+const REFUSED_SLOTS: usize = 32;
+
 /// Timers in the heap per peer or stranger, and beside them, above which those that no longer stand go.
 const TIMERS_PER_STANDING: usize = 3;
 const MIN_TIMERS: usize = 64;
@@ -311,9 +314,14 @@ impl Core {
         2 * self.max_peers + 64
     }
 
+    /// Slots that nothing can be taken back from.
+    fn held_slots(&self) -> usize {
+        self.peers.len() - self.peers.unknown()
+    }
+
     fn full(&self) -> bool {
-        self.peers.seated() >= self.max_peers
-            || self.peers.len() >= self.max_slots()
+        self.peers.seated() - self.peers.unknown() >= self.max_peers
+            || self.held_slots() >= self.max_slots()
             || (self.wants.queue > 0 && self.pulled.len() >= self.wants.queue)
     }
 
@@ -428,6 +436,12 @@ impl Core {
             }
             return;
         }
+        // It was refused and told so; where there are many of these, that is all that they get.
+        let refused = !peer.visible && peer.join_deadline.is_some();
+        if refused && self.peers.len() > self.max_peers + REFUSED_SLOTS {
+            return self.vacate(slot);
+        }
+        let Some(peer) = self.peers.at(slot) else { return };
         // A timer that fires too early finds that out; one that would fire too late is set again.
         let deadline = peer.join_deadline.filter(|_| peer.status == Status::Joining);
         if let Some(at) = peer.connection.poll_timeout(now).into_iter().chain(deadline).min() {
@@ -634,7 +648,8 @@ impl Core {
 
     fn closed(&mut self, now: Time, slot: usize, closing: Closing) {
         let reason = closing.reason;
-        let Some(peer) = self.peers.at(slot) else { return };
+        // A peer has one end, and one event that tells of it.
+        let Some(peer) = self.peers.at(slot).filter(|p| p.status.is_seated()) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
         let info = match (reason, peer.ending.take()) {
             (CloseReason::Remote, _) => left(closing.farewell),

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::error::Result;
 use crate::metrics::peer::PeerStats;
 use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::protocol::delivery::{Delivery, Mode};
-use crate::server::config::MAX_REDUNDANCY;
+use crate::server::config;
 use crate::server::Server;
 
 pub use crate::protocol::connection::Wire;
@@ -159,7 +160,10 @@ impl RetryMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Outcome {
-    /// The remote side acknowledged all of it.
+    /// The remote side acknowledged all of it: its end of the connection has it, and will not be sent it again. Its host may not have
+    /// seen it yet: an ordered message can still wait there for older ones of its channel, and is handed over in its turn unless the
+    /// connection ends first; events can wait to be pulled; a sequenced message is dropped if a newer one came before it. Where
+    /// the host's having dealt with it matters, let it answer.
     Delivered = 1,
     /// The message timeout passed first. It may have arrived all the same.
     Expired = 2,
@@ -306,8 +310,8 @@ pub struct SendOptionsWith<C> {
     /// After this it is given up, if it is neither guaranteed nor ordered. Default: the message timeout.
     pub deadline: Option<std::time::Duration>,
     /// How many packets beside the first carry a copy of it, if it is short (512 bytes) and of a mode that is
-    /// resent, before anybody knows of a loss. Native wire; others pass it over. Default 0, at most 4; where the
-    /// connection's own redundancy is more, that counts.
+    /// resent, before anybody knows of a loss. Native wire; others pass it over. Default 0, range 0 to 4 (more is an
+    /// error of kind Argument); where the connection's own redundancy is more, that counts.
     pub redundancy: u8,
     /// Told what became of it.
     pub on_sent: Option<C>,
@@ -331,15 +335,16 @@ impl<C> Default for SendOptionsWith<C> {
 }
 
 impl<C> SendOptionsWith<C> {
-    /// What the protocol is asked for.
-    pub(crate) fn delivery(&self) -> Delivery {
-        Delivery {
+    /// What the protocol is asked for. Errors: Argument (a value out of its range).
+    pub(crate) fn delivery(&self) -> Result<Delivery> {
+        config::redundancy(self.redundancy)?;
+        Ok(Delivery {
             mode: self.retry.mode(),
             channel: self.channel,
             priority: self.priority,
             deadline: self.deadline,
-            redundancy: self.redundancy.min(MAX_REDUNDANCY),
-        }
+            redundancy: self.redundancy,
+        })
     }
 }
 

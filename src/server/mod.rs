@@ -14,6 +14,7 @@ pub mod newcomers;
 pub mod password;
 pub mod peers;
 pub mod runner;
+pub mod send_rate;
 pub mod tick;
 
 use std::any::Any;
@@ -32,6 +33,7 @@ use crate::keys::RootKey;
 use crate::metrics::series::Second;
 use crate::metrics::server::{ServerStats, TimeProfile};
 use crate::net::address::ListenAddress;
+use crate::net::batch::ReceiveBatch;
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
@@ -97,6 +99,7 @@ impl Server {
             config.socket_send_bytes,
         )?;
         let local = socket.local_address();
+        let inbound = ReceiveBatch::new(&socket, config.io, runner::SLOT);
         let event_loop = EventLoop::new(socket)
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
         let access_log = match &config.access_log {
@@ -127,7 +130,7 @@ impl Server {
         }
         core.log(LogLevel::Info, format!("listening on {local}"));
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
-        let runner = Runner::new(now, &config, event_loop, handler);
+        let runner = Runner::new(now, &config, event_loop, inbound, handler);
         Ok(Server(Arc::new(Inner {
             core: Mutex::new(core),
             runner: Mutex::new(runner),
@@ -260,7 +263,7 @@ impl Server {
 
     /// Queues a copy of `data` for `peer`. Errors: Stale (gone, ending, or never here), WouldBlock (its
     /// queue is full: a `writable` event follows; or the event queue is, and `options` has a tag), TooLarge,
-    /// State (stopped), Panic.
+    /// State (stopped), Argument (a redundancy above 4; a mode that the peer's wire does not have), Panic.
     pub fn send(&self, peer: PeerId, data: &[u8], mut options: SendOptions) -> Result<()> {
         self.0.life.check_running()?;
         let payload = self.copied(data)?;
@@ -276,7 +279,7 @@ impl Server {
 
     /// Queues `data` for all connected peers but `except`, held once. It tells for how many it was queued, and how
     /// many have a full queue: those get `writable` later. Errors: TooLarge, State, Panic, Argument
-    /// (`options` has a callback or a tag: a broadcast has no outcome).
+    /// (`options` has a callback or a tag: a broadcast has no outcome; or a redundancy above 4).
     pub fn broadcast(&self, except: Option<PeerId>, data: &[u8], options: SendOptions) -> Result<Reach> {
         self.0.life.check_running()?;
         if options.on_sent.is_some() || options.tag.is_some() {
@@ -284,9 +287,10 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
+        let delivery = options.delivery()?;
         let mut core = self.0.core.lock();
         let payload = payload.unwrap_or_else(|| core.copy(data));
-        let reach = core.broadcast(now, except, &payload, options.delivery());
+        let reach = core.broadcast(now, except, &payload, delivery);
         drop(core);
         let reach = reach?;
         self.0.life.nudge();
@@ -342,7 +346,8 @@ impl Server {
 
     /// Queues `data` for all members of a group but `except`, held once; a group without members reaches nobody. It
     /// tells for how many it was queued, and how many have a full queue: those get `writable` later. Errors: TooLarge,
-    /// State, Panic, Argument (the name; `options` has a callback or a tag: a message to many has no outcome).
+    /// State, Panic, Argument (the name; `options` has a callback or a tag: a message to many has no outcome; or a
+    /// redundancy above 4).
     pub fn group_send(
         &self,
         group: &str,
@@ -356,9 +361,10 @@ impl Server {
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
+        let delivery = options.delivery()?;
         let mut core = self.0.core.lock();
         let payload = payload.unwrap_or_else(|| core.copy(data));
-        let reach = core.group_send(now, group, except, &payload, options.delivery());
+        let reach = core.group_send(now, group, except, &payload, delivery);
         drop(core);
         let reach = reach?;
         self.0.life.nudge();
@@ -402,6 +408,14 @@ impl Server {
     pub fn set_user_data(&self, peer: PeerId, value: usize) -> Result<()> {
         *self.0.core.lock().user_data(peer)? = value;
         Ok(())
+    }
+
+    /// From now on so many packets beside the first carry a copy of every short message for this peer that is of a mode
+    /// that is resent, in the place of [`Config::redundancy`]; a message's own redundancy counts where it is more. Messages
+    /// that have left keep what they had. Native wire: at a peer of the other it changes nothing. Range 0 to 4. Errors:
+    /// Stale, Argument (more than 4).
+    pub fn set_redundancy(&self, peer: PeerId, copies: u8) -> Result<()> {
+        self.0.core.lock().set_redundancy(peer, copies)
     }
 
     /// Starts (or ends) keeping per-second series for a peer, 6 KB when full. Errors: Stale.

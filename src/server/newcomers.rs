@@ -21,6 +21,9 @@ use crate::server::admission::{HANDSHAKES_PER_TURN, HELLO_BURST, MAX_TIMEOUTS};
 use crate::server::budget::{Budgets, Rate};
 use crate::server::config::Config;
 
+/// Of the table of handshakes, those whose senders have not shown that they receive at their address get one part in so
+/// many: the rest is for those who have, however many addresses are made up.
+pub const UNPROVEN_PART: usize = 2;
 /// Answers without state that wait for the next flush at most; what would need one above it gets none.
 pub const MAX_ANSWERS: usize = 1024;
 /// Resets per second and source, and for all sources together: a forged packet costs a keyed hash and 17 bytes.
@@ -82,10 +85,11 @@ impl Newcomers {
         let burst = HELLO_BURST;
         let per_source = Rate { hz: config.hellos_per_source_hz, burst };
         let in_total = Rate { hz: config.hellos_total_hz, burst };
+        let max_message = config.protocol_settings().limits.max_message;
         let template = Welcome {
             tick_interval_us: (1_000_000.0 / config.tick_rate_hz) as u32,
             timeout_ms: u32::try_from(config.connection_timeout.as_millis()).unwrap_or(u32::MAX),
-            max_message: u32::try_from(config.max_message_size).unwrap_or(u32::MAX),
+            max_message: u32::try_from(max_message).unwrap_or(u32::MAX),
             max_join: crate::protocol::connection::native::MAX_JOIN_BYTES as u16,
             wants_password: config.password.is_some(),
             ..Welcome::default()
@@ -152,8 +156,9 @@ impl Newcomers {
         if let Some(&id) = self.clients.get(&(from, hello.client)) {
             return self.repeated(now, from, id);
         }
-        let room = self.len() < self.max;
-        if room && self.unproven.take(now, from.ip()) {
+        // Addresses can be made up without end: what they fill is not all there is.
+        let unproven_room = self.len() < self.max.div_ceil(UNPROVEN_PART);
+        if unproven_room && self.unproven.take(now, from.ip()) {
             self.waiting.push_back((from, hello));
             return Ok(());
         }
@@ -162,7 +167,7 @@ impl Newcomers {
             self.answer(from, Answer::Cookie(hello))?;
             return Err(DropReason::HelloBudget);
         }
-        if !room || !self.proven.take(now, from.ip()) {
+        if self.len() >= self.max || !self.proven.take(now, from.ip()) {
             return Err(DropReason::HelloBudget);
         }
         self.waiting.push_back((from, hello));
@@ -244,6 +249,11 @@ impl Newcomers {
         self.take(id).map(|p| (p.handshake, p.welcome))
     }
 
+    /// Whether a handshake under way has this connection id.
+    pub fn has(&self, id: u32) -> bool {
+        self.pending.contains_key(&id)
+    }
+
     fn take(&mut self, id: u32) -> Option<Pending> {
         let pending = self.pending.remove(&id)?;
         self.tokens.remove(&pending.handshake.token);
@@ -254,7 +264,7 @@ impl Newcomers {
     /// A data packet came for a connection that nobody has: its sender is told, if it is one of ours.
     pub fn stray(&mut self, now: Time, from: SocketAddr, id: u32, len: usize) -> DropReason {
         // The token of a handshake under way is its client's alone: who told it could end the connection.
-        if self.pending.contains_key(&id) {
+        if self.has(id) {
             return DropReason::Forged;
         }
         if len > RESET_LEN && self.resets.take(now, from.ip()) {

@@ -1,6 +1,6 @@
 //! The table of peers: slots, ids that are never reused, and who sits at which address.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::metrics::series::Series;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
-use crate::server::core::rate::SendRate;
 use crate::server::events::{DisconnectInfo, PeerId, Status};
+use crate::server::send_rate::SendRate;
 
 /// Bits of an id that hold the slot; the rest is a serial number of the whole process.
 const SLOT_BITS: u32 = 24;
@@ -53,6 +53,13 @@ pub struct Peer {
     pub waits_for_turn: bool,
 }
 
+impl Peer {
+    /// Whether it has proved itself, and its JOIN has not come.
+    pub fn is_unknown(&self) -> bool {
+        self.status == Status::Joining && !self.join_known
+    }
+}
+
 /// Hashes connection ids, which the server draws at random: they are as good as their hashes, and who asks for others finds
 /// nothing and changes nothing.
 #[derive(Default)]
@@ -83,6 +90,9 @@ pub struct Peers {
     tokens: HashSet<u32>,
     seated: usize,
     joining: usize,
+    /// Of those, whose JOIN has not come; and each that ever was one, oldest first, until it is found to be none.
+    unknown: usize,
+    unknown_since: VecDeque<PeerId>,
 }
 
 impl Peers {
@@ -95,6 +105,30 @@ impl Peers {
     /// Those about which nothing is decided yet.
     pub fn joining(&self) -> usize {
         self.joining
+    }
+
+    /// Those whose JOIN has not come. They take no place from anybody: all that they have shown is a handshake.
+    pub fn unknown(&self) -> usize {
+        self.unknown
+    }
+
+    /// What a joining peer brings is known. Whether it was before.
+    pub fn joins(&mut self, slot: usize) -> bool {
+        let Some(peer) = self.at(slot).filter(|p| p.status == Status::Joining) else { return true };
+        let known = std::mem::replace(&mut peer.join_known, true);
+        self.unknown -= usize::from(!known);
+        known
+    }
+
+    /// Whoever's JOIN has been missing for longest.
+    pub fn oldest_unknown(&mut self) -> Option<usize> {
+        while let Some(id) = self.unknown_since.front().copied() {
+            match self.get(id) {
+                Some(peer) if peer.is_unknown() => return self.slot_of(id),
+                _ => self.unknown_since.pop_front(),
+            };
+        }
+        None
     }
 
     /// All slots in use, those included that only say goodbye.
@@ -128,6 +162,7 @@ impl Peers {
         };
         self.seated += 1;
         self.joining += 1;
+        self.unknown += 1;
         let peer = Peer {
             id,
             address,
@@ -148,6 +183,12 @@ impl Peers {
         };
         if let Some(place) = self.slots.get_mut(slot) {
             *place = Some(Box::new(peer));
+        }
+        self.unknown_since.push_back(id);
+        if self.unknown_since.len() > 2 * self.unknown + 64 {
+            let mut list = std::mem::take(&mut self.unknown_since);
+            list.retain(|id| self.get(*id).is_some_and(Peer::is_unknown));
+            self.unknown_since = list;
         }
         slot
     }
@@ -215,20 +256,25 @@ impl Peers {
     pub fn ended(&mut self, slot: usize, status: Status) {
         let Some(peer) = self.at(slot) else { return };
         if peer.status.is_seated() {
+            let unknown = peer.is_unknown();
             let joining = std::mem::replace(&mut peer.status, status) == Status::Joining;
             let token = peer.connection.token();
             self.tokens.remove(&token);
             self.seated -= 1;
             self.joining -= usize::from(joining);
+            self.unknown -= usize::from(unknown);
         }
     }
 
     /// A joining peer was let in.
     pub fn accepted(&mut self, slot: usize) {
         let Some(peer) = self.at(slot).filter(|p| p.status == Status::Joining) else { return };
+        let unknown = !peer.join_known;
         peer.status = Status::Connected;
+        peer.join_known = true;
         peer.join_deadline = None;
         self.joining -= 1;
+        self.unknown -= usize::from(unknown);
     }
 
     /// The address belongs to somebody else from now on.

@@ -1,6 +1,6 @@
 //! The loop: waits, reads, calls the host, ticks, writes. One turn at a time, on one thread.
 
-use std::net::SocketAddr;
+use std::io;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
@@ -12,6 +12,7 @@ use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::Turns;
+use crate::net::batch::{ReceiveBatch, SendBatch, SEND_DATAGRAMS};
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
 use crate::panic_scope;
@@ -19,8 +20,8 @@ use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
 /// Room for one datagram: one byte more than any that is taken, so that a longer one shows.
-const SLOT: usize = MAX_DATAGRAM + 1;
-/// Datagrams read before the host is called with what they brought.
+pub(super) const SLOT: usize = MAX_DATAGRAM + 1;
+/// Datagrams handled before the host is called with what they brought.
 const RECEIVE_BATCH: usize = 64;
 /// Batches per turn: then ticks and writes come first again.
 const BATCHES_PER_TURN: usize = 16;
@@ -36,7 +37,7 @@ const MIN_BUFFERED_BYTES: usize = 256;
 const LONG_CALLBACKS: Duration = Duration::from_millis(20);
 
 /// Datagrams written before another thread that waits to send gets its turn.
-const SEND_BATCH: usize = 32;
+const SEND_BATCH: usize = SEND_DATAGRAMS;
 /// Failed reads in a row after which the socket counts as broken and the server ends.
 const MAX_READ_ERRORS: u32 = 1000;
 
@@ -46,16 +47,17 @@ pub struct Runner {
     handler: Box<dyn Handler>,
     ticker: Ticker,
     reconcile: Every,
-    /// A batch of datagrams: `SLOT` bytes each, of which so many are filled, and where from.
-    inbound: Box<[u8]>,
-    received: Vec<(usize, SocketAddr)>,
-    outbound: Vec<u8>,
+    inbound: ReceiveBatch,
+    outbound: SendBatch,
     /// Failed reads in a row.
     read_errors: u32,
     /// The host's log has been told that the server broke.
     told: bool,
     /// When the socket was last asked for datagrams.
     asked: Time,
+    /// How long after a datagram the loop does not sleep, and when the last was.
+    busy_poll: Duration,
+    last_datagram: Time,
     /// Datagrams read since timers ran last or the socket was empty.
     read_before_timers: usize,
 }
@@ -92,18 +94,25 @@ impl Turns<Server> for Runner {
 
 impl Runner {
     /// Before the first turn.
-    pub fn new(now: Time, config: &Config, event_loop: EventLoop, handler: Box<dyn Handler>) -> Self {
+    pub fn new(
+        now: Time,
+        config: &Config,
+        event_loop: EventLoop,
+        inbound: ReceiveBatch,
+        handler: Box<dyn Handler>,
+    ) -> Self {
         Runner {
             event_loop,
             handler,
             ticker: Ticker::new(now, config.tick_rate_hz),
             reconcile: Every::new(now, config.reconcile_interval),
-            inbound: vec![0; RECEIVE_BATCH * SLOT].into(),
-            received: Vec::with_capacity(RECEIVE_BATCH),
-            outbound: Vec::with_capacity(MAX_DATAGRAM),
+            inbound,
+            outbound: SendBatch::new(config.io, SEND_BATCH, MAX_DATAGRAM),
             read_errors: 0,
             told: false,
             asked: now,
+            busy_poll: config.busy_poll,
+            last_datagram: now,
             read_before_timers: 0,
         }
     }
@@ -120,9 +129,26 @@ impl Runner {
         let due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).min(self.reconcile.due());
         let until_due = due.since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
-        let waited = self.wait_for_socket(timeout);
+        let left = self.spin(server, now, timeout);
+        let waited = self.wait_for_socket(left);
         self.asked = self.spent(server, Activity::Idle);
         waited
+    }
+
+    /// Asks the socket again and again for as long as the host wants no sleep. What is left of the timeout.
+    fn spin(&mut self, server: &Server, start: Time, timeout: Duration) -> Duration {
+        let until = (self.last_datagram + self.busy_poll).min(start + timeout);
+        let mut now = start;
+        while now < until && !self.event_loop.is_readable() && !self.event_loop.is_woken() {
+            if self.receive().is_err() || !self.inbound.is_empty() {
+                // The read that follows takes it, or meets the error again.
+                self.event_loop.stay_readable();
+                break;
+            }
+            std::hint::spin_loop();
+            now = server.0.life.clock.now();
+        }
+        timeout.saturating_sub(now.since(start))
     }
 
     fn wait_for_socket(&mut self, timeout: Duration) -> Result<()> {
@@ -134,56 +160,52 @@ impl Runner {
     fn read(&mut self, server: &Server) -> Result<bool> {
         let mut happened = false;
         for batch in 1..=BATCHES_PER_TURN {
-            if !self.event_loop.is_readable() {
-                break;
+            let mut failed = None;
+            if self.inbound.is_empty() {
+                if !self.event_loop.is_readable() {
+                    break;
+                }
+                self.asked = server.0.life.clock.now();
+                failed = self.receive().err();
             }
-            self.asked = server.0.life.clock.now();
-            let failed = self.receive();
             let now = self.spent(server, Activity::Network);
             let mut core = server.0.core.lock();
-            for ((len, from), slot) in self.received.iter().zip(self.inbound.chunks_exact_mut(SLOT)) {
-                if let Some(datagram) = slot.get_mut(..*len) {
-                    core.handle_datagram(now, *from, datagram);
-                }
+            // What one call brings in trains may be more than the host is to wait for.
+            for _ in 0..RECEIVE_BATCH {
+                let Some((from, datagram)) = self.inbound.next() else { break };
+                core.handle_datagram(now, from, datagram);
+                self.read_before_timers += 1;
+                self.last_datagram = now;
             }
             if let Some(error) = failed {
                 self.read_failed(&mut core, &error)?;
             }
             drop(core);
             happened |= self.dispatch(server);
-            self.spent(server, Activity::Messages);
+            let now = self.spent(server, Activity::Messages);
             // A tick that is due comes before more datagrams.
-            let tick_due = batch >= MIN_BATCHES_PER_TURN && server.0.life.clock.now() >= self.ticker.due();
+            let tick_due = batch >= MIN_BATCHES_PER_TURN && now >= self.ticker.due();
             if server.0.life.stop_wanted() || tick_due {
                 break;
             }
         }
+        if !self.inbound.is_empty() {
+            self.event_loop.stay_readable();
+        }
         Ok(happened)
     }
 
-    /// Fills a batch, as far as there are datagrams. The error that ended it, if one did.
-    fn receive(&mut self) -> Option<std::io::Error> {
-        self.received.clear();
-        let mut failed = None;
-        for slot in self.inbound.chunks_exact_mut(SLOT) {
-            match self.event_loop.recv_from(slot) {
-                Ok(Some(received)) => self.received.push(received),
-                Ok(None) => break,
-                Err(error) => {
-                    failed = Some(error);
-                    break;
-                }
-            }
-        }
-        if !self.received.is_empty() {
+    /// Fills a batch, as far as there are datagrams. Errors: the one that ended it, if one did.
+    fn receive(&mut self) -> io::Result<()> {
+        let received = self.event_loop.receive(&mut self.inbound);
+        if !self.inbound.is_empty() {
             self.read_errors = 0;
-            self.read_before_timers += self.received.len();
         }
-        failed
+        received
     }
 
     /// One bad read is no reason to end a server; a socket that gives nothing but errors is.
-    fn read_failed(&mut self, core: &mut Core, error: &std::io::Error) -> Result<()> {
+    fn read_failed(&mut self, core: &mut Core, error: &io::Error) -> Result<()> {
         self.read_errors += 1;
         if self.read_errors == 1 {
             core.log(LogLevel::Error, format!("reading failed: {error}"));
@@ -233,40 +255,59 @@ impl Runner {
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
         let now = server.0.life.clock.now();
-        for sent in 1.. {
-            let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
-            if sent % SEND_BATCH == 0 {
-                MutexGuard::bump(&mut core);
+        while let Some(to) = core.poll_transmit(now, self.outbound.buffer()) {
+            if core.is_probe() {
+                // It leaves behind what was written before it.
+                self.send(&mut core);
+                let sent = self.event_loop.send_whole(self.outbound.buffer(), to);
+                if !matches!(sent, Ok(true)) {
+                    core.send_failed();
+                }
+                continue;
             }
-            let sent = if core.is_probe() {
-                self.event_loop.send_whole(&self.outbound, to)
-            } else {
-                self.event_loop.send_to(&self.outbound, to)
-            };
-            match sent {
-                Ok(true) => {}
-                // A datagram that the system has no room for, or no route, is lost like any other.
-                Ok(false) | Err(_) => core.send_failed(),
+            self.outbound.push(to);
+            if self.outbound.is_full() {
+                self.send(&mut core);
             }
         }
+        self.send(&mut core);
         drop(core);
         self.spent(server, Activity::Network);
         Ok(())
     }
 
-    /// Calls the host with everything that waits. Callbacks may send, which makes no new events; those
-    /// that disconnect do, and they are handled here too.
-    fn dispatch(&mut self, server: &Server) -> bool {
-        let mut happened = false;
-        loop {
-            let next = server.0.core.lock().poll_dispatch();
-            let Some(next) = next else { return happened };
-            happened = true;
-            server.0.life.calling(|| panic_scope::outside(|| self.call(server, next)));
+    /// Sends what was written, while whoever waits for the core has it.
+    fn send(&mut self, core: &mut MutexGuard<'_, Core>) {
+        if self.outbound.is_empty() {
+            return;
+        }
+        let (event_loop, outbound) = (&mut self.event_loop, &mut self.outbound);
+        let sent = MutexGuard::unlocked_fair(core, || event_loop.send(outbound));
+        // A datagram that the system has no room for, or no route, is lost like any other.
+        for _ in 0..sent.failed {
+            core.send_failed();
         }
     }
 
-    fn call(&mut self, server: &Server, next: Dispatch) {
+    /// Calls the host with everything that waits. Callbacks may send, which makes no new events; those
+    /// that disconnect do, and they are handled here too.
+    fn dispatch(&mut self, server: &Server) -> bool {
+        let (mut happened, mut read) = (false, None);
+        loop {
+            let mut core = server.0.core.lock();
+            if let Some(message) = read.take() {
+                core.recycle(message);
+            }
+            let next = core.poll_dispatch();
+            drop(core);
+            let Some(next) = next else { return happened };
+            happened = true;
+            read = server.0.life.calling(|| panic_scope::outside(|| self.call(server, next)));
+        }
+    }
+
+    /// Calls the host. A message comes back when it has read it: the next can have its memory.
+    fn call(&mut self, server: &Server, next: Dispatch) -> Option<Message> {
         let handler = &mut self.handler;
         match next {
             Dispatch::Sent(peer, callback, outcome) => callback(server, peer, outcome),
@@ -279,7 +320,7 @@ impl Runner {
                 }
                 Event::Message(peer, message) => {
                     handler.message(server, peer, &message);
-                    server.0.core.lock().recycle(message);
+                    return Some(message);
                 }
                 Event::Update { seconds, tick } => handler.update(server, seconds, tick),
                 Event::Writable(peer) => handler.writable(server, peer),
@@ -298,6 +339,7 @@ impl Runner {
                 Event::Raw(from, data) => handler.raw(server, from, &data),
             },
         }
+        None
     }
 
     /// Ends everything: peers are disconnected and told, the host hears of each, `shutdown` comes last.

@@ -64,6 +64,8 @@ static void all_null_objects(void) {
     SETTER(peer_send_rate);
     SETTER(server_send_rate);
     SETTER(redundancy);
+    SETTER(busy_poll_us);
+    EXPECT(GK_ERR_NULL, gk_context_set_io(NULL, GK_IO_BATCHED));
     EXPECT(GK_ERR_NULL, gk_context_set_wires(NULL, 1, 1));
     SETTER(raw_datagrams);
     EXPECT(GK_ERR_NULL, gk_context_set_password(NULL, bytes, 1));
@@ -109,6 +111,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_refuse(NULL, peer, 0, NULL));
     EXPECT(GK_ERR_NULL, gk_server_group_add(NULL, "a", peer));
     EXPECT(GK_ERR_NULL, gk_server_group_remove(NULL, "a", peer));
+    EXPECT(GK_ERR_NULL, gk_peer_set_redundancy(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 1, NULL, 0, 0, NULL, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 0, NULL, 1, 0, NULL, NULL, &size));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "at least one", gk_client_discover(NULL, 0, NULL, 0, 0, NULL, NULL, &size));
@@ -168,6 +171,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_client_queued_bytes(NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_token(NULL, &word));
     EXPECT(GK_ERR_NULL, gk_client_stats(NULL, &peer_stats));
+    EXPECT(GK_ERR_NULL, gk_client_series(NULL, &second, 1, &size));
     EXPECT(GK_ERR_NULL, gk_client_server_address(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_client_local_address(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_client_server_native_key(NULL, bytes, 1, &size));
@@ -275,6 +279,13 @@ static void context_ranges(void) {
     OUT(hellos_per_source_hz, "hellos_per_source_hz", nan);
     IN(hellos_total_hz, 1, 1e6);
     IN(redundancy, 0, 4);
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "GK_IO", gk_context_set_io(context, 0));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "GK_IO", gk_context_set_io(context, 3));
+    OK(gk_context_set_io(context, GK_IO_PORTABLE));
+    OK(gk_context_set_io(context, GK_IO_BATCHED));
+    IN(busy_poll_us, 0, 1000000);
+    OUT(busy_poll_us, "busy_poll", 1000001);
+    OK(gk_context_set_busy_poll_us(context, 0));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "wires", gk_context_set_wires(context, 0, 0));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "native", gk_context_set_wires(context, 0, 2));
     OK(gk_context_set_wires(context, 0, 1));
@@ -715,6 +726,11 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_STALE, gk_peer_refuse(server, foreign, 0, NULL));
     EXPECT(GK_ERR_STALE, gk_server_group_add(server, "a", foreign));
     EXPECT(GK_ERR_STALE, gk_server_group_remove(server, "a", foreign));
+    EXPECT(GK_ERR_STALE, gk_peer_set_redundancy(server, foreign, 1));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_peer_set_redundancy(server, peer, 5));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "redundancy", gk_peer_set_redundancy(server, peer, 256));
+    OK(gk_peer_set_redundancy(server, peer, 4));
+    OK(gk_peer_set_redundancy(server, peer, 0));
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = '\0';
     EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes", gk_server_group_add(server, name, peer));
@@ -872,6 +888,7 @@ static void clients(void) {
     uint8_t bytes[800] = {0};
     char text[1];
     size_t size = 77;
+    static gk_second seconds[300];
 
     OK(gk_context_new(&context));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "GK_WIRE", gk_context_set_wire(context, 0));
@@ -907,6 +924,11 @@ static void clients(void) {
     EXPECT(GK_ERR_NULL, gk_client_queued_bytes(client, NULL));
     EXPECT(GK_ERR_NULL, gk_client_token(client, NULL));
     EXPECT(GK_ERR_NULL, gk_client_stats(client, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_series(client, NULL, 300, &size));
+    EXPECT(GK_ERR_NULL, gk_client_series(client, seconds, 300, NULL));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_client_series(client, seconds, 299, &size));
+    OK(gk_client_series(client, seconds, 300, &size));
+    CHECK(size == 300);
     EXPECT(GK_ERR_NULL, gk_client_server_address(client, text, 1, NULL));
     EXPECT(GK_ERR_NULL, gk_client_local_address(client, NULL, 1, &size));
     EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_client_local_address(client, text, 1, &size));

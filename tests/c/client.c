@@ -404,6 +404,12 @@ static void refused_at_once(void) {
     CHECK(client == NULL);
     OK(gk_client_open(context, "127.0.0.1:1", &client));
     gk_client_free(client);
+    /* A server takes any bytes, and so does its client. */
+    OK(gk_context_set_password(context, (const uint8_t *)"\xff\x00\x01", 3));
+    OK(gk_context_set_wire(context, GK_WIRE_NATIVE));
+    OK(gk_context_pin_native_key(context, key, sizeof key));
+    OK(gk_client_open(context, "127.0.0.1:1", &client));
+    gk_client_free(client);
     gk_context_free(context);
 }
 

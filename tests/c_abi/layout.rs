@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, client_callbacks::*, conditions::*, discover::*, events::*, peer::*, result::*, send::*,
-    server::*, stats::*, version::*,
+    callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, peer::*, result::*,
+    send::*, server::*, stats::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -76,7 +76,7 @@ fn rust() -> BTreeMap<String, i128> {
     );
     sizes!(all, gk_result gk_peer gk_retry_mode gk_priority gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
-        gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire
+        gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire gk_io
         gk_refusal gk_client_connecting_fn gk_client_connect_fn
         gk_client_disconnect_fn gk_client_message_fn gk_client_update_fn gk_client_writable_fn
         gk_client_shutdown_fn gk_client_log_fn);
@@ -93,7 +93,7 @@ fn rust() -> BTreeMap<String, i128> {
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG GK_EVENT_CONNECTING
         GK_WIRE_NATIVE GK_WIRE_MPGAMESERVER
         GK_STATUS_CONNECTING GK_STATUS_CONNECTED GK_STATUS_DISCONNECTING GK_STATUS_DISCONNECTED
-        GK_STATUS_DROPPED GK_DIRECTION_RECEIVE GK_DIRECTION_SEND
+        GK_STATUS_DROPPED GK_DIRECTION_RECEIVE GK_DIRECTION_SEND GK_IO_BATCHED GK_IO_PORTABLE
         GK_STATUS_JOINING GK_DISCONNECT_REFUSED GK_DISCONNECT_PROTOCOL GK_DISCONNECT_LOCAL
         GK_DISCONNECT_RESTARTED GK_WIRE_MPGAMESERVER GK_WIRE_NATIVE GK_REFUSED_FULL GK_REFUSED_BUSY
         GK_REFUSED_UNDECIDED GK_REFUSED_PASSWORD_WANTED GK_REFUSED_PASSWORD_WRONG GK_REFUSED_TOO_MANY_GUESSES

@@ -142,6 +142,9 @@ static void talks_in_every_mode() {
         CHECK(client.send("mode -1", std::move(both), told).ok());
         await("outcomes", [&] { return delivered == 2 && plain == 1; });
         CHECK(client.stats()->messages_received >= 5 && client.latency().ok() && client.queued_bytes().ok());
+        uint32_t received = 0;
+        for (const gk_second &second : *client.series()) received += second.packets_received;
+        CHECK(client.series()->size() == 300 && received > 0);
         CHECK(client.reconnect().ok());
         await("another session", [&] { return end.connects == 2; });
         CHECK(end.disconnects == 1 && end.code == GK_DISCONNECT_LOCAL);

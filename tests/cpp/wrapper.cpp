@@ -108,6 +108,7 @@ static void a_life() {
     context.on_raw([&](gk::server_ref server, std::string_view from, gk::bytes data) {
         CHECK(server.send_raw(std::string(from), data).ok());
     });
+    CHECK(context.set_io(GK_IO_PORTABLE).ok() && context.set_busy_poll(1ms).ok());
     CHECK(context.set_max_joining(10).ok() && context.set_authorise_timeout(5s).ok());
     CHECK(context.set_password("swordfish").ok() && context.set_password(std::nullopt).ok());
     CHECK(context.set_password("").code() == GK_ERR_ARGUMENT && context.set_discovery_info("here").ok());
@@ -146,6 +147,7 @@ static void a_life() {
         await("the exceptions", [&] { return thrown == 3; });
         CHECK(server.broadcast("to all").value() == 1 && server.broadcast("to none", GK_RETRY_NONE, peer).value() == 0);
         std::string_view red = std::string_view("red rooms").substr(0, 3);
+        CHECK(server.set_redundancy(peer, 4).ok() && server.set_redundancy(peer, 5).code() == GK_ERR_ARGUMENT);
         CHECK(server.group_add(red, peer).ok() && server.group_send("red", "to one").value().sent == 1);
         CHECK(server.group_send(red, "to none", GK_RETRY_NONE, peer).value().sent == 0);
         CHECK(server.group_remove(red, peer).ok() && server.group_send(red, "to none").value().sent == 0);

@@ -407,6 +407,59 @@ fn a_waiting_disconnect_ends_in_time_where_nobody_answers() {
 }
 
 #[test]
+fn a_waiting_disconnect_leaves_alone_what_its_own_callback_began() {
+    let (server, seen) = echoing();
+    for own_thread in [false, true] {
+        let (tell, told) = mpsc::channel();
+        let mut sessions = 0;
+        let script = Script(move |client: &Client, what| match what {
+            Told::Connected(info) => tell.send(info.token).expect("the test listens"),
+            Told::Disconnected(_) => {
+                sessions += 1;
+                if sessions == 1 {
+                    client.reconnect().expect("it is not being stopped");
+                }
+            }
+            _ => {}
+        });
+        let open = if own_thread { Client::start } else { Client::open };
+        let client = open(calling(), Box::new(script), &address(&server)).unwrap();
+        let connected = || {
+            let end = Instant::now() + PATIENCE;
+            loop {
+                if !own_thread {
+                    client.poll(Some(Duration::from_millis(5))).expect("a poll");
+                }
+                match told.recv_timeout(Duration::from_millis(1)) {
+                    Ok(token) => return token,
+                    Err(_) => assert!(Instant::now() < end, "no session"),
+                }
+            }
+        };
+        let first = connected();
+        client.send_guaranteed(b"the last word").unwrap();
+        // The session that ends is over long before; the other one does not end at all.
+        client.disconnect_wait(Duration::from_secs(3)).expect("the server has heard the goodbye");
+        expect_seen(&seen, |s| matches!(s, Seen::Message(..)).then_some(()));
+        expect_seen(&seen, |s| matches!(s, Seen::Disconnect(..)).then_some(()));
+        assert_ne!(connected(), first);
+        assert_eq!(client.status(), Status::Connected);
+        client.send_guaranteed(b"still here").unwrap();
+        let end = Instant::now() + PATIENCE;
+        while client.queued_messages() > 0 {
+            if !own_thread {
+                client.poll(Some(Duration::from_millis(5))).expect("a poll");
+            }
+            assert!(Instant::now() < end, "not delivered");
+            std::thread::yield_now();
+        }
+        expect_seen(&seen, |s| matches!(s, Seen::Message(_, _, data) if data == b"still here").then_some(()));
+        client.stop().unwrap();
+    }
+    server.stop().unwrap();
+}
+
+#[test]
 fn callbacks_may_call_all_but_what_runs_the_loop() {
     let (server, _seen) = echoing();
     let (tell, told) = mpsc::channel();
@@ -450,6 +503,8 @@ fn a_full_queue_says_so_and_when_it_has_room() {
     let refused = (0..5).map(|_| client.send_guaranteed(b"x")).find_map(Result::err);
     assert_eq!(refused.map(|error| error.kind()), Some(ErrorKind::WouldBlock));
     assert_eq!(client.send_guaranteed(&[0; 1001]).unwrap_err().kind(), ErrorKind::TooLarge);
+    let many = SendOptions { redundancy: 5, ..SendOptions::default() };
+    assert_eq!(client.send(b"x", many).unwrap_err().kind(), ErrorKind::Argument);
     pull(&client, |event| matches!(event, Event::Writable).then_some(()));
     client.send_guaranteed(b"x").unwrap();
     client.stop().unwrap();

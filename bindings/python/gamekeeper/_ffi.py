@@ -343,6 +343,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_peer_refuse": (RESULT, [server, PEER, c_uint32, c_char_p]),
         "gk_server_group_add": (RESULT, [server, c_char_p, PEER]),
         "gk_server_group_remove": (RESULT, [server, c_char_p, PEER]),
+        "gk_peer_set_redundancy": (RESULT, [server, PEER, c_uint32]),
         "gk_client_discover": (
             RESULT,
             [
@@ -399,6 +400,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_client_queued_bytes": (RESULT, [client, POINTER(c_size_t)]),
         "gk_client_token": (RESULT, [client, POINTER(c_uint32)]),
         "gk_client_stats": (RESULT, [client, POINTER(gk_peer_stats_t)]),
+        "gk_client_series": (RESULT, [client, POINTER(gk_second), c_size_t, POINTER(c_size_t)]),
         "gk_client_server_address": (RESULT, [client] + _TEXT_OUT),
         "gk_client_local_address": (RESULT, [client] + _TEXT_OUT),
         "gk_client_server_native_key": (RESULT, [client] + _TEXT_OUT),
@@ -427,6 +429,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_key_native_public": (RESULT, [key] + _TEXT_OUT),
         "gk_context_set_wires": (RESULT, [context, c_uint32, c_uint32]),
         "gk_context_set_redundancy": (RESULT, [context, c_uint32]),
+        "gk_context_set_io": (RESULT, [context, c_int32]),
         "gk_key_sign": (RESULT, [key, c_char_p, c_size_t] + _TEXT_OUT),
         "gk_public_key_verify": (
             RESULT,
@@ -453,6 +456,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
                 "send_interval_us",
                 "reassembly_timeout_us",
                 "authorise_timeout_us",
+                "busy_poll_us",
                 "peer_send_rate",
                 "server_send_rate",
             ),

@@ -103,6 +103,10 @@ class Config:
             raise ValueError("{!r} is not a number of seconds from 0 to 1000000".format(seconds))
         self._set("gk_context_set_{}_us".format(name), round(seconds * 1e6))
 
+    def set_send_rate(self, bytes_per_second: int) -> None:
+        """Sets how many bytes per second the server is sent; 0: no limit."""
+        self._set("gk_context_set_peer_send_rate", bytes_per_second)
+
     def open(self, addr: Address) -> "Session":
         """Begins to connect."""
         pointer = ctypes.c_void_p()
@@ -187,16 +191,21 @@ class Session:
         return self._number("gk_client_latency_us", ctypes.c_uint64()) / 1e6
 
     @property
-    def queued_bytes(self) -> int:
-        return self._number("gk_client_queued_bytes", ctypes.c_size_t())
+    def has_queued(self) -> bool:
+        """Whether messages wait to be acknowledged. Empty ones count too, which have no bytes."""
+        return bool(self._stats().queued_messages)
 
     @property
     def stats(self) -> ConnectionStats:
         stats = ConnectionStats()
+        stats._fill(self._stats())
+        stats._read_series(_ffi.lib.gk_client_series, self.pointer)
+        return stats
+
+    def _stats(self) -> _ffi.gk_peer_stats_t:
         raw = _ffi.gk_peer_stats_t(struct_size=ctypes.sizeof(_ffi.gk_peer_stats_t))
         _ffi.check(_ffi.lib.gk_client_stats(self.pointer, ctypes.byref(raw)))
-        stats._fill(raw)
-        return stats
+        return raw
 
     @property
     def server_clock(self) -> Optional[float]:

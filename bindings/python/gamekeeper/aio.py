@@ -20,10 +20,10 @@ import weakref
 from typing import Any, Dict, Generator, List, NamedTuple, Optional, Tuple, Union, cast
 
 from . import _codes, _ffi
-from ._aio import _Host, _Mode, _Opening, _options
+from ._aio import _Completions, _Host, _Mode, _Opening, _options
 from ._link import Link
 from ._log import PeerLogger, logger
-from ._session import Address, Config, NativeKey, data_of, text_of
+from ._session import Address, Config, NativeKey, Session, data_of, text_of
 from .client import Client as _HostedClient
 from .client import ConnectionStats
 from .conditions import Conditions
@@ -86,16 +86,98 @@ ServerEvent = Union[JoinRequest, Connected, Message, Disconnected]
 ClientEvent = Union[Message, Disconnected]
 
 
-class Client(_Host[ClientEvent]):
+class _Remote:
+    """The other side of a session, to either: where the session stands, and how messages are sent there."""
+
+    #: What the package without asyncio has for it.
+    _plain: Union[Session, _HostedClient]
+    #: Who waits for word of messages.
+    _sends: _Completions
+    #: How the session ended.
+    _end: Optional[Disconnected] = None
+    #: What is said of a message when it is ending, and when it has ended and nobody said why.
+    _LEAVING = _LEFT = ""
+
+    @property
+    def status(self) -> ConnectionStatus:
+        """Where the session stands."""
+        return self._plain.status
+
+    @property
+    def token(self) -> int:
+        """The session's number, unique among the server's clients. Others may know it."""
+        return self._plain.token
+
+    @property
+    def latency(self) -> float:
+        """Seconds that a message takes one way, smoothed; 0 until known."""
+        return self._plain.latency
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """The session's counts now."""
+        return self._plain.stats
+
+    async def send(
+        self,
+        data: bytes,
+        mode: _Mode = RetryMode.RETRY_ON_TIMEOUT,
+        *,
+        channel: int = 0,
+        priority: int = _codes.GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
+    ) -> bool:
+        """Sends a message and waits for what became of it. To give up waiting does not take the message back. A
+        server's client can withhold the answer for as long as its session lives: a server that serves others too
+        should :meth:`post`, or wait in a task of its own. What is acknowledged is held by the other end, which hands
+        an ordered message over in its turn.
+
+        :returns: True: the other side has acknowledged all of it; False: it has not, within the message timeout
+        :raises SessionEnded: the session has ended, before it or before the answer
+        :raises WouldBlock: the queue is full; nothing was queued
+        :raises ValueError: not possible on this wire; or, as MessageTooLarge, too long a message
+        """
+        tag, future = self._sends.add(self)
+        try:
+            self._send(data, _options(mode, tag, channel, priority, redundancy))
+        except BaseException:
+            self._sends.drop(tag)
+            raise
+        return await future
+
+    def post(
+        self,
+        data: bytes,
+        mode: _Mode = RetryMode.NONE,
+        *,
+        channel: int = 0,
+        priority: int = _codes.GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
+    ) -> None:
+        """Queues a message without waiting. Raises as :meth:`send`."""
+        self._send(data, _options(mode, None, channel, priority, redundancy))
+
+    def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
+        raise NotImplementedError
+
+    def _error(self) -> SessionEnded:
+        if self._end is None:
+            return SessionEnded(_codes.GK_DISCONNECT_LOCAL, 0, self._LEAVING)
+        return SessionEnded(self._end.code, self._end.app_code, self._end.reason or self._LEFT)
+
+
+class Client(_Remote, _Host[ClientEvent]):
     """A connected client, made by :func:`connect`. Iterating gives Message events, then one Disconnected, the last."""
+
+    _LEAVING = "the client has been told to disconnect"
+    _LEFT = "the session has ended"
 
     def __init__(self, config: Config, addr: Address) -> None:
         """For :func:`connect`'s own use."""
-        self._session = config.open(addr)
+        self._session = self._plain = config.open(addr)
         self._backlog = 0
         super().__init__("client", self._session.pointer)
         self._connected: "asyncio.Future[None]" = self._pump.loop.create_future()
-        self._end: Optional[Disconnected] = None
         self._over: "asyncio.Future[None]" = self._pump.loop.create_future()
         self._leaving = False
 
@@ -104,26 +186,6 @@ class Client(_Host[ClientEvent]):
 
     async def __aexit__(self, *_: Any) -> None:
         await self.disconnect()
-
-    @property
-    def status(self) -> ConnectionStatus:
-        """Where the session stands."""
-        return self._session.status
-
-    @property
-    def token(self) -> int:
-        """The session's public number, as the server knows it."""
-        return self._session.token
-
-    @property
-    def latency(self) -> float:
-        """Seconds that a message takes one way, smoothed; 0 until known."""
-        return self._session.latency
-
-    @property
-    def stats(self) -> ConnectionStats:
-        """The session's counts now. Its lists of seconds are all 0: a client keeps none."""
-        return self._session.stats
 
     @property
     def server_clock(self) -> Optional[float]:
@@ -154,42 +216,6 @@ class Client(_Host[ClientEvent]):
         """The key that the server has proved on the native wire, 32 bytes. Raises StateError on the other."""
         return self._session.native_key
 
-    async def send(
-        self,
-        data: bytes,
-        mode: _Mode = RetryMode.RETRY_ON_TIMEOUT,
-        *,
-        channel: int = 0,
-        priority: int = _codes.GK_PRIORITY_NORMAL,
-        redundancy: int = 0,
-    ) -> bool:
-        """Sends a message and waits for what became of it. To give up waiting does not take the message back.
-
-        :returns: True: the server has acknowledged all of it; False: it has not, within the message timeout
-        :raises SessionEnded: the session has ended, before it or before the answer
-        :raises WouldBlock: the queue is full; nothing was queued
-        :raises ValueError: not possible on this wire; or, as MessageTooLarge, too long a message
-        """
-        tag, future = self._sends.add(self)
-        try:
-            self._send(data, _options(mode, tag, channel, priority, redundancy))
-        except BaseException:
-            self._sends.drop(tag)
-            raise
-        return await future
-
-    def post(
-        self,
-        data: bytes,
-        mode: _Mode = RetryMode.NONE,
-        *,
-        channel: int = 0,
-        priority: int = _codes.GK_PRIORITY_NORMAL,
-        redundancy: int = 0,
-    ) -> None:
-        """Queues a message without waiting. Raises as :meth:`send`."""
-        self._send(data, _options(mode, None, channel, priority, redundancy))
-
     async def disconnect(self, timeout: float = 1.0) -> None:
         """Ends the session when what is queued is acknowledged, after ``timeout`` seconds at the latest, and the
         client with it. What has arrived can still be iterated over."""
@@ -215,14 +241,9 @@ class Client(_Host[ClientEvent]):
             raise self._error()
         self._pump.soon()
 
-    def _error(self) -> SessionEnded:
-        if self._end is None:
-            return SessionEnded(_codes.GK_DISCONNECT_LOCAL, 0, "the client has been told to disconnect")
-        return SessionEnded(self._end.code, self._end.app_code, self._end.reason or "the session has ended")
-
     def _turn(self) -> None:
         super()._turn()
-        if self._leaving and self._end is None and not self._closed and self._session.queued_bytes == 0:
+        if self._leaving and self._end is None and not self._closed and not self._session.has_queued:
             self._leave()
 
     def _taken(self, event: ClientEvent) -> None:
@@ -274,6 +295,7 @@ def connect(
     connection_timeout: float = 5.0,
     handshake_timeout: float = 2.0,
     message_timeout: float = 1.0,
+    send_rate: int = 0,
 ) -> _Opening[Client]:
     """Connects to a server: ``await connect(…)``, or ``async with connect(…) as client``.
 
@@ -283,11 +305,14 @@ def connect(
     :param server_public_key: for mpgameserver's wire: the server's root key, an EllipticCurvePublicKey
     :param trust_any: in the place of a key: believe whoever answers, for development
     :param join_data: what the server's game sees before it lets the client in, at most 768 bytes; native only
-    :param password: the server's, 1 to 256 bytes of UTF-8; with ``server_native_key`` only
+    :param password: the server's, 1 to 256 bytes; with ``server_native_key`` only
     :param keep_alive_interval: seconds without any datagram after which an empty one is sent; 0.01 to 60
     :param connection_timeout: seconds of silence that end the session; 0.1 to 3600
-    :param handshake_timeout: seconds in which the connection must be made; 0.1 to 60
+    :param handshake_timeout: seconds in which the server must answer; 0.1 to 60. On the native wire it may then take
+        longer to let the client in: as long as it is heard, an hour more at most
     :param message_timeout: seconds after which a message that is not guaranteed counts as lost; 0.05 to 60
+    :param send_rate: bytes per second that the server is sent on average, what is above it waits; 0: no limit, else
+        1000 to 1,000,000,000
     :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
     :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
     """
@@ -296,6 +321,7 @@ def connect(
     config.set_seconds("connection_timeout", connection_timeout)
     config.set_seconds("handshake_timeout", handshake_timeout)
     config.set_seconds("message_timeout", message_timeout)
+    config.set_send_rate(send_rate)
 
     class Opening:
         def __await__(self) -> Generator[Any, None, Client]:
@@ -315,14 +341,17 @@ async def _connect(config: Config, addr: Address) -> Client:
     return client
 
 
-class Peer:
+class Peer(_Remote):
     """A client of a server. It can be used after the client has left; nothing is sent then."""
+
+    _LEAVING = "the client is leaving"
+    _LEFT = "the client has left"
 
     def __init__(self, server: "Server", client: _HostedClient) -> None:
         """For the server's own use."""
         self._server = server
-        self._client = client
-        self._end: Optional[Disconnected] = None
+        self._client = self._plain = client
+        self._sends = server._sends
         # Events of it that wait.
         self._backlog = 0
 
@@ -335,11 +364,6 @@ class Peer:
         return self._client.addr
 
     @property
-    def token(self) -> int:
-        """The session's number, unique among the server's clients. Others may know it."""
-        return self._client.token
-
-    @property
     def wire(self) -> str:
         """Which wire it speaks: "native" or "mpgameserver"."""
         return self._client.wire
@@ -348,58 +372,6 @@ class Peer:
     def log(self) -> PeerLogger:
         """A logger that puts the address before each message."""
         return self._client.log
-
-    @property
-    def status(self) -> ConnectionStatus:
-        """Where the client stands."""
-        return self._client.status
-
-    @property
-    def latency(self) -> float:
-        """Seconds that a message takes one way, smoothed; 0 until known."""
-        return self._client.latency
-
-    @property
-    def stats(self) -> ConnectionStats:
-        """The client's counts now."""
-        return self._client.stats
-
-    async def send(
-        self,
-        data: bytes,
-        mode: _Mode = RetryMode.RETRY_ON_TIMEOUT,
-        *,
-        channel: int = 0,
-        priority: int = _codes.GK_PRIORITY_NORMAL,
-        redundancy: int = 0,
-    ) -> bool:
-        """Sends a message and waits for what became of it. A client can withhold that for as long as its session
-        lives: whoever serves others too should :meth:`post`, or wait in a task of its own.
-
-        :returns: True: the client has acknowledged all of it; False: it has not, within the message timeout
-        :raises SessionEnded: the client has left, before it or before the answer
-        :raises WouldBlock: the queue is full; nothing was queued
-        :raises ValueError: not possible on its wire; or, as MessageTooLarge, too long a message
-        """
-        tag, future = self._server._sends.add(self)
-        try:
-            self._send(data, _options(mode, tag, channel, priority, redundancy))
-        except BaseException:
-            self._server._sends.drop(tag)
-            raise
-        return await future
-
-    def post(
-        self,
-        data: bytes,
-        mode: _Mode = RetryMode.NONE,
-        *,
-        channel: int = 0,
-        priority: int = _codes.GK_PRIORITY_NORMAL,
-        redundancy: int = 0,
-    ) -> None:
-        """Queues a message without waiting. Raises as :meth:`send`."""
-        self._send(data, _options(mode, None, channel, priority, redundancy))
 
     def disconnect(self) -> None:
         """Sends the client away. What is queued for it is not delivered; a Disconnected event follows."""
@@ -429,6 +401,10 @@ class Peer:
         """Takes the client out of a group."""
         self._client.leave_group(group)
 
+    def set_redundancy(self, copies: int) -> None:
+        """Sets in how many more datagrams every short message for this client travels, 0 to 4. Native wire."""
+        self._client.set_redundancy(copies)
+
     def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
         if not isinstance(data, bytes):
             raise TypeError("the data is {}, not bytes".format(type(data).__name__))
@@ -439,11 +415,6 @@ class Peer:
             raise self._error()
         _ffi.check(result)
         self._server._pump.soon()
-
-    def _error(self) -> SessionEnded:
-        if self._end is None:
-            return SessionEnded(_codes.GK_DISCONNECT_LOCAL, 0, "the client is leaving")
-        return SessionEnded(self._end.code, self._end.app_code, self._end.reason or "the client has left")
 
 
 class Server(_Host[ServerEvent]):

@@ -71,6 +71,12 @@ class ConnectionStats:
         self.simulated_receive = LinkStats._of(raw.simulated_receive)
         self.simulated_send = LinkStats._of(raw.simulated_send)
 
+    def _read_series(self, function: Any, *of: Any) -> None:
+        """Takes the seconds that a function of the library gives; without an answer they stay 0."""
+        seconds, count = _Series(), ctypes.c_size_t()
+        if function(*of, seconds, SECONDS, ctypes.byref(count)) == GK_OK:
+            self._fill_series(seconds, min(count.value, SECONDS))
+
     def _fill_series(self, seconds: "ctypes.Array[_ffi.gk_second]", count: int) -> None:
         series = array("I")
         series.frombytes(bytes(seconds))
@@ -179,9 +185,7 @@ class Client:
         raw = _ffi.gk_peer_stats_t(struct_size=ctypes.sizeof(_ffi.gk_peer_stats_t))
         if _ffi.lib.gk_peer_stats(pointer, peer, ctypes.byref(raw)) == GK_OK:
             stats._fill(raw)
-        seconds, count = _Series(), ctypes.c_size_t()
-        if _ffi.lib.gk_peer_series(pointer, peer, seconds, SECONDS, ctypes.byref(count)) == GK_OK:
-            stats._fill_series(seconds, min(count.value, SECONDS))
+        stats._read_series(_ffi.lib.gk_peer_series, pointer, peer)
         return stats
 
     def send(
@@ -199,12 +203,14 @@ class Client:
         :param payload: bytes, also none; long messages travel in pieces
         :param retry: how it is delivered, a RetryMode or its number
         :param callback: called once on the server's thread, with True when the client has acknowledged
-            all of the message, with False when the message timeout passed first or the client left
+            all of the message, with False when the message timeout passed first or the client left; what is
+            acknowledged is held by the client's end, which hands an ordered message over in its turn
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4
         :raises TypeError: the payload is not bytes
-        :raises ValueError: no such retry mode, or not on the client's wire; or, as MessageTooLarge, too long a message
+        :raises ValueError: no such retry mode, or not on the client's wire; redundancy above 4; or, as MessageTooLarge, too
+            long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
         mode = RetryMode(retry)
@@ -280,6 +286,20 @@ class Client:
         :raises ValueError: as with :meth:`join_group`
         """
         self._group(_ffi.lib.gk_server_group_remove, group)
+
+    def set_redundancy(self, copies: int) -> None:
+        """Sets in how many more datagrams every short message for this client travels, ahead of any loss; a message's
+        own redundancy counts where it is more. Native wire; mpgameserver's clients get none. Where the client has left
+        it has no effect.
+
+        :param copies: 0 to 4
+        :raises ValueError: a number out of this range
+        """
+        if not 0 <= copies < 2**32:
+            raise ValueError("the redundancy is {}, allowed is 0 to 4".format(copies))
+        result = _ffi.lib.gk_peer_set_redundancy(self._link.pointer, self._peer, copies)
+        if result not in (GK_OK, GK_ERR_STALE):
+            raise _ffi.error(result)
 
     def _group(self, function: Any, group: str) -> None:
         result = function(self._link.pointer, _ffi.c_text(group), self._peer)

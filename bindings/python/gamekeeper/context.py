@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Set, Tuple, Union
 
-from . import _ffi
+from . import _codes, _ffi
 from ._link import Link
 from ._log import logger
 from .client import Client
@@ -125,6 +125,16 @@ class ServerContext:
         1,000,000,000. What is above it waits in the queues."""
         self._set("gk_context_set_peer_send_rate", client)
         self._set("gk_context_set_server_send_rate", server)
+
+    def setIo(self, batched: bool) -> None:
+        """Sets whether datagrams pass between the server and the system many per system call (on Linux, where it is
+        the default) or one. What is delivered is the same."""
+        self._set("gk_context_set_io", _codes.GK_IO_BATCHED if batched else _codes.GK_IO_PORTABLE)
+
+    def setBusyPoll(self, time: float) -> None:
+        """Seconds after the last datagram in which the server does not sleep, so that it answers sooner. It costs a
+        whole core while it lasts. Default 0, range 0 to 1."""
+        self._set_seconds("gk_context_set_busy_poll_us", time)
 
     def setDiscoveryInfo(self, info: Optional[bytes]) -> None:
         """Sets what those who look for servers are told, at most 1187 bytes; None: no answer."""

@@ -45,7 +45,7 @@ class UdpClient:
         :param server_native_key: for the wire "native": the server's key, 32 bytes or 64 hexadecimal digits
         :param trust_any: for the wire "native": believe whoever answers, for development
         :param join_data: what the server's game sees before it lets the client in, at most 768 bytes; native only
-        :param password: the server's, 1 to 256 bytes of UTF-8; with ``server_native_key`` only
+        :param password: the server's, 1 to 256 bytes; with ``server_native_key`` only
         :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
         """
         if wire == "mpgameserver" and server_public_key is None and server_native_key is None:
@@ -70,14 +70,19 @@ class UdpClient:
         self._config.set_seconds("keep_alive_interval", interval)
 
     def setConnectionTimeout(self, timeout: float) -> None:
-        """Seconds in which the connection must be made, from the next :meth:`connect` on. Default 2, range 0.1 to
-        60."""
+        """Seconds in which the server must answer, from the next :meth:`connect` on. Default 2, range 0.1 to 60. On
+        the native wire it may then take longer to let the client in: as long as it is heard, an hour more at most."""
         self._config.set_seconds("handshake_timeout", timeout)
 
     def setMessageTimeout(self, timeout: float) -> None:
         """Seconds without acknowledgement after which a message that is not guaranteed counts as lost, from the next
         :meth:`connect` on. Default 1, range 0.05 to 60."""
         self._config.set_seconds("message_timeout", timeout)
+
+    def setSendRate(self, bytes_per_second: int) -> None:
+        """Sets how many bytes per second the server is sent on average, from the next :meth:`connect` on. What is above
+        it waits in the queue. Default 0: no limit, else 1000 to 1,000,000,000."""
+        self._config.set_send_rate(bytes_per_second)
 
     def connect(self, addr: Address, callback: Optional[Callback] = None) -> None:
         """Begins to connect; :meth:`update` carries on. A session before it ends at once.
@@ -113,7 +118,7 @@ class UdpClient:
         return 0.0 if self._session is None else self._session.latency
 
     def stats(self) -> ConnectionStats:
-        """The session's counts now. Its lists of seconds are all 0: a client keeps none."""
+        """The session's counts now."""
         return ConnectionStats() if self._session is None else self._session.stats
 
     def server_clock(self) -> Optional[float]:
@@ -157,7 +162,7 @@ class UdpClient:
         self._tell_refused()
         self._take(session)
         if self._leaving is not None and self._session is session:
-            if session.queued_bytes == 0 or time.monotonic() >= self._leaving:
+            if not session.has_queued or time.monotonic() >= self._leaving:
                 session.disconnect()
 
     def send(
@@ -176,7 +181,8 @@ class UdpClient:
         :param retry: how it is delivered, a RetryMode or its number; as in mpgameserver's client, guaranteed unless
             said otherwise
         :param callback: called once in :meth:`update` or when the session is given up, with True when the server has
-            acknowledged all of the message, else with False
+            acknowledged all of the message, else with False; what is acknowledged is held by the server's end, which
+            hands an ordered message over in its turn
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4

@@ -93,4 +93,6 @@ def test_a_password_is_checked():
     context.setPassword(b"swordfish")
     context.setPassword(None)
     context.setSendRates(client=50_000)
+    context.setIo(batched=False)
+    context.setBusyPoll(0.001)
     context.setDiscoveryInfo(b"a server")

@@ -128,6 +128,24 @@ async def test_the_server_waits_for_a_client(wire):
 
 @pytest.mark.parametrize("wire", WIRES)
 @looped
+async def test_leaving_delivers_an_empty_message_too(wire):
+    async with serving() as (server, events):
+        client = await join(server, wire)
+        await until(lambda: not client._session.has_queued)
+        client.simulate(Direction.SEND, Conditions(loss=1.0))
+        client.post(b"", RetryMode.RETRY_ON_TIMEOUT)
+        leaving = asyncio.ensure_future(client.disconnect(timeout=PATIENCE))
+        for _ in range(20):
+            await asyncio.sleep(0.002)
+        assert not leaving.done()
+        client.simulate(Direction.SEND, None)
+        await leaving
+        await until(lambda: kinds(events)[-1:] == [aio.Disconnected])
+    assert [event.data for event in events if isinstance(event, aio.Message)] == [b""]
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@looped
 async def test_leaving_delivers_what_is_queued(wire):
     async with serving() as (server, events):
         client = await join(server, wire)
@@ -242,8 +260,8 @@ async def test_passwords():
     root = gamekeeper.EllipticCurvePrivateKey.new()
     async with serving(root_key=root) as (server, _), join(server) as client:
         key = client.server_native_key
-    async with serving(root_key=root, password=b"swordfish") as (server, _):
-        async with join(server, server_native_key=key, password=b"swordfish") as client:
+    async with serving(root_key=root, password=b"sword\xff\x00fish") as (server, _):
+        async with join(server, server_native_key=key, password=b"sword\xff\x00fish") as client:
             assert client.status is gamekeeper.ConnectionStatus.CONNECTED
         for arguments in ({}, dict(server_native_key=key, password=b"halibut")):
             with pytest.raises(SessionEnded) as ended:

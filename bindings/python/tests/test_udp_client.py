@@ -17,6 +17,7 @@ from gamekeeper import (
     StateError,
     UdpClient,
     WouldBlock,
+    udp_client,
 )
 from playing import PATIENCE, Game, echo, free_port, loopback, wait_until
 
@@ -112,6 +113,68 @@ def test_ordered_messages_keep_their_order(serve, join):
     received = []
     play(client, lambda: received.extend(client.getMessages()) or len(received) == len(sent))
     assert [message for _, message in received] == sent
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_redundancy_of_one_client(serve, join, wire):
+    game = Game(message=echo)
+    client = join(serve(game), wire)
+    wait_until(lambda: game.clients, "the client")
+    game.clients[0].set_redundancy(4)
+    received = []
+    client.send(b"ping", RetryMode.RETRY_ON_TIMEOUT, redundancy=4)
+    play(client, lambda: received.extend(client.getMessages()) or received)
+    assert [message for _, message in received] == [b"ping"]
+    for wrong in (-1, 5, 256, 2**32):
+        with pytest.raises(ValueError):
+            game.clients[0].set_redundancy(wrong)
+        for end in (client, game.clients[0]):
+            with pytest.raises(ValueError):
+                end.send(b"", RetryMode.RETRY_ON_TIMEOUT, redundancy=wrong)
+    game.clients[0].set_redundancy(0)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_seconds_and_a_send_rate(serve, join, wire):
+    game = Game()
+    server = serve(game)
+    client = client_of(wire)
+    client.setSendRate(20_000)
+    with pytest.raises(ValueError):
+        client.setSendRate(999)
+    begun = time.monotonic()
+    client.connect(server.addr)
+    play(client, client.connected)
+    client.send_guaranteed(bytes(60_000))
+    play(client, lambda: game.messages)
+    seconds, stats = time.monotonic() - begun, client.stats()
+    client.forceDisconnect()
+    assert [len(message) for _, message in game.messages] == [60_000]
+    # A burst of a full datagram or two, and what leaves at any rate.
+    assert seconds > 2
+    assert sum(stats.bytes_sent) <= 20_000 * seconds + 10_000
+    assert len(stats.pkts_sent) == 300 and sum(stats.pkts_sent) > 40
+    assert 0 < sum(stats.pkts_recv) <= stats.received and sum(stats.bytes_recv) > 0
+    assert any(stats.latency)
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_leaving_delivers_an_empty_message_too(serve, join, wire, monkeypatch):
+    monkeypatch.setattr(udp_client, "_GOODBYE_S", PATIENCE)
+    game = Game()
+    client = join(serve(game), wire)
+    # The hello's own messages are acknowledged first.
+    play(client, lambda: not client._session.has_queued)
+    client.simulate(Direction.SEND, Conditions(loss=1.0))
+    client.send_guaranteed(b"")
+    client.disconnect()
+    for _ in range(20):
+        client.update()
+    assert client.status() is ConnectionStatus.DISCONNECTING
+    client.simulate(Direction.SEND, None)
+    play(client, lambda: game.count("disconnect"))
+    assert client.status() is ConnectionStatus.DISCONNECTED
+    assert [message for _, message in game.messages] == [b""]
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -19,8 +19,8 @@ use super::{
 use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::ack_ranges::{AckRanges, Urgency};
-use crate::protocol::crypto::{CryptoError, Provider, Traffic};
-use crate::protocol::delivery::{Delivery, Planned, Recovery, Sender};
+use crate::protocol::crypto::{is_equal, CryptoError, Provider, Traffic};
+use crate::protocol::delivery::{Delivery, Planned, QueueError, Recovery, Sender};
 use crate::protocol::handshake::native::{
     packet, ClientHandshake, NativeKey, Secrets, ServerHandshake, Welcome, RESET_LEN, RESET_TOKEN_LEN,
 };
@@ -60,6 +60,11 @@ const UNASKED_PACKETS: u64 = 1 << 12;
 const JOIN_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause between two wishes.
 const MAX_JOIN_PAUSE: Duration = Duration::from_secs(1);
+/// Least time of silence that a client takes from a server's welcome: what a server can be configured to.
+const MIN_ANNOUNCED_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a client that was answered waits for the host's decision at most: as long as a server can give its host. It
+/// ends a client's wait for a server that only acknowledges.
+pub const MAX_DECISION_TIME: Duration = Duration::from_secs(60 * 60);
 /// Password and data of a client's wish, together, at most: they travel in one packet.
 pub const MAX_JOIN_BYTES: usize = 1024;
 
@@ -86,6 +91,19 @@ impl std::fmt::Debug for Join {
     }
 }
 
+/// Where a client's wish to be let in stands.
+#[derive(Debug)]
+enum Joining {
+    /// The server's host has been asked about the client.
+    Asked,
+    /// The client is in, or the connection has ended.
+    Over,
+    /// The server has not heard a wish yet.
+    Unasked,
+    /// The client's wish, said until it is answered.
+    Wish(Box<Join>),
+}
+
 /// One end of one connection on the native wire.
 #[derive(Debug)]
 pub struct Connection {
@@ -93,12 +111,16 @@ pub struct Connection {
     role: Role,
     state: State,
     handshake: Option<Box<ClientHandshake>>,
-    join: Option<Box<Join>>,
+    joining: Joining,
     /// When the wish is said again, and after which pause the time after that.
     join_due: Option<(Time, Duration)>,
     send_phase: Option<SendPhase>,
     receive_phase: Option<ReceivePhase>,
     welcome: Welcome,
+    /// Silence that ends the connection: a client's own, or the server's where that is less.
+    timeout: Duration,
+    /// Longest message that is taken for sending: this end's own bound, at a client the server's where that is less.
+    max_message: usize,
     server_key: Option<Box<NativeKey>>,
     path: Path,
     mtu: Mtu,
@@ -178,7 +200,7 @@ impl Connection {
         let path = Path::new(server);
         let mut connection = Connection::new(now, settings, Role::Client, State::Connecting, path);
         connection.handshake = Some(Box::new(handshake));
-        connection.join = Some(Box::new(join));
+        connection.joining = Joining::Wish(Box::new(join));
         Ok(connection)
     }
 
@@ -191,11 +213,13 @@ impl Connection {
             role,
             state,
             handshake: None,
-            join: None,
+            joining: Joining::Unasked,
             join_due: None,
             send_phase: None,
             receive_phase: None,
             welcome: Welcome::default(),
+            timeout: settings.connection_timeout,
+            max_message: settings.limits.max_message,
             server_key: None,
             mtu: Mtu::new(now, settings.largest_datagram(path.remote())),
             path,
@@ -237,6 +261,12 @@ impl Connection {
         self.send_phase = Some(SendPhase::new(out)?);
         self.welcome = welcome;
         Ok(())
+    }
+
+    /// For tests: a client that proves itself, and never says what it wants.
+    #[cfg(test)]
+    pub(crate) fn never_join(&mut self) {
+        self.joining = Joining::Unasked;
     }
 
     // --- getters --------------------------------------------------------------------------------------
@@ -289,6 +319,11 @@ impl Connection {
     /// Bytes per second that the path takes, as far as is known.
     pub fn bandwidth(&self) -> Option<u64> {
         self.sender.recovery().bandwidth()
+    }
+
+    /// Longest message that is taken for sending.
+    pub fn max_message(&self) -> usize {
+        self.max_message
     }
 
     /// Half a round trip, smoothed.
@@ -362,6 +397,9 @@ impl Connection {
         if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
+        if payload.len() > self.max_message {
+            return Err(SendError::Queue(QueueError::TooLarge));
+        }
         let result = self.sender.queue(now, payload, delivery.into(), 0, tag);
         // It can have taken the place of another.
         self.drain_outcomes();
@@ -377,6 +415,7 @@ impl Connection {
     pub fn accept(&mut self, now: Time) {
         if self.state == State::Joining {
             self.state = State::Connected;
+            self.joining = Joining::Over;
             self.control.accept = true;
             self.control.time = Some(now);
         }
@@ -394,7 +433,7 @@ impl Connection {
                 if self.state == State::Connected {
                     self.goodbye.farewell = farewell;
                     self.state = State::Lingering;
-                    self.deadline = now + self.settings.connection_timeout;
+                    self.deadline = now + self.timeout;
                 }
             }
             State::Draining | State::Closed => {}
@@ -404,11 +443,14 @@ impl Connection {
 
     /// The end: outcomes first, then the event, then goodbyes.
     fn end(&mut self, now: Time, reason: CloseReason, farewell: Farewell) {
+        if matches!(self.state, State::Draining | State::Closed) {
+            return;
+        }
         self.sender.close();
         self.inbox.clear();
         self.drain_outcomes();
         self.handshake = None;
-        self.join = None;
+        self.joining = Joining::Over;
         self.control = Control::default();
         self.goodbye = Goodbye { farewell: farewell.clone(), ..Goodbye::default() };
         self.events.push_back(Event::Closed(Closing { reason, farewell }));
@@ -489,9 +531,23 @@ impl Connection {
         self.last_received = now;
         self.server_key = Some(Box::new(established.server_key));
         self.clock.start(now, &established.welcome);
+        self.heed(&established.welcome);
         self.establish(&established.secrets, established.welcome).map_err(|_| DropReason::Malformed)?;
         self.join_due = Some((now, JOIN_PAUSE));
         Ok(())
+    }
+
+    /// What the server says of its bounds; 0 says nothing. What goes beyond them it would not take, and whoever it no longer
+    /// hears for that long it has dropped.
+    fn heed(&mut self, welcome: &Welcome) {
+        if welcome.timeout_ms > 0 {
+            let theirs = Duration::from_millis(welcome.timeout_ms.into()).max(MIN_ANNOUNCED_TIMEOUT);
+            self.timeout = self.timeout.min(theirs);
+        }
+        if welcome.max_message > 0 {
+            self.max_message =
+                self.max_message.min(usize::try_from(welcome.max_message).unwrap_or(usize::MAX));
+        }
     }
 
     /// The server knows nothing of this connection: it was started anew. Only who was told the token can say so.
@@ -502,8 +558,7 @@ impl Connection {
             .and_then(|token| token.try_into().ok())
             .filter(|_| datagram.len() == RESET_LEN && self.role == Role::Client && live)
             .ok_or(DropReason::Unknown)?;
-        let differs = token.iter().zip(&self.welcome.reset_token).fold(0, |d, (a, b)| d | (a ^ b));
-        if differs != 0 && !mutant!(ResetUnchecked) {
+        if !is_equal(token, &self.welcome.reset_token) && !mutant!(ResetUnchecked) {
             return Err(DropReason::Forged);
         }
         self.end(now, CloseReason::Restarted, Farewell::default());
@@ -511,8 +566,11 @@ impl Connection {
     }
 
     fn handle_frames(&mut self, now: Time, from: SocketAddr, number: u64, payload: &[u8], room: &mut Room) {
-        let (mut urgency, mut refused) = (Urgency::None, false);
+        let (mut urgency, mut refused, mut acked) = (Urgency::None, false, false);
         for frame in Frames::new(payload) {
+            if self.state == State::Closed {
+                break;
+            }
             let Ok(frame) = frame else {
                 self.stats.messages_malformed += 1;
                 break;
@@ -524,6 +582,8 @@ impl Connection {
             urgency = urgency.max(urgency_of(&frame));
             match frame {
                 Frame::Message(m) => refused |= !self.handle_message(now, number, &m, room),
+                // One tells all: a packet full of them would have every packet under way looked up for each.
+                Frame::Ack(_) if std::mem::replace(&mut acked, true) => self.stats.messages_malformed += 1,
                 other => self.handle_control(now, from, other),
             }
         }
@@ -545,10 +605,6 @@ impl Connection {
     fn rest(&mut self, now: Time) {
         let rests = self.last_message.is_some_and(|at| now.since(at) >= REST_AFTER);
         if rests && self.sender.is_idle() && self.events.is_empty() {
-            if self.role == Role::Server {
-                // That it asked is known by its state.
-                self.join = self.join.take().filter(|_| self.state == State::Joining);
-            }
             self.last_message = None;
             self.sender.shrink();
             self.inbox.shrink();
@@ -615,8 +671,9 @@ impl Connection {
             return;
         }
         // Asked once; the rest is repetition.
-        if self.join.is_none() && data.len() + password.map_or(0, <[u8]>::len) <= MAX_JOIN_BYTES {
-            self.join = Some(Box::default());
+        let len = data.len() + password.map_or(0, <[u8]>::len);
+        if matches!(self.joining, Joining::Unasked) && len <= MAX_JOIN_BYTES {
+            self.joining = Joining::Asked;
             let password = password.map(<[u8]>::to_vec);
             self.events.push_back(Event::Join { password, data: data.to_vec() });
         }
@@ -626,7 +683,7 @@ impl Connection {
     fn let_in(&mut self) {
         if self.role == Role::Client && self.state == State::Connecting && self.send_phase.is_some() {
             self.state = State::Connected;
-            self.join = None;
+            self.joining = Joining::Over;
             self.join_due = None;
             self.events.push_back(Event::Connected);
         }
@@ -641,17 +698,31 @@ impl Connection {
         };
         let largest = largest - u64::from(mutant!(AckBitsShifted) && largest > 1);
         let mut ranges = [(1, 0); wire::MAX_ACK_RANGES + 1];
-        let mut lowest = largest;
+        let (mut lowest, mut count) = (largest, 0);
         for (slot, range) in ranges.iter_mut().zip(ack.ranges(largest)) {
             *slot = range;
             lowest = range.0;
+            count += 1;
         }
-        let acked = |n: u64| ranges.iter().any(|(low, high)| (*low..=*high).contains(&n));
+        // The newest come first.
+        let ranges = ranges.get(..count).unwrap_or_default();
+        let acked = |n: u64| {
+            let range = ranges.get(ranges.partition_point(|(low, _)| *low > n));
+            range.is_some_and(|(_, high)| n <= *high)
+        };
         if self.mtu.acknowledged(now, acked) {
             self.sender.set_sizes(wire::sizes(self.mtu.current()));
         }
         let delay = Duration::from_micros(ack.delay.saturating_mul(ACK_DELAY_UNIT).min(10_000_000));
         self.sender.on_ack(now, delay, lowest..=largest, acked);
+        self.check_path(now);
+    }
+
+    /// A path that has narrowed gets short datagrams; whatever is queued fits them.
+    fn check_path(&mut self, now: Time) {
+        if self.sender.take_narrowed() && self.mtu.fall_back(now) {
+            self.sender.set_sizes(wire::sizes(self.mtu.current()));
+        }
     }
 
     /// Whether the message was not refused.
@@ -705,19 +776,20 @@ impl Connection {
         }
     }
 
-    /// A client waits so long for an answer; then, while the server's host decides, as long as the server is heard.
+    /// A client waits so long for an answer; then, while the server's host decides, as long as the server is heard, but
+    /// not for ever.
     fn connect_deadline(&self) -> Time {
-        if self.send_phase.is_some() {
-            self.last_received + self.settings.connection_timeout
-        } else {
-            self.started + self.settings.handshake_timeout
+        let answer = self.started + self.settings.handshake_timeout;
+        if self.send_phase.is_none() {
+            return answer;
         }
+        (self.last_received + self.timeout).min(answer + MAX_DECISION_TIME)
     }
 
     /// A client that has proven itself and does not ask to be let in is sent away; one that asked waits for the host.
     fn join_deadline(&self) -> Time {
-        let silence = self.last_received + self.settings.connection_timeout;
-        if self.join.is_some() {
+        let silence = self.last_received + self.timeout;
+        if matches!(self.joining, Joining::Asked) {
             silence
         } else {
             silence.min(self.started + self.settings.handshake_timeout)
@@ -725,13 +797,14 @@ impl Connection {
     }
 
     fn handle_timeout_connected(&mut self, now: Time) {
-        if now >= self.last_received + self.settings.connection_timeout && !mutant!(TimeoutNever) {
+        if now >= self.last_received + self.timeout && !mutant!(TimeoutNever) {
             return self.end(now, CloseReason::Timeout, Farewell::of(FarewellKind::Timeout));
         }
         if self.packets_sent >= MAX_PACKET_NUMBER - FAREWELL_NUMBERS {
             return self.end(now, CloseReason::Protocol, Farewell::of(FarewellKind::Protocol));
         }
         self.sender.handle_timeout(now);
+        self.check_path(now);
         self.mtu.handle_timeout(now);
         self.stats.messages_malformed += self.inbox.expire(now) as u64;
         self.drain_outcomes();

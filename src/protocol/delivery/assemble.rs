@@ -409,7 +409,5 @@ pub(super) fn piece_range(message: &Message, index: u16) -> Range<usize> {
     if message.pieces == 1 {
         return 0..len;
     }
-    let start = usize::from(index) * message.piece_len;
-    let end = if index + 1 == message.pieces { len } else { start + message.piece_len };
-    start.min(len)..end.min(len)
+    message.cut.range(usize::from(index), len)
 }

@@ -3,7 +3,7 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use super::recovery::Recovery;
+use super::recovery::{Recovery, LONG_TIMEOUTS};
 use super::{
     Mode, PacketState, PieceRef, Sender, SentPacket, MAX_BACKOFF, MAX_SENT_PACKETS, PACKET_THRESHOLD,
 };
@@ -53,6 +53,9 @@ impl Sender {
                 self.reordering.on_overtaken(now, newer, took, &self.rtt);
             }
             packet.state = PacketState::Acked;
+            if packet.bytes as usize > self.sizes.least_datagram {
+                self.long_packets.on_arrival(packet.number);
+            }
             count += 1;
             bytes += u64::from(packet.bytes);
             newest = Some((packet.number, packet.at, packet.rate));
@@ -239,6 +242,12 @@ impl Sender {
             return;
         }
         self.backoff += 1;
+        if self.backoff >= LONG_TIMEOUTS {
+            let least = self.sizes.least_datagram;
+            let long = |p: &&SentPacket| p.state == PacketState::UnderWay && p.bytes as usize > least;
+            let newest = self.sent.iter().rev().find(long).map(|p| p.number);
+            newest.into_iter().for_each(|number| self.long_packets.on_silence(number));
+        }
         self.probes = PROBES;
         if self.resend_len() == 0 {
             // Their newest copies are under way: the timer runs on.
@@ -299,6 +308,9 @@ impl Sender {
             self.settled = packet.number + 1;
             packet.state = PacketState::Lost;
             bytes += u64::from(packet.bytes);
+            if packet.bytes as usize > self.sizes.least_datagram {
+                self.long_packets.on_loss(packet.number);
+            }
             self.under_way -= 1;
             self.under_way_bytes -= u64::from(packet.bytes);
             self.resent_under_way -= u32::from(packet.resent);
@@ -322,7 +334,7 @@ impl Sender {
     }
 
     /// The number that follows all sent ones.
-    fn packets_end(&self) -> u64 {
+    pub(super) fn packets_end(&self) -> u64 {
         self.sent.back().map_or(self.settled, |p| p.number + 1)
     }
 
@@ -343,6 +355,9 @@ impl Sender {
     pub(super) fn give_up_front(&mut self, now: Time) {
         let Some(packet) = self.sent.pop_front() else { return };
         if packet.state == PacketState::UnderWay {
+            if packet.bytes as usize > self.sizes.least_datagram {
+                self.long_packets.on_loss(packet.number);
+            }
             self.under_way -= 1;
             self.under_way_bytes -= u64::from(packet.bytes);
             self.resent_under_way -= u32::from(packet.resent);

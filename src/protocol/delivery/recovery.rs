@@ -167,6 +167,48 @@ impl Reordering {
     }
 }
 
+/// So many long packets lost in a row, while shorter ones that left later arrive, and the path carries them no more: less, and
+/// chance would often do it; more, and what is sent only once is lost for longer.
+const LONG_LOSSES: u32 = 4;
+/// The same after so many probe timeouts in a row with long packets under way and no acknowledgement of any.
+pub(super) const LONG_TIMEOUTS: u32 = 2;
+
+/// Whether packets longer than every path carries still arrive (the black hole of RFC 8899, 4.3).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LongPackets {
+    /// The newest that arrived; older ones that did not say nothing.
+    arrived: u64,
+    lost: u32,
+}
+
+impl LongPackets {
+    /// From packet `number` on.
+    pub(super) fn after(number: u64) -> LongPackets {
+        LongPackets { arrived: number, lost: 0 }
+    }
+
+    pub(super) fn on_arrival(&mut self, number: u64) {
+        if number > self.arrived {
+            *self = LongPackets::after(number);
+        }
+    }
+
+    pub(super) fn on_loss(&mut self, number: u64) {
+        self.lost += u32::from(number > self.arrived);
+    }
+
+    /// Nothing is acknowledged any more, and this one is under way.
+    pub(super) fn on_silence(&mut self, number: u64) {
+        if number > self.arrived {
+            self.lost = self.lost.max(LONG_LOSSES);
+        }
+    }
+
+    pub(super) fn have_vanished(&self) -> bool {
+        self.lost >= LONG_LOSSES
+    }
+}
+
 /// What part of the packets is lost, of late.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Lossiness(f64);
@@ -217,6 +259,28 @@ mod tests {
         assert_eq!(reordering.packets(), MAX_OVERTAKEN);
         reordering.on_time(t + REORDERING_KEPT);
         assert_eq!((reordering.packets(), reordering.loss_delay(&rtt)), (PACKET_THRESHOLD, ms(45)));
+    }
+
+    #[test]
+    fn long_packets_vanish_when_several_in_a_row_are_lost_behind_the_newest_that_arrived() {
+        let mut long = LongPackets::default();
+        for number in 1..100 {
+            if number % 4 == 0 {
+                long.on_arrival(number);
+            } else {
+                long.on_loss(number);
+            }
+            assert!(!long.have_vanished(), "{number}");
+        }
+        (1..96).for_each(|number| long.on_loss(number));
+        assert!(!long.have_vanished(), "older than one that arrived");
+        (100..100 + u64::from(LONG_LOSSES)).for_each(|number| long.on_loss(number));
+        assert!(long.have_vanished());
+        long = LongPackets::after(200);
+        long.on_silence(200);
+        assert!(!long.have_vanished());
+        long.on_silence(201);
+        assert!(long.have_vanished());
     }
 
     #[test]

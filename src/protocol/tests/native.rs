@@ -23,8 +23,6 @@ use crate::protocol::wire::native as wire;
 /// What a kernel's default receive buffer holds, and what it counts per datagram beside its bytes.
 const SOCKET_BYTES: usize = 212_992;
 const SOCKET_COST: usize = 768;
-/// Bytes of an IP packet's payload that a narrow path carries at least.
-const IP_FRAGMENT: usize = 1200;
 
 fn server_address() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 9], 2021))
@@ -455,9 +453,7 @@ impl NativePair {
             self.network.stray(self.now, side, datagram);
         }
         let there = side == Side::Client || to == self.client_address;
-        // What is no probe may be cut into IP fragments on its way.
-        let fits = datagram.len() <= self.mtu || (!is_probe && self.mtu >= IP_FRAGMENT && self.monitor.on);
-        if there && fits {
+        if there && datagram.len() <= self.mtu {
             self.network.send(self.now, side, datagram);
         }
     }
@@ -550,4 +546,28 @@ fn a_long_message_that_is_sent_once_is_not_held_up_by_leisurely_acknowledgements
         !p.messages(Side::Client).is_empty()
     });
     assert!(!quick, "the test would not notice");
+}
+
+#[test]
+fn an_ordered_message_that_is_held_back_is_acknowledged_and_handed_over_in_its_turn() {
+    let mut p = NativePair::connected(4, Link::delay(20));
+    p.mtu = 0;
+    p.send(Side::Client, b"first", Mode::Ordered, 1);
+    p.mtu = 1472;
+    p.send(Side::Client, b"second", Mode::Ordered, 2);
+    let sent = |p: &NativePair| {
+        let tag = |(_, e): &(Time, Event)| match e {
+            Event::Sent { tag, outcome: Outcome::Delivered } => Some(*tag),
+            _ => None,
+        };
+        p.events[0].iter().filter_map(tag).collect::<Vec<_>>()
+    };
+    while sent(&p).is_empty() && p.step(START + Duration::from_secs(10)) {}
+    assert_eq!(sent(&p), [2], "its end of the connection has it");
+    assert!(p.messages(Side::Server).is_empty() && p.end(Side::Server).held_bytes() > 0);
+    p.run(MS * 1000);
+    assert_eq!(
+        (sent(&p), p.messages(Side::Server)),
+        (vec![2, 1], vec![b"first".to_vec(), b"second".to_vec()])
+    );
 }

@@ -11,6 +11,7 @@ use super::network::{Bottleneck, Link, Network, Side};
 use super::pair::settings;
 use crate::protocol::connection::{Event, Settings};
 use crate::protocol::delivery::{Delivery, Limits, Mode};
+use crate::protocol::mutants::{self, Mutant};
 use crate::protocol::time::Time;
 
 const MS: Duration = Duration::from_millis(1);
@@ -234,7 +235,7 @@ fn packets_cost_few_bytes() {
         assert!(alone <= first[i] && acked <= with_ack[i], "{alone} {acked}");
         assert!(more[0] <= 3 && more[1] <= 5, "{more:?}");
     }
-    // Hours later they still do.
+    // Minutes later, with ranges of acknowledgements coming and going, they still do.
     let mut p = warm(1, 20 * MS, [None, None]);
     let mut most = [0; 2];
     for i in 0..20_000 {
@@ -317,6 +318,106 @@ fn the_path_s_size_is_found() {
         p.send(Side::Client, &vec![1; 100_000], Mode::Guaranteed, 0);
         p.run(5 * SECOND);
         assert_eq!(p.messages(Side::Server).len(), 1);
+    }
+}
+
+/// How long a transfer of `bytes` takes, with messages in order beside it, if the path carries `carried` bytes of a datagram from
+/// its midst on; and the sizes that are believed in afterwards.
+fn narrowed(from: Side, link: Link, bytes: usize, carried: usize) -> (Duration, [usize; 2]) {
+    let mut p = NativePair::connected(1, link);
+    p.run(10 * SECOND);
+    assert_eq!(Side::BOTH.map(|side| p.end(side).datagram_size()), [1472; 2]);
+    let start = p.now;
+    p.send(from, &vec![1; bytes], Mode::Guaranteed, 1);
+    for i in 0..20_u8 {
+        p.send(from, &[i; 1300], Mode::Ordered, 0);
+        p.send(from, &[i; 100], Mode::Guaranteed, 0);
+    }
+    p.run(50 * MS);
+    assert!(p.end(from).queued_messages() > 0, "it is under way");
+    p.mtu = carried;
+    while p.end(from).queued_messages() > 0 && p.now < start + 30 * SECOND {
+        p.run(5 * MS);
+    }
+    let took = p.now.since(start);
+    p.run(SECOND);
+    assert_eq!(p.messages(from.other()).len(), 41, "each once");
+    (took, Side::BOTH.map(|side| p.end(side).datagram_size()))
+}
+
+#[test]
+fn a_path_that_narrows_costs_a_moment() {
+    for (delay, bytes) in [(20, 2_000_000), (100, 1_000_000), (20, 50_000)] {
+        for from in Side::BOTH {
+            let (before, _) = narrowed(from, Link::delay(delay), bytes, 1472);
+            for carried in [1200, 1300, 1400] {
+                let (took, sizes) = narrowed(from, Link::delay(delay), bytes, carried);
+                println!(
+                    "{bytes} bytes, {delay} ms, {carried} of 1472 bytes: {took:?} instead of {before:?}"
+                );
+                assert_eq!(sizes[from as usize], 1200);
+                // Two probes' times, what was lost again, and the path's rate to be found anew; then the rest in more datagrams.
+                let most = before * 3 / 2 + SECOND + 5 * 2 * delay as u32 * MS;
+                assert!(took < most, "{took:?} instead of {before:?}");
+            }
+        }
+    }
+    let unseen = mutants::with(Some(Mutant::NarrowPathUnseen), || {
+        let mut p = NativePair::connected(1, Link::delay(20));
+        p.run(10 * SECOND);
+        p.mtu = 1300;
+        p.send(Side::Client, &vec![1; 100_000], Mode::Guaranteed, 1);
+        p.run(4 * SECOND);
+        p.messages(Side::Server).is_empty()
+    });
+    assert!(unseen, "the test would not notice");
+}
+
+#[test]
+fn a_path_that_narrows_is_noticed_by_what_is_sent_once_and_tried_again() {
+    let mut p = NativePair::connected(1, Link::delay(20));
+    p.run(10 * SECOND);
+    p.mtu = 1300;
+    // Nothing but long ones: no shorter one shows that the path is there at all.
+    let start = p.now;
+    while p.messages(Side::Client).is_empty() && p.now < start + 10 * SECOND {
+        p.send(Side::Server, &[1; 1300], Mode::Once, 0);
+        p.run(16 * MS);
+    }
+    let blind = p.now.since(start);
+    println!("blind for {blind:?}");
+    assert!(blind < SECOND * 3 / 2, "{blind:?}");
+    assert_eq!(p.end(Side::Server).datagram_size(), 1200);
+    p.mtu = 1472;
+    p.run(90 * SECOND);
+    assert_eq!(p.end(Side::Server).datagram_size(), 1472, "it has widened again");
+    p.mtu = 1300;
+    let start = p.now;
+    p.messages(Side::Client);
+    while !p.messages(Side::Client).iter().any(|m| m.len() == 1300) && p.now < start + 10 * SECOND {
+        p.send(Side::Server, &[1; 1300], Mode::Once, 0);
+        p.send(Side::Server, &[2; 30], Mode::Guaranteed, 0);
+        p.run(16 * MS);
+    }
+    let blind = p.now.since(start);
+    println!("blind for {blind:?} beside shorter ones");
+    assert!(blind < SECOND / 4, "{blind:?}");
+}
+
+#[test]
+fn losses_by_chance_are_no_narrow_path() {
+    for seed in 0..5 {
+        let mut p = NativePair::connected(seed, Link::delay(20));
+        p.run(10 * SECOND);
+        p.network.links = [Link::lossy(20, 0.1), Link::lossy(20, 0.1)];
+        for _ in 0..4 {
+            p.send(Side::Client, &vec![1; 500_000], Mode::Guaranteed, 0);
+            for _ in 0..500 {
+                p.send(Side::Client, &[1; 50], Mode::Once, 0);
+                p.run(10 * MS);
+            }
+        }
+        assert_eq!(p.end(Side::Client).datagram_size(), 1472, "seed {seed}");
     }
 }
 

@@ -278,7 +278,41 @@ fn a_lying_peer_harms_only_itself() {
         }
         liar.pair.run(MS * 30_000);
         assert_eq!(liar.server().state(), State::Closed);
+        assert_eq!(ends(&mut liar), 1, "seed {seed}");
     }
+}
+
+/// How often the server's host was told that the connection ended.
+fn ends(liar: &mut Liar) -> usize {
+    let seen =
+        std::mem::take(&mut liar.pair.events[Side::Server as usize]).into_iter().map(|(_, event)| event);
+    let rest = std::iter::from_fn(|| liar.server().poll_event());
+    seen.chain(rest).filter(|e| matches!(e, Event::Closed(_))).count()
+}
+
+#[test]
+fn however_often_a_packet_says_goodbye_it_is_one_end() {
+    let mut liar = Liar::new();
+    let mut frames = Vec::new();
+    for _ in 0..100 {
+        wire::put_close(&mut frames, 0, 1, b"");
+        frames.push(frame::CLOSED);
+    }
+    liar.say(&frames);
+    assert_eq!(liar.server().state(), State::Closed);
+    assert_eq!(ends(&mut liar), 1);
+}
+
+#[test]
+fn of_many_acknowledgements_in_a_packet_one_is_heeded() {
+    let mut liar = Liar::new();
+    let before = liar.server().stats().messages_malformed;
+    let mut frames = Vec::new();
+    for _ in 0..100 {
+        frames.extend_from_slice(&[frame::ACK, 0, 1, 0, 0]);
+    }
+    liar.say(&frames);
+    assert_eq!(liar.server().stats().messages_malformed - before, 99);
 }
 
 fn random_frames(rng: &mut SmallRng) -> Vec<u8> {
@@ -303,7 +337,12 @@ fn random_frames(rng: &mut SmallRng) -> Vec<u8> {
             0 => wire::put_varint(&mut out, rng.random::<u64>() >> 2),
             1 => out.extend_from_slice(&[frame::ACK + 3, 0, rng.random_range(0..90), 0, 1, 0, 1, 2, 3, 4, 5]),
             2 => out.extend_from_slice(&[frame::PING, frame::ACCEPT, frame::PADDING, frame::CLOSED]),
-            3 if rng.random_bool(0.05) => wire::put_close(&mut out, rng.random(), 1, b"\xff\xfebye"),
+            3 if rng.random_bool(0.05) => {
+                for _ in 0..3 {
+                    wire::put_close(&mut out, rng.random(), 1, b"\xff\xfebye");
+                    out.push(frame::CLOSED);
+                }
+            }
             _ => wire::put_message(&mut out, &m, false),
         }
     }

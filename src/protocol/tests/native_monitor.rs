@@ -245,11 +245,11 @@ impl NativeMonitor {
         if facts.held_back && sent.messages > 0 {
             return Err("messages though the window is full".into());
         }
-        self.check_size(side, datagram, facts, &sent)?;
+        self.check_size(side, datagram, facts)?;
         self.check_chatter(side, &sent)
     }
 
-    fn check_size(&mut self, side: Side, datagram: &[u8], facts: &Facts, sent: &Sent) -> Result<(), String> {
+    fn check_size(&mut self, side: Side, datagram: &[u8], facts: &Facts) -> Result<(), String> {
         let way = &mut self.ways[side as usize];
         if facts.is_probe {
             way.probes.insert(way.sent, datagram.len());
@@ -262,8 +262,7 @@ impl NativeMonitor {
                 way.proven
             ));
         }
-        // A piece that was cut for a wider path goes alone.
-        if datagram.len() > known && (sent.messages, sent.frames) != (1, 1) {
+        if datagram.len() > known {
             return Err(format!("{} bytes, but {known} are known to arrive", datagram.len()));
         }
         Ok(())

@@ -36,6 +36,8 @@ pub struct NativeScenario {
     pub links: [Link; 2],
     /// Largest datagram that the network carries whole.
     pub mtu: usize,
+    /// When the path becomes narrower, and how narrow.
+    pub narrows: Option<(Duration, usize)>,
     pub cookies: bool,
     /// The server forgets who has left, and answers with resets.
     pub forgets: bool,
@@ -106,6 +108,10 @@ impl NativeScenario {
             },
             channels: [1, 2, 8, 255][rng.random_range(0..4)],
             priorities: [1, 2, 4][rng.random_range(0..3)],
+            narrows: (class != Class::Plain && rng.random_bool(0.3)).then(|| {
+                let after = Duration::from_millis(rng.random_range(2000..8000));
+                (after, rng.random_range(1200..1472))
+            }),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::protocol::handshake::native::{packet, RESET_LEN};
 use crate::protocol::time::Time;
 
 /// Seeds per run of the tests, unless the environment says otherwise.
-const SEEDS: u64 = 1500;
+const SEEDS: u64 = 2000;
 /// The longest stall in the middle of a run.
 const LONGEST_STALL: Duration = Duration::from_secs(3);
 
@@ -197,6 +197,10 @@ impl Run {
             self.run_until(next);
             if !self.both_connected() {
                 return;
+            }
+            if let Some((_, mtu)) = self.scenario.narrows.filter(|(after, _)| START + *after <= self.pair.now)
+            {
+                self.pair.mtu = self.pair.mtu.min(mtu);
             }
             for side in Side::BOTH {
                 if self.next_send[side as usize] <= self.pair.now {

@@ -18,7 +18,7 @@ use crate::protocol::fragment::Reassembly;
 use crate::protocol::time::Time;
 
 /// Seeds per run of the tests, unless the environment says otherwise.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1000;
 
 /// What a run did, for the checks over all runs.
 #[derive(Clone, Copy, Debug, Default)]

@@ -80,9 +80,11 @@ impl Sizes {
         let last_fragment = message - FRAGMENT_HEADER_LEN - 1;
         Sizes {
             datagram,
+            least_datagram: datagram,
             payload,
             message,
             fragment: FRAGMENT_LEN.min(last_fragment),
+            filler: 0,
             last_fragment,
             hello: usize::from(mtu) - 62,
             most_fragments: MAX_FRAGMENTS,

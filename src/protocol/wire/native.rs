@@ -38,6 +38,8 @@ pub const ACK_DELAY_UNIT: u64 = 16;
 pub const MESSAGE_HEADER_LEN: usize = 1 + 2 + 2 + 1 + 2;
 /// Most bytes of what places a fragment: id, index, count.
 pub const FRAGMENT_HEADER_LEN: usize = 2 + 2 + 2;
+/// A shorter fragment beside another is not worth its header and its place in every list.
+const MIN_FILLER: usize = 128;
 /// Left free beside a fragment, so that an acknowledgement can ride with it.
 const ACK_ROOM: usize = 24;
 /// Most bytes of a header of a data packet.
@@ -89,16 +91,20 @@ pub fn connection_id(datagram: &[u8]) -> Option<u32> {
     is_data(datagram).then(|| u32::from_be_bytes(*id))
 }
 
-/// What a datagram of `datagram` bytes leaves room for.
+/// What a datagram of `datagram` bytes, at least [`BASE_DATAGRAM`], leaves room for. Messages are cut so that each piece fits the
+/// shortest: it could not be cut again when the path narrows.
 pub fn sizes(datagram: usize) -> Sizes {
-    let payload = datagram - LONGEST_HEADER - TAG_LEN;
-    let message = payload - MESSAGE_HEADER_LEN;
+    let datagram = datagram.max(BASE_DATAGRAM);
+    let message = BASE_DATAGRAM - LONGEST_HEADER - TAG_LEN - MESSAGE_HEADER_LEN;
     let fragment = message - FRAGMENT_HEADER_LEN - ACK_ROOM;
+    let left = (datagram - BASE_DATAGRAM).saturating_sub(MESSAGE_HEADER_LEN + FRAGMENT_HEADER_LEN);
     Sizes {
         datagram,
-        payload,
+        least_datagram: BASE_DATAGRAM,
+        payload: datagram - LONGEST_HEADER - TAG_LEN,
         message,
         fragment,
+        filler: if left < MIN_FILLER { 0 } else { left },
         last_fragment: fragment,
         hello: BASE_DATAGRAM,
         most_fragments: MAX_FRAGMENTS,
@@ -212,7 +218,7 @@ pub struct PacketKey {
 impl PacketKey {
     /// From a phase's secret.
     pub fn new(secret: &Traffic) -> Result<PacketKey, CryptoError> {
-        Ok(PacketKey { aead: Aead::new(&secret.key()?)?, iv: secret.iv()? })
+        Ok(PacketKey { aead: Aead::new(&*secret.key()?)?, iv: secret.iv()? })
     }
 
     fn nonce(&self, number: u64) -> [u8; 12] {

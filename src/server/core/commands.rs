@@ -10,6 +10,7 @@ use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
+use crate::server::config;
 use crate::server::events::*;
 use crate::server::peers::Peer;
 
@@ -32,13 +33,14 @@ impl Core {
         if pulls && self.pulled.len() >= self.wants.queue {
             return Err(Error::new(ErrorKind::WouldBlock, "the event queue is full: take events first"));
         }
+        let delivery = options.delivery()?;
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let len = payload.len();
         let peer = self.live(id)?;
         if peer.status == Status::Joining {
             return Err(Error::new(ErrorKind::State, format!("{id:?} was not let in yet")));
         }
-        let sent = peer.connection.send(now, payload, options.delivery(), tag);
+        let sent = peer.connection.send(now, payload, delivery, tag);
         sent.map_err(|error| self.not_sent(id, len, error))?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
@@ -172,6 +174,13 @@ impl Core {
     /// See [`crate::Server::user_data`].
     pub fn user_data(&mut self, id: PeerId) -> Result<&mut usize> {
         self.live(id).map(|p| &mut p.user_data)
+    }
+
+    /// See [`crate::Server::set_redundancy`].
+    pub fn set_redundancy(&mut self, id: PeerId, copies: u8) -> Result<()> {
+        config::redundancy(copies)?;
+        self.live(id)?.connection.set_redundancy(copies);
+        Ok(())
     }
 
     /// See [`crate::Server::set_peer_series`].

@@ -38,6 +38,9 @@ impl Core {
     /// `authorise_timeout` passes before [`accept_peer`](Self::accept_peer).
     pub(super) fn seat(&mut self, now: Time, address: SocketAddr, connection: Connection) -> usize {
         let full = self.closing || self.full();
+        if self.peers.joining() >= self.max_joining || self.peers.len() >= self.max_slots() {
+            self.forget_oldest_unknown();
+        }
         let busy = self.peers.joining() >= self.max_joining;
         let slot = self.peers.insert(address, connection);
         let deadline = now + self.authorise_timeout;
@@ -55,14 +58,24 @@ impl Core {
         slot
     }
 
+    /// A client brings its JOIN in the packet that proves it, or soon after. Where there is no room for more that have
+    /// not, the oldest of them goes, without a word: it has said none either.
+    fn forget_oldest_unknown(&mut self) {
+        if let Some(slot) = self.peers.oldest_unknown() {
+            self.peers.ended(slot, Status::Dropped);
+            self.stats.refusals += 1;
+            self.vacate(slot);
+        }
+    }
+
     /// What a seated client brings is known: it is let in, refused, or the host is asked.
     pub(super) fn join(&mut self, now: Time, slot: usize, join: Join<'_>) {
         let asks = self.asks_about_joins();
-        let Some(peer) = self.peers.at(slot).filter(|p| p.status == Status::Joining) else { return };
         // Whoever repeats itself is asked about once.
-        if std::mem::replace(&mut peer.join_known, true) {
+        if self.peers.joins(slot) {
             return;
         }
+        let Some(peer) = self.peers.at(slot) else { return };
         let (id, address, wire, token) =
             (peer.id, peer.address, peer.connection.wire(), peer.connection.token());
         let password = match self.check_password_of(now, address, join.password) {
@@ -71,6 +84,10 @@ impl Core {
             Err(_) if wire == Wire::Mpgameserver && asks => false,
             Err((code, text)) => return self.turn_away(now, slot, code, text),
         };
+        // Others may have come in since it proved itself.
+        if self.peers.seated() - self.peers.unknown() > self.max_peers {
+            return self.turn_away(now, slot, refusal::FULL, "the server is full");
+        }
         if asks {
             let data = join.data.to_vec();
             self.emit(Event::Authorise(id, JoinRequest { address, token, wire, password, data }));

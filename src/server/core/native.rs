@@ -45,7 +45,7 @@ impl Core {
         datagram: &[u8],
     ) -> Result<(), DropReason> {
         // Above its number of peers a server still answers, to say that it is full; above its number of slots it does not.
-        let crowded = self.closing || self.peers.len() >= self.max_slots();
+        let crowded = self.closing || self.held_slots() >= self.max_slots();
         let Some(newcomers) = &mut self.newcomers else { return Err(DropReason::Malformed) };
         if crowded {
             self.refuse(now, from, "the server is full");
@@ -66,7 +66,13 @@ impl Core {
         id: u32,
         datagram: &[u8],
     ) -> Result<usize, DropReason> {
+        // Its handshake may have begun while there was room. It stays in the table, so that what comes of it is no
+        // stray's, and times out there.
+        let crowded = self.held_slots() >= self.max_slots();
         let Some(newcomers) = &mut self.newcomers else { return Err(DropReason::Unknown) };
+        if crowded && newcomers.has(id) {
+            return Err(DropReason::Full);
+        }
         match newcomers.prove(id, datagram) {
             Some((handshake, welcome)) => self.promote_native(now, &handshake, welcome),
             None => Err(newcomers.stray(now, from, id, datagram.len())),
@@ -80,10 +86,6 @@ impl Core {
         handshake: &ServerHandshake,
         welcome: Welcome,
     ) -> Result<usize, DropReason> {
-        // Its handshake may have begun while there was room. What is not answered here times out there.
-        if self.peers.len() >= self.max_slots() {
-            return Err(DropReason::Full);
-        }
         let connection = Connection::native_accepted(now, self.settings.clone(), handshake, welcome);
         let connection = connection.map_err(|_| DropReason::Forged)?;
         let slot = self.seat(now, handshake.address, connection);

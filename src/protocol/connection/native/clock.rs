@@ -10,6 +10,11 @@ const WEIGHT: i64 = 8;
 /// Further apart than this the new one is believed.
 const JUMP_US: i64 = 250_000;
 
+/// A clock as another end tells it, which may be anything.
+fn positive(clock_us: u64) -> i64 {
+    (clock_us & (i64::MAX as u64)) as i64
+}
+
 /// An estimate of the server's clock and tick.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ServerClock {
@@ -24,13 +29,14 @@ impl ServerClock {
     /// The server's answer to the hello came.
     pub(super) fn start(&mut self, now: Time, welcome: &Welcome) {
         self.interval_us = welcome.tick_interval_us;
-        self.offset_us = Some(welcome.clock_us as i64 - now.as_micros() as i64);
-        self.tick = (welcome.tick, welcome.clock_us as i64);
+        let clock = positive(welcome.clock_us);
+        self.offset_us = Some(clock.saturating_sub(now.as_micros() as i64));
+        self.tick = (welcome.tick, clock);
     }
 
     /// The server told its clock, `latency` ago.
     pub(super) fn update(&mut self, now: Time, latency: Duration, tick: u64, since_us: u64, clock_us: u64) {
-        let clock = (clock_us & (i64::MAX as u64)) as i64;
+        let clock = positive(clock_us);
         let new = clock.saturating_add(latency.as_micros() as i64).saturating_sub(now.as_micros() as i64);
         self.offset_us = Some(match self.offset_us {
             Some(old) if new.abs_diff(old) < JUMP_US as u64 => old + (new - old) / WEIGHT,
@@ -53,5 +59,23 @@ impl ServerClock {
         let clock = self.now(now)?.as_micros() as i64;
         let since = clock.saturating_sub(self.tick.1).max(0) as f64;
         (self.interval_us > 0).then(|| self.tick.0 as f64 + since / f64::from(self.interval_us))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_cannot_be_breaks_nothing() {
+        for clock_us in [0, 1 << 63, u64::MAX, i64::MAX as u64] {
+            for tick in [0, u64::MAX] {
+                let mut clock = ServerClock::default();
+                let now = Time::default() + Duration::from_secs(3);
+                clock.start(now, &Welcome { clock_us, tick, tick_interval_us: 1, ..Welcome::default() });
+                clock.update(now, Duration::from_secs(1), tick, clock_us, clock_us);
+                assert!(clock.now(now).is_some() && clock.tick(now).is_some_and(f64::is_finite));
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! How large a datagram the path carries: 1200 bytes for certain, more if a probe arrives.
+//! How large a datagram the path carries: 1200 bytes for certain, more if a probe arrives, until such datagrams are lost in a row.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_TRIES: u32 = 3;
 /// After this a size that was too large is tried again: the way may have changed.
 const RETRY: Duration = Duration::from_secs(600);
+/// The same after a path has narrowed: it may have been but an outage.
+const NARROWED_RETRY: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug)]
@@ -71,6 +73,16 @@ impl Mtu {
         self.probe = None;
         self.tries = 0;
         self.next = now + PROBE_PAUSE;
+        true
+    }
+
+    /// Datagrams longer than the least are lost: the path has narrowed. Whether any were allowed.
+    pub(super) fn fall_back(&mut self, now: Time) -> bool {
+        if self.current <= BASE_DATAGRAM {
+            return false;
+        }
+        let most = self.most;
+        *self = Mtu { next: now + NARROWED_RETRY, ..Mtu::new(now, most) };
         true
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{
-    Connection, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE, MAX_PING_INTERVAL,
-    PINGS_PER_TIMEOUT, UNASKED_PACKETS,
+    Connection, Joining, Role, FAREWELL_NUMBERS, GOODBYE_PAUSE, MAX_GOODBYES, MAX_JOIN_PAUSE,
+    MAX_PING_INTERVAL, PINGS_PER_TIMEOUT, UNASKED_PACKETS,
 };
 use crate::protocol::connection::{State, MAX_FAREWELL_TEXT};
 use crate::protocol::crypto::TAG_LEN;
@@ -146,9 +146,14 @@ impl Connection {
         Some(due.max(self.sender.paced_until(now)).max(self.held_until))
     }
 
+    /// The longest pause of a client between two things that are acknowledged.
+    fn ping_interval(&self) -> Duration {
+        (self.timeout / PINGS_PER_TIMEOUT).min(MAX_PING_INTERVAL)
+    }
+
     /// When a sign of life leaves if nothing else does that is acknowledged.
     fn ping_due(&self) -> Option<Time> {
-        let interval = (self.settings.connection_timeout / PINGS_PER_TIMEOUT).min(MAX_PING_INTERVAL);
+        let interval = self.ping_interval();
         let due = match self.role {
             Role::Client => self.last_asked + interval,
             // Nothing that was sent for long is acknowledged: acknowledgements alone are not.
@@ -171,7 +176,7 @@ impl Connection {
         let most = start + self.mtu.current() - TAG_LEN;
         self.put_acks(now, reasons.data, most, out);
         let asks = self.put_control(now, &reasons, out);
-        let messages = self.put_messages(now, reasons.data, start + header, most, out);
+        let messages = self.put_messages(now, reasons.data, most, out);
         if out.len() == start + header {
             // What was due has expired.
             out.truncate(start);
@@ -215,10 +220,16 @@ impl Connection {
             wire::put_time(out, tick, since, clock);
             self.control.time = Some(now + TIME_INTERVAL);
         }
-        if let (true, Some(join), Some((_, pause))) = (reasons.join, &self.join, self.join_due) {
+        // The server must not take a client that waits for a decision for silent.
+        let most = MAX_JOIN_PAUSE.min(self.ping_interval());
+        if let (true, Joining::Wish(join), Some((_, pause))) = (reasons.join, &self.joining, self.join_due) {
             wire::put_join(out, join.password.as_deref(), &join.data);
-            self.join_due =
-                Some((now + pause, (pause * 2).min(MAX_JOIN_PAUSE))).filter(|_| !mutant!(JoinOnce));
+            self.join_due = Some((now + pause, (pause * 2).min(most))).filter(|_| !mutant!(JoinOnce));
+        }
+        #[cfg(test)]
+        if reasons.join && matches!(self.joining, super::Joining::Unasked) {
+            out.push(frame::PING);
+            self.join_due = None;
         }
         if reasons.ping {
             out.push(frame::PING);
@@ -226,21 +237,19 @@ impl Connection {
         accept || reasons.join || reasons.ping
     }
 
-    /// Messages, as many as fit; whether there were any. The packet's frames begin at `frames`.
-    fn put_messages(&mut self, now: Time, data: bool, frames: usize, most: usize, out: &mut Vec<u8>) -> bool {
+    /// Messages, as many as fit; whether there were any.
+    fn put_messages(&mut self, now: Time, data: bool, most: usize, out: &mut Vec<u8>) -> bool {
         let mut plan = std::mem::take(&mut self.plan);
-        let (mut left, mut count, mut full) = (most.saturating_sub(out.len()), 0, false);
-        let alone = out.len() == frames;
+        let (mut left, mut full) = (most.saturating_sub(out.len()), false);
         let fits = |offer: &Offer| {
             let len = wire::message_len(offer.mode, offer.channel, offer.part, offer.len);
-            // The last of a packet needs no length. One that was cut for a wider path goes alone, however long.
-            let last = len - wire::varint_len(offer.len as u64) <= left || (count == 0 && alone);
+            // The last of a packet needs no length.
+            let last = len - wire::varint_len(offer.len as u64) <= left;
             if full || !(len <= left || last) {
                 return false;
             }
             full = len > left;
             left = left.saturating_sub(len);
-            count += 1;
             true
         };
         self.sender.assemble(now, self.packets_sent + 1, data, fits, &mut plan);
@@ -322,7 +331,7 @@ impl Connection {
                     self.mtu.due(),
                     self.sender.poll_timeout(),
                     self.inbox.next_expiry(),
-                    (!mutant!(TimeoutNever)).then(|| self.last_received + self.settings.connection_timeout),
+                    (!mutant!(TimeoutNever)).then(|| self.last_received + self.timeout),
                     (self.state == State::Lingering).then_some(self.deadline),
                 ];
                 times.into_iter().flatten().min()

@@ -12,7 +12,7 @@ use super::{
     echo, packet, take, NativeKey, Secrets, Welcome, COOKIE_LEN, HELLO_LEN, RESET_TOKEN_LEN, VERSION,
     VERSIONS_ECHO,
 };
-use crate::protocol::crypto::{CryptoError, Provider};
+use crate::protocol::crypto::{is_equal, CryptoError, Provider};
 use crate::protocol::mutant;
 use crate::protocol::time::Time;
 
@@ -260,11 +260,6 @@ impl Identity {
 fn first_bytes<const N: usize>(hash: &[u8]) -> [u8; N] {
     const { assert!(N <= 32, "no more than the hash has") }
     std::array::from_fn(|i| hash.get(i).copied().unwrap_or_default())
-}
-
-/// Takes as long whatever differs.
-fn is_equal<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
-    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// A hello that the server accepted and whose client has not shown yet that it has the secrets: the first packet

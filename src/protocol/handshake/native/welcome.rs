@@ -20,9 +20,9 @@ pub struct Welcome {
     pub tick: u64,
     /// The server's clock when it wrote this: microseconds since it started.
     pub clock_us: u64,
-    /// Silence after which either side gives the connection up, in milliseconds.
+    /// Silence after which the server gives the connection up, in milliseconds; 0 if it does not say. A client waits no longer.
     pub timeout_ms: u32,
-    /// Bytes of the longest message that the server takes.
+    /// Bytes of the longest message that the server takes; 0 if it does not say.
     pub max_message: u32,
     /// Bytes of the longest data that may come with the join.
     pub max_join: u16,

@@ -6,6 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
 use super::world::{address, ms, World};
+use crate::protocol::connection::native::Join;
 use crate::protocol::connection::{Farewell, State};
 use crate::protocol::delivery::Mode;
 use crate::server::block_list::BlockList;
@@ -30,13 +31,19 @@ fn check(w: &World) {
         assert!(!rests || peer.visible || peer.dirty, "{:?} is kept for nothing", peer.id);
         if counts(&peer) {
             assert!(core.peers.has_token(peer.connection.token()));
-            let slot = core.peers.slot_at(&peer.address).expect("who is connected is found at its address");
-            assert_eq!(core.peers.slot_of(peer.id), Some(slot));
+            let slot = match peer.connection.as_native() {
+                Some(native) => core.peers.slot_of_connection(native.connection_id()),
+                None => core.peers.slot_at(&peer.address),
+            };
+            assert!(slot.is_some(), "who is connected is found by its address or its id");
+            assert_eq!(core.peers.slot_of(peer.id), slot);
             seated += 1;
         }
     }
     assert_eq!(seated, connected.len());
-    assert!(core.peers.seated() <= w.config.max_peers as usize);
+    let unknown = connected.iter().filter(|p| p.is_unknown()).count();
+    assert_eq!(unknown, core.peers.unknown());
+    assert!(core.peers.seated() - unknown <= w.config.max_peers as usize);
     let joining = connected.iter().filter(|p| p.status == Status::Joining).count();
     assert_eq!(joining, core.peers.joining());
     assert!(joining <= w.config.max_joining as usize);
@@ -67,7 +74,11 @@ fn play(seed: u64, config: Config) {
         match (random.random_range(0..48), peer) {
             // At most a few ends are alive at a time; some share an address.
             (0..4, _) if w.ends.iter().filter(|e| e.closed().is_none()).count() < 24 => {
-                w.client_from(address(random.random_range(0..20)));
+                let from = address(random.random_range(0..20));
+                match random.random() {
+                    true => w.client_from(from),
+                    false => w.native_client_from(from, Join::default(), &config),
+                };
             }
             (4..6, _) if ends > 0 => w.ends[end].mute ^= true,
             (6..8, _) if ends > 0 => w.ends[end].deaf ^= true,

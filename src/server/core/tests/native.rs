@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 
 use super::world::{address, ms, World};
+use crate::error::ErrorKind;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::native::Join;
-use crate::protocol::connection::{CloseReason, Event as EndEvent, Farewell, FarewellKind, State, Wire};
-use crate::protocol::delivery::Mode;
+use crate::protocol::connection::{
+    CloseReason, Event as EndEvent, Farewell, FarewellKind, SendError, State, Wire,
+};
+use crate::protocol::delivery::{Mode, QueueError};
 use crate::protocol::handshake::native::{packet, HELLO_LEN};
 use crate::server::config::{Config, Wires};
 use crate::server::core::Dispatch;
@@ -256,6 +259,93 @@ fn slots_are_bounded_however_many_handshakes_are_proven_at_once() {
     assert!(drops(&w, DropReason::Full) > 0, "the test would not notice");
     let connected = ends.iter().filter(|e| w.ends[**e].connection.state() == State::Connected);
     assert_eq!(connected.count(), 1);
+    let restarted = |e: &&usize| {
+        let closed = |e: &EndEvent| matches!(e, EndEvent::Closed(c) if c.reason == CloseReason::Restarted);
+        w.ends[**e].events.iter().any(closed)
+    };
+    assert_eq!(ends.iter().filter(restarted).count(), 0, "the server was not started anew");
+}
+
+/// Ends that prove themselves and never say what they want.
+fn silent_ends(w: &mut World, count: usize) -> Vec<usize> {
+    let ends: Vec<usize> = (0..count).map(|_| w.native_client(Join::default())).collect();
+    for end in &ends {
+        w.ends[*end].connection.as_native_mut().unwrap().never_join();
+    }
+    ends
+}
+
+#[test]
+fn who_only_proves_itself_takes_no_place_from_who_has_the_password() {
+    let password = Some(Password::new(b"sesame").unwrap());
+    for max_joining in [4, 1024] {
+        let mut w =
+            World::new(Config { max_peers: 2, max_joining, password: password.clone(), ..Config::default() });
+        let slots = w.core.max_slots();
+        let join = || Join { password: Some(b"sesame".to_vec()), data: Vec::new() };
+        let wrong = || Join { password: Some(b"simsim".to_vec()), data: Vec::new() };
+        let mut most = 0;
+        // More than there are slots, and refused ones, again and again.
+        for _ in 0..4 {
+            silent_ends(&mut w, slots);
+            w.run(ms(20));
+            most = most.max(w.core.peers.unknown());
+            let _refused: Vec<usize> = (0..slots).map(|_| w.native_client(wrong())).collect();
+            w.run(ms(300));
+            silent_ends(&mut w, slots);
+            w.run(ms(20));
+        }
+        assert!(most > 2, "the test would not notice: {most}");
+        let (one, other) = (w.native_client(join()), w.native_client(join()));
+        w.run(ms(1500));
+        for end in [one, other] {
+            assert_eq!(w.ends[end].connection.state(), State::Connected, "max_joining {max_joining}");
+        }
+        // And no more than there are places for.
+        let third = w.native_client(join());
+        w.run(ms(1500));
+        let full = |e: &EndEvent| matches!(e, EndEvent::Closed(c) if c.farewell.code == refusal::FULL);
+        assert!(w.ends[third].events.iter().any(full), "{:?}", w.ends[third].events);
+    }
+}
+
+#[test]
+fn a_peer_that_says_goodbye_often_leaves_once() {
+    let mut w = World::new(Config::default());
+    let end = w.native_client(Join::default());
+    let peer = w.joined(end);
+    for _ in 0..3 {
+        let now = w.now;
+        w.ends[end].connection.close(now, false, Farewell::default());
+        w.run(ms(20));
+    }
+    w.run(ms(10_000));
+    let left = w.seen.iter().filter(|e| matches!(e, Event::Disconnect(p, _) if *p == peer)).count();
+    assert_eq!((left, w.core.stats().disconnects), (1, 1));
+}
+
+#[test]
+fn made_up_addresses_leave_half_of_the_table_to_those_who_are_where_they_say() {
+    let config = Config { max_handshakes: 512, ..Config::default() };
+    let most = config.max_handshakes;
+    let mut w = World::new(config);
+    let first = w.native_client(Join::default());
+    let hello = w.take_datagrams(first).pop().unwrap();
+    let at = |n: u32| SocketAddr::from((std::net::Ipv4Addr::from(0xc000_0000 + n), 7));
+    // Each repeats itself, as a client does that waits, so that its place is kept for as long as may be.
+    let flood = |w: &mut World| {
+        for n in 0..2 * most {
+            w.inject(at(n), &hello);
+        }
+        w.run(ms(100));
+    };
+    flood(&mut w);
+    let real = w.native_client(Join::default());
+    for _ in 0..20 {
+        flood(&mut w);
+    }
+    assert!(w.core.stats().handshakes >= most / 2, "the flood holds what it can");
+    assert_eq!(w.ends[real].connection.state(), State::Connected);
 }
 
 #[test]
@@ -280,4 +370,74 @@ fn a_client_knows_the_servers_clock_and_tick() {
     let old = w.client();
     w.joined(old);
     assert!(w.ends[old].connection.as_native().is_none(), "mpgameserver's wire does not tell");
+}
+
+#[test]
+fn redundancy_is_set_for_one_peer() {
+    let mut w = World::new(Config::default());
+    let ends = [w.native_client(Join::default()), w.native_client(Join::default())];
+    let peers = ends.map(|end| w.joined(end));
+    let (_, old) = w.join();
+    for peer in [peers[0], old] {
+        w.core.set_redundancy(peer, 2).unwrap();
+    }
+    for _ in 0..20 {
+        for peer in peers {
+            let mut options = SendOptions { retry: RetryMode::OnTimeout, ..SendOptions::default() };
+            w.core.send(w.now, peer, b"state"[..].into(), &mut options).unwrap();
+        }
+        w.run(ms(1));
+    }
+    w.run(ms(500));
+    let copies = ends.map(|end| w.ends[end].connection.stats().messages_duplicate);
+    assert!(copies[0] >= 20 && copies[1] == 0, "{copies:?}");
+    for wrong in [5, u8::MAX] {
+        let refused = w.core.set_redundancy(peers[0], wrong).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Argument);
+        assert!(refused.to_string().contains("redundancy"), "{refused}");
+        let mut options = SendOptions { redundancy: wrong, ..SendOptions::default() };
+        let refused = w.core.send(w.now, peers[1], b""[..].into(), &mut options).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Argument);
+    }
+    let gone = w.core.set_redundancy(PeerId::from_bits(7), 1).unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Stale);
+}
+
+#[test]
+fn a_client_heeds_the_bounds_of_its_server() {
+    let bounds = Config { connection_timeout: ms(500), max_message_size: 1000, ..Config::default() };
+    let own = Config { connection_timeout: ms(60_000), ..Config::default() };
+    let mut w = World::asking(bounds.clone());
+    let end = w.native_client_with(Join::default(), &own);
+    // While the host thinks, and then while nobody says anything.
+    w.run(ms(5000));
+    let asked = w.asked();
+    let now = w.now;
+    w.core.accept_peer(now, asked[0]).unwrap();
+    let peer = w.joined(end);
+    w.run(ms(10_000));
+    assert!(w.disconnects().is_empty(), "the client's pings suit the server's patience");
+    let send = |w: &mut World, len: usize| {
+        let now = w.now;
+        w.ends[end].connection.send(now, vec![1; len].into(), Mode::Guaranteed.into(), 0)
+    };
+    assert_eq!(send(&mut w, 1001), Err(SendError::Queue(QueueError::TooLarge)));
+    assert_eq!(send(&mut w, 1000), Ok(()));
+    w.run(ms(100));
+    assert_eq!(texts(&w, peer), [vec![1; 1000]]);
+    w.ends[end].deaf = true;
+    w.run(ms(700));
+    assert_eq!(w.ends[end].closed(), Some(CloseReason::Timeout));
+
+    // Where its own bounds are narrower they hold.
+    let mut w = World::new(own);
+    let end = w.native_client_with(Join::default(), &bounds);
+    w.joined(end);
+    assert_eq!(
+        w.ends[end].connection.send(w.now, vec![1; 1001].into(), Mode::Guaranteed.into(), 0),
+        Err(SendError::Queue(QueueError::TooLarge))
+    );
+    w.ends[end].deaf = true;
+    w.run(ms(700));
+    assert_eq!(w.ends[end].closed(), Some(CloseReason::Timeout));
 }

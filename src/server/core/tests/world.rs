@@ -126,8 +126,17 @@ impl World {
 
     /// A client on the native wire.
     pub fn native_client(&mut self, join: Join) -> usize {
-        let address = address(self.ends.len() as u32);
-        let (settings, pinned) = (self.config.protocol_settings(), Some(root().native_public()));
+        self.native_client_with(join, &self.config.clone())
+    }
+
+    /// The same with settings of its own.
+    pub fn native_client_with(&mut self, join: Join, config: &Config) -> usize {
+        self.native_client_from(address(self.ends.len() as u32), join, config)
+    }
+
+    /// The same from an address that may be somebody else's too.
+    pub fn native_client_from(&mut self, address: SocketAddr, join: Join, config: &Config) -> usize {
+        let (settings, pinned) = (config.protocol_settings(), Some(root().native_public()));
         let connection = Connection::native_connect(self.now, settings, pinned, join, &self.provider, SERVER);
         let connection = connection.expect("the system has randomness");
         self.ends.push(End { address, connection, events: Vec::new(), mute: false, deaf: false });
