@@ -83,3 +83,14 @@ pub fn ask(line: &str) -> bool {
         _ => std::process::exit(1),
     }
 }
+
+/// Bytes as they stand in a line.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The way back; `None` where it is none.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pairs = (0..text.len()).step_by(2).map(|place| text.get(place..place + 2));
+    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
+}

@@ -1,6 +1,7 @@
 //! What the benchmark asks of Linux: cores, clocks, memory, waiting.
 
 use std::io;
+use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -105,4 +106,20 @@ pub fn wait_readable(descriptor: RawFd, timeout: Duration) -> bool {
         libc::timespec { tv_sec: timeout.as_secs() as libc::time_t, tv_nsec: timeout.subsec_nanos().into() };
     // SAFETY: both pointers are those of live values; no signal mask is given.
     unsafe { libc::ppoll(&raw mut poll, 1, &raw const time, std::ptr::null()) > 0 }
+}
+
+/// Asks for so many bytes of the socket's two buffers.
+pub fn set_buffers(socket: &UdpSocket, bytes: i32) {
+    for option in [libc::SO_RCVBUF, libc::SO_SNDBUF] {
+        // SAFETY: the pointer is that of a live integer of the length that is said.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const bytes).cast(),
+                size_of::<i32>() as u32,
+            );
+        }
+    }
 }

@@ -148,7 +148,7 @@ struct Server {
 
 pub fn serve(options: &Options, book: Arc<Book>) -> Result<()> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
-    set_buffers(&socket, SERVER_BUFFER);
+    system::set_buffers(&socket, SERVER_BUFFER);
     let game = Game::new(options, Arc::clone(&book));
     let (interval, busy) = (game.tick_interval(), options.peer == Peer::FloorBusy);
     socket.set_nonblocking(interval.is_some() || busy)?;
@@ -323,21 +323,6 @@ impl Calls {
             }
             // What the system refuses is lost.
             libc::sendmmsg(socket.as_raw_fd(), heads.as_mut_ptr(), some.len() as u32, 0);
-        }
-    }
-}
-
-fn set_buffers(socket: &UdpSocket, bytes: i32) {
-    for option in [libc::SO_RCVBUF, libc::SO_SNDBUF] {
-        // SAFETY: the pointer is that of a live integer of the length that is said.
-        unsafe {
-            libc::setsockopt(
-                socket.as_raw_fd(),
-                libc::SOL_SOCKET,
-                option,
-                (&raw const bytes).cast(),
-                size_of::<i32>() as u32,
-            );
         }
     }
 }

@@ -89,7 +89,7 @@ pub fn serve(options: &Options, book: Arc<Book>) -> Result<()> {
         config.tick_rate_hz = 1.0 / interval.as_secs_f64();
     }
     let server = Server::start(config, Box::new(Application(options.peer, game)), "127.0.0.1:0")?;
-    let key = hex(&[&root.native_public()[..], &root.public_key().to_der()[..]].concat());
+    let key = control::hex(&[&root.native_public()[..], &root.public_key().to_der()[..]].concat());
     control::serve(server.local_address(), &key, book);
     server.wait(None)?;
     Err("the server has stopped".into())
@@ -152,11 +152,11 @@ pub struct Clients {
 
 impl Clients {
     pub fn new(options: &Options) -> Result<Clients> {
-        let bytes = unhex(&options.key).ok_or("the key cannot be read")?;
+        let bytes = control::unhex(&options.key).ok_or("the key cannot be read")?;
         let (native, root) = bytes.split_first_chunk::<32>().ok_or("the key is too short")?;
         let keys = KnownKeys { native: Some(*native), root: Some(PublicKey::from_der(root)?) };
         let wire = match options.peer {
-            Peer::GamekeeperMpgameserver => Wire::Mpgameserver,
+            Peer::GamekeeperMpgameserver | Peer::Mpgameserver => Wire::Mpgameserver,
             _ => Wire::Native,
         };
         let config = ClientConfig {
@@ -263,13 +263,4 @@ impl Crowd for Clients {
         inbox.append(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner).inbox);
         Ok(())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let pairs = (0..text.len()).step_by(2).map(|place| text.get(place..place + 2));
-    pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect()
 }

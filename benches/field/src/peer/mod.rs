@@ -5,6 +5,9 @@
 mod enet;
 mod floor;
 mod gamekeeper;
+mod mpgameserver;
+mod quinn;
+mod renet;
 
 use std::io;
 use std::time::Duration;
@@ -27,6 +30,13 @@ pub enum Peer {
     /// On mpgameserver's wire.
     GamekeeperMpgameserver,
     Enet,
+    /// Guaranteed messages have a stream each.
+    Quinn,
+    /// Guaranteed messages share one stream.
+    QuinnOrdered,
+    Renet,
+    /// The Python package.
+    Mpgameserver,
     /// No library: sockets and a cipher.
     Floor,
     FloorBatched,
@@ -36,12 +46,16 @@ pub enum Peer {
 
 impl Peer {
     /// In the order of the tables; the first is what others are compared with.
-    pub const ALL: [Peer; 9] = [
+    pub const ALL: [Peer; 13] = [
         Peer::Gamekeeper,
         Peer::GamekeeperRedundant,
         Peer::GamekeeperOrdered,
         Peer::GamekeeperMpgameserver,
         Peer::Enet,
+        Peer::Quinn,
+        Peer::QuinnOrdered,
+        Peer::Renet,
+        Peer::Mpgameserver,
         Peer::Floor,
         Peer::FloorBatched,
         Peer::FloorPacked,
@@ -51,6 +65,20 @@ impl Peer {
     /// All but those for which `is_left_out`.
     pub fn all_but(is_left_out: impl Fn(Peer) -> bool) -> Vec<Peer> {
         Peer::ALL.into_iter().filter(|peer| !is_left_out(*peer)).collect()
+    }
+
+    /// A variant of another one, which differs from it in guaranteed messages alone.
+    pub fn is_variant(self) -> bool {
+        matches!(self, Peer::GamekeeperRedundant | Peer::GamekeeperOrdered | Peer::QuinnOrdered)
+    }
+
+    /// Clients that one server of it takes.
+    pub fn max_clients(self) -> usize {
+        match self {
+            Peer::Renet => renet::MAX_CLIENTS,
+            Peer::Mpgameserver => mpgameserver::MAX_CLIENTS,
+            _ => usize::MAX,
+        }
     }
 
     pub fn is_own(self) -> bool {
@@ -69,6 +97,10 @@ impl Peer {
             Peer::GamekeeperOrdered => "gamekeeper-ordered",
             Peer::GamekeeperMpgameserver => "gamekeeper-mpgameserver",
             Peer::Enet => "enet",
+            Peer::Quinn => "quinn",
+            Peer::QuinnOrdered => "quinn-ordered",
+            Peer::Renet => "renet",
+            Peer::Mpgameserver => "mpgameserver",
             Peer::Floor => "floor",
             Peer::FloorBatched => "floor-batched",
             Peer::FloorPacked => "floor-packed",
@@ -84,6 +116,10 @@ impl Peer {
             Peer::GamekeeperOrdered => "gamekeeper, ordered",
             Peer::GamekeeperMpgameserver => "gamekeeper, mpgameserver's wire",
             Peer::Enet => "ENet (ordered, no encryption)",
+            Peer::Quinn => "quinn",
+            Peer::QuinnOrdered => "quinn, ordered",
+            Peer::Renet => "renet",
+            Peer::Mpgameserver => "mpgameserver (Python)",
             Peer::Floor => "floor",
             Peer::FloorBatched => "floor, 64 datagrams a call",
             Peer::FloorPacked => "floor, 64 a call, 16 messages a datagram",
@@ -101,6 +137,9 @@ impl Peer {
             Peer::Enet if cfg!(not(enet)) => {
                 Some("ENet was not found when this was built: apt-get install libenet-dev")
             }
+            Peer::Mpgameserver if !mpgameserver::is_installed() => {
+                Some("no virtual environment with it could be made: that needs python3-venv and the network")
+            }
             _ => None,
         }
     }
@@ -112,6 +151,9 @@ impl Peer {
             | Peer::GamekeeperRedundant
             | Peer::GamekeeperOrdered
             | Peer::GamekeeperMpgameserver => gamekeeper::serve(options, book),
+            Peer::Quinn | Peer::QuinnOrdered => quinn::serve(options, book),
+            Peer::Renet => renet::serve(options, book),
+            Peer::Mpgameserver => mpgameserver::serve(options),
             Peer::Floor | Peer::FloorBatched | Peer::FloorPacked | Peer::FloorBusy => {
                 floor::serve(options, book)
             }
@@ -128,7 +170,10 @@ impl Peer {
             Peer::Gamekeeper
             | Peer::GamekeeperRedundant
             | Peer::GamekeeperOrdered
-            | Peer::GamekeeperMpgameserver => Ok(Box::new(gamekeeper::Clients::new(options)?)),
+            | Peer::GamekeeperMpgameserver
+            | Peer::Mpgameserver => Ok(Box::new(gamekeeper::Clients::new(options)?)),
+            Peer::Quinn | Peer::QuinnOrdered => Ok(Box::new(quinn::Clients::new(options)?)),
+            Peer::Renet => Ok(Box::new(renet::Clients::new(options)?)),
             Peer::Floor | Peer::FloorBatched | Peer::FloorPacked | Peer::FloorBusy => {
                 Ok(Box::new(floor::Clients::new(options)?))
             }

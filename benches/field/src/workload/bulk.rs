@@ -31,7 +31,9 @@ pub const WORKLOAD: Workload = Workload {
 fn cases(_: Plan) -> Vec<Case> {
     vec![Case {
         name: "64 MiB".to_owned(),
-        peers: Peer::all_but(|peer| peer.is_floor() || peer == Peer::GamekeeperRedundant),
+        peers: Peer::all_but(|peer| {
+            peer.is_floor() || matches!(peer, Peer::GamekeeperRedundant | Peer::Mpgameserver)
+        }),
         options: Options { seconds: PATIENCE.as_secs_f64(), ..options("bulk", Delivery::Guaranteed, 1) },
     }]
 }

@@ -41,7 +41,7 @@ fn cases(plan: Plan) -> Vec<Case> {
         peers: Peer::all_but(|peer| match peer {
             Peer::GamekeeperRedundant | Peer::FloorBusy => true,
             // Only where it differs.
-            Peer::GamekeeperOrdered => delivery == Delivery::Unreliable,
+            Peer::GamekeeperOrdered | Peer::QuinnOrdered => delivery == Delivery::Unreliable,
             Peer::FloorPacked => in_flight == 1 || delivery == Delivery::Guaranteed,
             Peer::Floor | Peer::FloorBatched => delivery == Delivery::Guaranteed,
             _ => false,

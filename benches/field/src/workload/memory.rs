@@ -30,9 +30,7 @@ fn cases(plan: Plan) -> Vec<Case> {
     let clients = if plan.quick { 200 } else { 4000 };
     let case = |name: &str, in_flight| Case {
         name: format!("{clients} {name}"),
-        peers: Peer::all_but(|peer| {
-            peer.is_floor() || matches!(peer, Peer::GamekeeperRedundant | Peer::GamekeeperOrdered)
-        }),
+        peers: Peer::all_but(|peer| peer.is_floor() || peer.is_variant() || peer.max_clients() < clients),
         options: Options { in_flight, ..options("memory", Delivery::Unreliable, clients) },
     };
     vec![case("silent", 0), case("playing", 1)]

@@ -38,10 +38,7 @@ fn cases(plan: Plan) -> Vec<Case> {
     vec![Case {
         name: "unreliable".to_owned(),
         peers: Peer::all_but(|peer| {
-            matches!(
-                peer,
-                Peer::GamekeeperRedundant | Peer::GamekeeperOrdered | Peer::FloorPacked | Peer::FloorBatched
-            )
+            peer.is_variant() || matches!(peer, Peer::FloorPacked | Peer::FloorBatched)
         }),
         options: Options { seconds, ..options("ping", Delivery::Unreliable, 1) },
     }]

@@ -26,9 +26,7 @@ fn cases(plan: Plan) -> Vec<Case> {
     let clients = if plan.quick { 100 } else { 1000 };
     vec![Case {
         name: format!("{clients} clients"),
-        peers: Peer::all_but(|peer| {
-            peer.is_floor() || matches!(peer, Peer::GamekeeperRedundant | Peer::GamekeeperOrdered)
-        }),
+        peers: Peer::all_but(|peer| peer.is_floor() || peer.is_variant()),
         options: options("storm", Delivery::Unreliable, clients),
     }]
 }

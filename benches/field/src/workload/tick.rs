@@ -39,10 +39,8 @@ fn cases(plan: Plan) -> Vec<Case> {
     let case = |clients: usize| Case {
         name: format!("{clients} clients"),
         peers: Peer::all_but(|peer| {
-            matches!(
-                peer,
-                Peer::GamekeeperRedundant | Peer::GamekeeperOrdered | Peer::FloorPacked | Peer::FloorBusy
-            )
+            let is_other_floor = matches!(peer, Peer::FloorPacked | Peer::FloorBusy);
+            is_other_floor || peer.is_variant() || peer.max_clients() < clients
         }),
         options: Options { seconds, ..options("tick", Delivery::Unreliable, clients) },
     };
