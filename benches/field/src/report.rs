@@ -86,17 +86,26 @@ impl Table {
 }
 
 /// The page: what was run where, and all tables.
-pub fn page(command: &str, tables: &[Table]) -> String {
+pub fn page(command: &str, load: &str, tables: &[Table]) -> String {
     let mut text = format!(
-        "# The field, measured\n\nMade by `{command}` on {}, {}. Medians of the rounds; server and load have a core \
+        "# The field, measured\n\nMade by `{command}` on {}, {}. Before it the machine's \
+         load average was {}: what else runs on it shows in the times, least in the shares of processor time. Medians \
+         of the rounds; server and load have a core \
          each, and the time of a processor is the server process's alone, the system's part included.\n",
         date(),
         machine(),
+        load,
     );
     for table in tables {
         let _ = write!(text, "\n{}", table.markdown());
     }
     text
+}
+
+/// How many processes have wanted a core, on average over the last minute.
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {

@@ -70,9 +70,11 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<()> {
         }
     }
     system::pin(system::LOAD_CORE);
+    let load = report::load_average();
     let tables: Vec<Table> = wishes.workloads.iter().map(|workload| table(workload, &wishes)).collect();
     let command = ["cargo run --release -p field --".to_owned()].into_iter().chain(words);
-    let page = report::page(command.collect::<Vec<_>>().join(" ").trim_end_matches(" --"), &tables);
+    let command = command.collect::<Vec<_>>().join(" ");
+    let page = report::page(command.trim_end_matches(" --"), &load, &tables);
     println!("{page}");
     if wishes.write {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));

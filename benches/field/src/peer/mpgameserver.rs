@@ -1,4 +1,4 @@
-//! The Python package mpgameserver, in a virtual environment under cargo's target folder: `mpgameserver.py` is the
+//! The Python package mpgameserver, in a virtual environment under cargo's target folder: `python_server.py` is the
 //! server's role, and gamekeeper's clients of that wire are the load's.
 
 use std::os::unix::process::CommandExt;
@@ -45,7 +45,7 @@ pub fn is_installed() -> bool {
 /// Becomes the server.
 pub fn serve(options: &Options) -> Result<()> {
     let delivery = if options.delivery == Delivery::Guaranteed { "guaranteed" } else { "unreliable" };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/peer/mpgameserver.py");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/peer/python_server.py");
     // Comes back only if there is no such program.
     let error =
         Command::new(folder().join("bin/python")).arg(script).args([&options.workload, delivery]).exec();

@@ -186,10 +186,11 @@ pub fn serve(options: &Options, book: Arc<Book>) -> Result<()> {
 }
 
 async fn tick(shared: Arc<Mutex<Shared>>, interval: Duration) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut next = tokio::time::Instant::now();
     loop {
-        ticks.tick().await;
+        tokio::time::sleep_until(next).await;
+        // As everywhere: what is late by more than a tick is not made up for.
+        next = (next + interval).max(tokio::time::Instant::now());
         let shared = &mut *lock(&shared);
         shared.game.tick(&mut shared.out);
     }

@@ -1,6 +1,6 @@
 """The server's role for the Python package mpgameserver: the application of game.rs, under the package's own loop.
 
-    python mpgameserver.py <workload> <unreliable|guaranteed>
+    python python_server.py <workload> <unreliable|guaranteed>
 
 Speaks the lines of control.rs. Defaults of the package throughout, but for the tick of the workloads that have one.
 """
