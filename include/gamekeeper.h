@@ -161,9 +161,9 @@
 #define GK_FOREVER 18446744073709551615ull
 
 /**
- * The group of all connected peers. Nobody is added to it, or leaves it.
+ * Bytes that the name of a group has at most, without the NUL.
  */
-#define GK_GROUP_EVERYBODY 0
+#define GK_GROUP_MAX_NAME_BYTES 64
 
 /**
  * Ports that one search asks at most.
@@ -279,6 +279,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_address`, `gk_server_port`: where it listens
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+ * - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
  * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
  * - `gk_server_set_block_list`: replace the block list
@@ -314,6 +315,7 @@ typedef int32_t gk_event_type;
  *
  * - `gk_peer_address`: where its datagrams come from
  * - `gk_peer_token`: the public number of its session
+ * - `gk_peer_wire`: which wire it speaks
  * - `gk_peer_latency_us`: the smoothed one-way time
  * - `gk_peer_status`: where the connection stands
  * - `gk_peer_queued_bytes`: what is queued for it
@@ -322,8 +324,8 @@ typedef int32_t gk_event_type;
  * - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
+ * - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
- * - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
  */
 typedef uint64_t gk_peer;
 
@@ -816,6 +818,37 @@ typedef int32_t gk_status;
 typedef uint32_t gk_refusal;
 
 /**
+ * What a simulated network did to the datagrams of one direction since it was set; zeroes while there is none. Its layout is
+ * fixed.
+ */
+typedef struct {
+    /**
+     * Datagrams that came to it.
+     */
+    uint64_t pushed;
+    /**
+     * Datagrams lost, singly and in bursts.
+     */
+    uint64_t dropped;
+    /**
+     * Datagrams and copies that found no room: in the queue before the bottleneck, or in the network at all.
+     */
+    uint64_t overflowed;
+    /**
+     * Datagrams that were doubled.
+     */
+    uint64_t duplicated;
+    /**
+     * Datagrams and copies held back by `reorder_delay_us`.
+     */
+    uint64_t reordered;
+    /**
+     * Datagrams and copies with a bit turned over.
+     */
+    uint64_t corrupted;
+} gk_link_stats;
+
+/**
  * Lifetime counts of one peer, or of a client's session, and what is queued for it now. `gk_peer_stats_init` sets the size.
  */
 typedef struct {
@@ -891,6 +924,19 @@ typedef struct {
      * Messages refused, unacknowledged, because a bound was reached.
      */
     uint64_t messages_refused;
+    /**
+     * Times that a peer of the native wire went on from another address; 0 of a client's session, which is not told.
+     */
+    uint64_t migrations;
+    /**
+     * What the conditions did that `gk_server_simulate_peer` set for what is received from it; of a client, those of
+     * `gk_client_simulate`.
+     */
+    gk_link_stats simulated_receive;
+    /**
+     * The same for what is sent to it; of a client, for what it sends.
+     */
+    gk_link_stats simulated_send;
 } gk_peer_stats_t;
 
 /**
@@ -1026,6 +1072,19 @@ typedef struct {
      * is shorter than its answer.
      */
     uint64_t drops_raw_budget;
+    /**
+     * Times that a peer of the native wire went on from another address.
+     */
+    uint64_t migrations;
+    /**
+     * What the conditions did that `gk_server_simulate` set for what is received, peers with conditions of their own left
+     * out.
+     */
+    gk_link_stats simulated_receive;
+    /**
+     * The same for what is sent.
+     */
+    gk_link_stats simulated_send;
 } gk_server_stats_t;
 
 /**
@@ -1261,7 +1320,8 @@ typedef struct {
      */
     uint32_t reserved;
     /**
-     * Where its answer came from. One that is reached by two ways is found at two addresses.
+     * Where its answer came from, as `gk_client_start` takes it. One that is reached by several ways is found at several
+     * addresses. A link-local one of IPv6, `"[fe80::1%2]:2021"`, has the number of this machine's interface in it.
      */
     const char *address;
     /**
@@ -1517,8 +1577,9 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_DISCONNECT_NAME 23
 
 /**
- * Of a client on mpgameserver's wire: what answered does not have the pinned key. On the native wire such a server
- * cannot read the hello, and it is `GK_DISCONNECT_TIMEOUT`.
+ * Of a client on mpgameserver's wire only: what answered does not have the pinned key. On the native wire a server with
+ * another key cannot read the hello and answers nothing: that is `GK_DISCONNECT_TIMEOUT`, and its text says that nobody
+ * answered who has the pinned key.
  */
 #define GK_DISCONNECT_KEY 24
 
@@ -2932,25 +2993,56 @@ gk_result gk_server_broadcast(gk_server *server,
                               size_t *out_sent);
 
 /**
+ * Puts a peer into the group of a name, which comes to be with its first member and ends with its last. The membership
+ * ends with the peer. To be in it already is no error. For all peers there is `gk_server_broadcast`.
+ *
+ * - `group`: the name, 1 to `GK_GROUP_MAX_NAME_BYTES` bytes of UTF-8; names are told apart byte by byte
+ * - `peer`: who
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (an empty name, or too long), `GK_ERR_UTF8`, `GK_ERR_WOULD_BLOCK` (it is in
+ * 64 groups, or the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the name is copied.
+ */
+gk_result gk_server_group_add(gk_server *server,
+                              const char *group,
+                              gk_peer peer);
+
+/**
+ * Takes a peer out of a group. Not to be in it is no error.
+ *
+ * - `group`: the name, as `gk_server_group_add` takes it
+ * - `peer`: who
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (an empty name, or too long), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the name stays the caller's.
+ */
+gk_result gk_server_group_remove(gk_server *server,
+                                 const char *group,
+                                 gk_peer peer);
+
+/**
  * Queues a message for all members of a group, or all but one. Peers whose queue is full are left out and
  * counted; they get `writable` later.
  *
- * - `group`: a number that `gk_peer_group_add` was given, or `GK_GROUP_EVERYBODY`; a group without members
- *   reaches nobody
+ * - `group`: the name, as `gk_server_group_add` takes it; a group without members reaches nobody
  * - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
  * - `data`, `len`: the bytes; may be NULL with 0
  * - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
  * - `out_sent`: for how many peers it was queued; may be NULL
  * - `out_refused`: how many have a full queue; may be NULL
  *
- * Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
- * `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`; an empty name, or too long),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: the bytes are copied, once for all.
  */
 gk_result gk_server_group_send(gk_server *server,
-                               uint32_t group,
+                               const char *group,
                                gk_peer except,
                                const uint8_t *data,
                                size_t len,
@@ -3039,6 +3131,18 @@ gk_result gk_peer_latency_us(const gk_server *server, gk_peer peer, uint64_t *ou
 gk_result gk_peer_status(const gk_server *server, gk_peer peer, gk_status *out);
 
 /**
+ * Gives which wire a peer speaks.
+ *
+ * - `out`: one of `GK_WIRE_…`
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_wire(const gk_server *server, gk_peer peer, gk_wire *out);
+
+/**
  * Gives how many bytes of message are queued for a peer and not yet acknowledged.
  *
  * - `out`: bytes
@@ -3098,34 +3202,6 @@ gk_result gk_peer_accept(gk_server *server, gk_peer peer);
  * Ownership: the text is copied.
  */
 gk_result gk_peer_refuse(gk_server *server, gk_peer peer, gk_refusal code, const char *text);
-
-/**
- * Puts a peer into a group, which comes to be with its first member. The membership ends with the peer.
- * To be in it already is no error.
- *
- * - `group`: any number but `GK_GROUP_EVERYBODY`
- *
- * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`GK_GROUP_EVERYBODY`), `GK_ERR_WOULD_BLOCK` (it is in 64 groups, or
- * the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
- *
- * Thread: any.
- * Ownership: nothing is passed.
- */
-gk_result gk_peer_group_add(gk_server *server,
-                            gk_peer peer,
-                            uint32_t group);
-
-/**
- * Takes a peer out of a group. Not to be in it is no error.
- *
- * - `group`: the number
- *
- * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
- *
- * Thread: any.
- * Ownership: nothing is passed.
- */
-gk_result gk_peer_group_remove(gk_server *server, gk_peer peer, uint32_t group);
 
 /**
  * Sets the size and zeroes the rest.
@@ -3880,19 +3956,20 @@ gk_result gk_server_simulate_peer(gk_server *server,
                                   const gk_conditions *conditions);
 
 /**
- * Looks for servers, and waits for answers: on each port at all machines of the local network (broadcast, IPv4)
- * and at this one, and at each address. A server answers if it has discovery info
- * (`gk_context_set_discovery_info`). It ends early if no port was given and all addresses have answered.
+ * Looks for servers, and waits for answers: on each port at all machines of the local network (IPv4: broadcast; IPv6: the
+ * group `ff02::1` on each of the first 32 interfaces that have IPv6) and at this one, and at each address. A server answers
+ * if it has discovery info (`gk_context_set_discovery_info`); by IPv6 one that listens on all interfaces. It ends early if
+ * no port was given and all addresses have answered.
  *
  * - `ports`, `port_count`: at most `GK_DISCOVERY_MAX_PORTS`; may be NULL with 0
- * - `addresses`, `address_count`: `"192.0.2.1:2021"`, IPv4 and numbers only; at most
+ * - `addresses`, `address_count`: `"192.0.2.1:2021"`, `"[2001:db8::1]:2021"`, numbers only; at most
  *   `GK_DISCOVERY_MAX_ADDRESSES`; may be NULL with 0
  * - `timeout_us`: how long to wait, at most 60,000,000 (60 s)
  * - `function`: called for each server; may be NULL
  * - `user_data`: passed to each call as it is
  * - `out_count`: how many were found, at most 256; may be NULL
  *
- * Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, an IPv6 address, the time), `GK_ERR_ADDRESS`,
+ * Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, the time), `GK_ERR_ADDRESS`,
  * `GK_ERR_IO`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That nobody answered is no error.
  *
  * Thread: any; it waits in this call.

@@ -14,6 +14,7 @@
 
 #include "gamekeeper.h"
 
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -268,6 +269,13 @@ inline gk_result plain_options(const send_options &options, gk_send_options &out
     return GK_OK;
 }
 
+/// The name of a group as C takes it. A name with a NUL would end there and be another group's: it becomes the empty
+/// name, which is refused; a longer one than is allowed stays one byte too long. Nothing is allocated.
+inline std::array<char, GK_GROUP_MAX_NAME_BYTES + 2> group_name(std::string_view name) {
+    std::array<char, GK_GROUP_MAX_NAME_BYTES + 2> text{};
+    if (name.find('\0') == std::string_view::npos) name.copy(text.data(), GK_GROUP_MAX_NAME_BYTES + 1);
+    return text;
+}
 } // namespace detail
 
 /// For how many peers a message to many was queued, and how many had no room.
@@ -321,20 +329,23 @@ public:
         return result(gk_peer_refuse(server_, whom, code, text.c_str()));
     }
 
-    result group_add(gk::peer whom, uint32_t group) const { return result(gk_peer_group_add(server_, whom, group)); }
-    result group_remove(gk::peer whom, uint32_t group) const {
-        return result(gk_peer_group_remove(server_, whom, group));
+    /// Puts a peer into the group of a name, or takes it out: 1 to GK_GROUP_MAX_NAME_BYTES bytes of UTF-8 without NUL.
+    result group_add(std::string_view group, gk::peer whom) const {
+        return result(gk_server_group_add(server_, detail::group_name(group).data(), whom));
     }
-    /// To all members, or all but one; group GK_GROUP_EVERYBODY is all peers.
-    expected<reach> group_send(uint32_t group, bytes data, gk_retry_mode retry = GK_RETRY_NONE,
+    result group_remove(std::string_view group, gk::peer whom) const {
+        return result(gk_server_group_remove(server_, detail::group_name(group).data(), whom));
+    }
+    /// To all members, or all but one.
+    expected<reach> group_send(std::string_view group, bytes data, gk_retry_mode retry = GK_RETRY_NONE,
                                gk::peer except = GK_PEER_NONE) const {
         gk_send_options options;
         reach many;
         gk_result code = gk_send_options_init(&options, sizeof options);
         options.retry = retry;
         if (code == GK_OK) {
-            code = gk_server_group_send(server_, group, except, data.data, data.size, &options, &many.sent,
-                                        &many.refused);
+            code = gk_server_group_send(server_, detail::group_name(group).data(), except, data.data, data.size, &options,
+                                        &many.sent, &many.refused);
         }
         if (code != GK_OK) return gk::result(code);
         return many;
@@ -440,6 +451,7 @@ public:
         return microseconds(latency);
     }
     expected<gk_status> peer_status(gk::peer of) const { return get<gk_status>(gk_peer_status, of); }
+    expected<gk_wire> peer_wire(gk::peer of) const { return get<gk_wire>(gk_peer_wire, of); }
     expected<size_t> peer_queued_bytes(gk::peer of) const { return get<size_t>(gk_peer_queued_bytes, of); }
     expected<void *> peer_user_data(gk::peer of) const { return get<void *>(gk_peer_user_data, of); }
     result set_peer_user_data(gk::peer of, void *user_data) const {

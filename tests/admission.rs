@@ -156,6 +156,21 @@ fn a_broadcast_finds_whoever_listens() {
 }
 
 #[test]
+fn servers_are_found_by_ipv6() {
+    struct Quiet;
+    impl Handler for Quiet {}
+    let config = Config { discovery_info: Some(b"six".to_vec()), ..Config::default() };
+    let server = Server::start(config, Box::new(Quiet), "[::1]:0").expect("a server");
+    let address = server.local_address();
+    // At an address, and by its port on this machine.
+    let found = discover(&[], &[address], Duration::from_secs(60)).expect("a search");
+    assert_eq!(found.iter().map(|f| (f.address, &f.info[..])).collect::<Vec<_>>(), [(address, &b"six"[..])]);
+    let found = discover(&[address.port()], &[], Duration::from_millis(500)).expect("a search");
+    assert!(found.iter().any(|f| f.address == address), "{found:?}");
+    server.stop().expect("stopped");
+}
+
+#[test]
 fn whoever_wants_to_decide_must_be_able_to_hear_the_question() {
     struct Deaf;
     impl Handler for Deaf {}

@@ -220,3 +220,28 @@ fn a_transfer_goes_on_from_another_address() {
     assert!(moves >= 1);
     assert_eq!(client.says("all"), "4194304");
 }
+
+#[test]
+fn a_server_next_door_is_found_by_broadcast_and_by_ipv6() {
+    let cable = Cable::lay().expect("network namespaces");
+    ip(&format!("-n {} route add default dev {}", cable.client, cable.device)).expect("a way for broadcasts");
+    let settings = [("ADDRESS", "[::]:0"), ("INFO", "next door"), ("TIMEOUT_MS", NEVER)];
+    let server = Process::start("server", Some(&cable.server), &settings);
+    let address = server.says("listening");
+    let port = address.rsplit(':').next().expect("a port").to_owned();
+    let settings = [("PORT", port.as_str()), ("FAMILY", "4")];
+    let search = Process::start("search", Some(&cable.client), &settings);
+    assert_eq!(search.says("found"), format!("10.213.0.1:{port} next door"));
+    // From here on they are neighbours by IPv6 only.
+    ip(&format!("-n {} addr del 10.213.0.2/24 dev {}", cable.client, cable.device)).expect("del");
+    let settings = [("PORT", port.as_str()), ("FAMILY", "6")];
+    let search = Process::start("search", Some(&cable.client), &settings);
+    let found = search.says("found");
+    let (found, info) = found.split_once(' ').expect("an address and what it tells");
+    assert!(found.starts_with("[fe80::") && found.ends_with(&format!("]:{port}")), "{found}");
+    assert_eq!(info, "next door");
+    // Where it was found, it can be played at.
+    let settings = [("ADDRESS", found), ("TIMEOUT_MS", NEVER)];
+    let client = Process::start("client", Some(&cable.client), &settings);
+    client.says("pong");
+}

@@ -95,7 +95,7 @@ impl Handler for Game {
         let options = SendOptions { retry, channel: message.channel, ..SendOptions::default() };
         let reach = match self.mode {
             Mode::Echo => server.send(peer, &message.data, options).map(|()| Reach { sent: 1, refused: 0 }),
-            Mode::Relay => server.group_send(0, Some(peer), &message.data, options),
+            Mode::Relay => server.broadcast(Some(peer), &message.data, options),
         };
         let reach = reach.unwrap_or(Reach { sent: 0, refused: 1 });
         self.counts.received.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
 //! Looking for servers: one query for whoever listens, and the answers that come within a time.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use crate::crypto::RingProvider;
@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::address::ListenAddress;
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
+use crate::net::interfaces;
 use crate::net::udp::UdpSocket;
 use crate::protocol::crypto::Provider;
 use crate::protocol::time::Time;
@@ -18,6 +19,9 @@ use crate::protocol::wire::query::{self, Nonce, NONCE_LEN};
 pub const MAX_PORTS: usize = 64;
 /// Addresses that one search asks at most, beside those of the ports.
 pub const MAX_ADDRESSES: usize = 256;
+/// Every machine on a link, in IPv6, where there is no broadcast: the group that each of them is in (RFC 4291), so that a
+/// server hears it without joining anything.
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// Servers that one search finds at most; those that answer later are left out.
 pub const MAX_FOUND: usize = 256;
 /// The longest search.
@@ -42,17 +46,20 @@ pub struct Found {
 }
 
 /// Asks for servers and waits for `timeout`, on this thread: on each of `ports` at all machines of the local
-/// network (broadcast, IPv4) and at this machine, and at each of `addresses` (IPv4). Ends early when nobody but
-/// `addresses` was asked and as many have answered. A server answers if it has `discovery_info`. The order is
-/// that of the answers.
+/// network (IPv4: broadcast; IPv6: the group `ff02::1` on each of the first 32 interfaces that have IPv6) and at this
+/// machine, and at each of `addresses`, of either family. Ends early when nobody but `addresses` was asked and as many
+/// have answered. A server answers if it has `discovery_info`. The order is that of the answers. One that is reached in
+/// several ways is found at several addresses: a link-local one of IPv6 with the number of the interface, and good for
+/// this machine only.
 ///
-/// Errors: Argument (more than 64 ports or 256 addresses, none at all, port 0, an IPv6 address, a time beyond
-/// 60 s), Io.
+/// Errors: Argument (more than 64 ports or 256 addresses, none at all, port 0, a time beyond 60 s), Io.
 pub fn discover(ports: &[u16], addresses: &[SocketAddr], timeout: Duration) -> Result<Vec<Found>> {
-    let targets = targets(ports, addresses, timeout)?;
+    let interfaces = if ports.is_empty() { Vec::new() } else { interfaces::ipv6_multicast() };
+    let targets = targets(ports, &interfaces, addresses, timeout)?;
     let awaited = if ports.is_empty() { addresses.len() } else { MAX_FOUND };
     let io = |e: std::io::Error| Error::new(ErrorKind::Io, format!("the search's socket failed: {e}"));
-    let socket = UdpSocket::bind(&ListenAddress::parse("0.0.0.0:0")?, BUFFER_BYTES, BUFFER_BYTES)?;
+    // Of both families, or of IPv4 alone where the system has no IPv6.
+    let socket = UdpSocket::bind(&ListenAddress::parse(":0")?, BUFFER_BYTES, BUFFER_BYTES)?;
     socket.allow_broadcast().map_err(io)?;
     let mut search = Search {
         event_loop: EventLoop::new(socket).map_err(io)?,
@@ -79,8 +86,13 @@ pub fn discover(ports: &[u16], addresses: &[SocketAddr], timeout: Duration) -> R
     }
 }
 
-/// Who is asked.
-fn targets(ports: &[u16], addresses: &[SocketAddr], timeout: Duration) -> Result<Vec<SocketAddr>> {
+/// Who is asked; `interfaces` are those to ask on by IPv6.
+fn targets(
+    ports: &[u16],
+    interfaces: &[u32],
+    addresses: &[SocketAddr],
+    timeout: Duration,
+) -> Result<Vec<SocketAddr>> {
     let wrong = |text: String| Err(Error::new(ErrorKind::Argument, text));
     if ports.len() > MAX_PORTS || addresses.len() > MAX_ADDRESSES || ports.len() + addresses.len() == 0 {
         return wrong(format!(
@@ -92,11 +104,13 @@ fn targets(ports: &[u16], addresses: &[SocketAddr], timeout: Duration) -> Result
     if timeout > MAX_SEARCH_TIME {
         return wrong(format!("a search of {timeout:?}, allowed are {MAX_SEARCH_TIME:?}"));
     }
-    if let Some(v6) = addresses.iter().find(|a| a.is_ipv6()) {
-        return wrong(format!("{v6} is an IPv6 address, and a search asks by IPv4"));
-    }
-    let nearby =
-        |port: &u16| [Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST].map(|ip| SocketAddr::from((ip, *port)));
+    let nearby = |port: &u16| {
+        let port = *port;
+        let v4 = [Ipv4Addr::BROADCAST, Ipv4Addr::LOCALHOST].map(|ip| SocketAddr::from((ip, port)));
+        let on = |number: &u32| SocketAddr::from(SocketAddrV6::new(ALL_NODES, port, 0, *number));
+        let v6 = [SocketAddr::from((Ipv6Addr::LOCALHOST, port))];
+        v4.into_iter().chain(v6).chain(interfaces.iter().map(on)).collect::<Vec<_>>()
+    };
     let targets: Vec<SocketAddr> = ports.iter().flat_map(nearby).chain(addresses.iter().copied()).collect();
     if targets.iter().any(|t| t.port() == 0) {
         return wrong("port 0 is no port that a server can have".into());
@@ -123,7 +137,7 @@ impl Search {
         query::write_query(&nonce, &mut datagram);
         self.asked.push((nonce, self.clock.now()));
         for target in &self.targets {
-            // A machine without a network has no broadcast, and still has itself.
+            // A machine without a network has no broadcast, one without IPv6 no group, and each still has itself.
             let _unreachable = self.event_loop.send_to(&datagram, *target);
         }
         Ok(())
@@ -148,9 +162,10 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::interfaces::MAX_INTERFACES;
 
     fn refused(ports: &[u16], addresses: &[SocketAddr], timeout: Duration) -> bool {
-        targets(ports, addresses, timeout).is_err_and(|e| e.kind() == ErrorKind::Argument)
+        targets(ports, &[], addresses, timeout).is_err_and(|e| e.kind() == ErrorKind::Argument)
     }
 
     #[test]
@@ -161,13 +176,20 @@ mod tests {
         assert!(refused(&[0], &[], second));
         assert!(refused(&[1; MAX_PORTS + 1], &[], second));
         assert!(refused(&[], &[v4; MAX_ADDRESSES + 1], second));
-        assert!(refused(&[], &["[::1]:2021".parse().unwrap()], second));
         assert!(refused(&[1], &[], MAX_SEARCH_TIME + second));
-        assert_eq!(targets(&[1; MAX_PORTS], &[v4; MAX_ADDRESSES], second).unwrap().len(), 384);
-        let asked = targets(&[2021], &[v4], second).unwrap();
-        assert_eq!(
-            asked.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
-            ["255.255.255.255:2021", "127.0.0.1:2021", "192.0.2.1:2021"]
-        );
+        let all = targets(&[1; MAX_PORTS], &[7; MAX_INTERFACES], &[v4; MAX_ADDRESSES], second).unwrap();
+        assert_eq!(all.len(), MAX_PORTS * (3 + MAX_INTERFACES) + MAX_ADDRESSES);
+        let v6: SocketAddr = "[2001:db8::1]:2021".parse().unwrap();
+        let asked = targets(&[2021], &[2, 5], &[v4, v6], second).unwrap();
+        let expected = [
+            "255.255.255.255:2021",
+            "127.0.0.1:2021",
+            "[::1]:2021",
+            "[ff02::1%2]:2021",
+            "[ff02::1%5]:2021",
+            "192.0.2.1:2021",
+            "[2001:db8::1]:2021",
+        ];
+        assert_eq!(asked.iter().map(SocketAddr::to_string).collect::<Vec<_>>(), expected);
     }
 }

@@ -51,7 +51,7 @@ use crate::net::address::{ListenAddress, RemoteAddress};
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
 use crate::net::udp::UdpSocket;
-pub use crate::protocol::conditions::{Conditions, Direction};
+pub use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use crate::protocol::time::Time;
 use runner::Runner;
 
@@ -349,6 +349,11 @@ impl Client {
         self.0.core.lock().simulate(direction, conditions)?;
         self.wake();
         Ok(())
+    }
+
+    /// What the simulated link of one direction did so far; none where nothing is simulated.
+    pub fn link_stats(&self, direction: Direction) -> Option<LinkStats> {
+        self.0.core.lock().link_stats(direction)
     }
 
     /// Counts of the session, or of the last one.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::core::Core;
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::conditions::{Conditions, Direction, Link};
+use crate::protocol::conditions::{Conditions, Direction, Link, LinkStats};
 use crate::protocol::time::Time;
 
 /// The links of a client, as far as there are any; one that was ended stays for what is under way.
@@ -61,6 +61,16 @@ impl Core {
             Direction::Send => simulated.send.set(conditions),
         }
         Ok(())
+    }
+
+    /// See [`crate::Client::link_stats`].
+    pub(super) fn link_stats(&self, direction: Direction) -> Option<LinkStats> {
+        let simulated = self.simulated.as_ref()?;
+        let simulation = match direction {
+            Direction::Receive => &simulated.receive,
+            Direction::Send => &simulated.send,
+        };
+        simulation.link.as_ref().filter(|_| simulation.on).map(Link::stats)
     }
 
     /// A datagram came out of the socket.

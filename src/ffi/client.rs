@@ -18,7 +18,7 @@ use crate::ffi::peer::{gk_status, latency_us};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_STATE};
 use crate::ffi::send::{gk_send_options, wanted, Wanted};
 use crate::ffi::server::{microseconds, timeout};
-use crate::ffi::stats::{gk_peer_stats_t, stats_of};
+use crate::ffi::stats::{client_stats, gk_peer_stats_t};
 use crate::ffi::versioned;
 use crate::panic_scope::{self, outside};
 
@@ -557,10 +557,8 @@ pub unsafe extern "C" fn gk_client_token(client: *const gk_client, out: *mut u32
 pub unsafe extern "C" fn gk_client_stats(client: *const gk_client, out: *mut gk_peer_stats_t) -> gk_result {
     with_client(client, |client| {
         not_null!(out);
-        let queued = (client.queued_messages() as u32, client.queued_bytes() as u64);
-        let stats = stats_of(&client.stats(), queued, client.latency());
         // SAFETY: not null, and the caller's promise.
-        unsafe { versioned::write("out", out, &stats) }
+        unsafe { versioned::write("out", out, &client_stats(client)) }
     })
 }
 

@@ -26,7 +26,8 @@ pub struct gk_found {
     pub struct_size: u32,
     /// 0.
     pub reserved: u32,
-    /// Where its answer came from. One that is reached by two ways is found at two addresses.
+    /// Where its answer came from, as `gk_client_start` takes it. One that is reached by several ways is found at several
+    /// addresses. A link-local one of IPv6, `"[fe80::1%2]:2021"`, has the number of this machine's interface in it.
     pub address: *const c_char,
     /// What it tells about itself; nobody vouches for that. Never NULL, not even when `len` is 0.
     pub info: *const u8,
@@ -44,19 +45,20 @@ pub struct gk_found {
 /// May call: everything.
 pub type gk_found_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, found: *const gk_found)>;
 
-/// Looks for servers, and waits for answers: on each port at all machines of the local network (broadcast, IPv4)
-/// and at this one, and at each address. A server answers if it has discovery info
-/// (`gk_context_set_discovery_info`). It ends early if no port was given and all addresses have answered.
+/// Looks for servers, and waits for answers: on each port at all machines of the local network (IPv4: broadcast; IPv6: the
+/// group `ff02::1` on each of the first 32 interfaces that have IPv6) and at this one, and at each address. A server answers
+/// if it has discovery info (`gk_context_set_discovery_info`); by IPv6 one that listens on all interfaces. It ends early if
+/// no port was given and all addresses have answered.
 ///
 /// - `ports`, `port_count`: at most `GK_DISCOVERY_MAX_PORTS`; may be NULL with 0
-/// - `addresses`, `address_count`: `"192.0.2.1:2021"`, IPv4 and numbers only; at most
+/// - `addresses`, `address_count`: `"192.0.2.1:2021"`, `"[2001:db8::1]:2021"`, numbers only; at most
 ///   `GK_DISCOVERY_MAX_ADDRESSES`; may be NULL with 0
 /// - `timeout_us`: how long to wait, at most 60,000,000 (60 s)
 /// - `function`: called for each server; may be NULL
 /// - `user_data`: passed to each call as it is
 /// - `out_count`: how many were found, at most 256; may be NULL
 ///
-/// Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, an IPv6 address, the time), `GK_ERR_ADDRESS`,
+/// Errors: `GK_ERR_ARGUMENT` (too many, none at all, port 0, the time), `GK_ERR_ADDRESS`,
 /// `GK_ERR_IO`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That nobody answered is no error.
 ///
 /// Thread: any; it waits in this call.

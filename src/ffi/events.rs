@@ -20,6 +20,7 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 ///
 /// - `gk_peer_address`: where its datagrams come from
 /// - `gk_peer_token`: the public number of its session
+/// - `gk_peer_wire`: which wire it speaks
 /// - `gk_peer_latency_us`: the smoothed one-way time
 /// - `gk_peer_status`: where the connection stands
 /// - `gk_peer_queued_bytes`: what is queued for it
@@ -28,8 +29,8 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 /// - `gk_peer_set_series`, `gk_peer_series`: the last 300 seconds, for peers on which the host asks for it
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
 ///   be done to it
+/// - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
 /// - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
-/// - `gk_peer_group_add`, `gk_peer_group_remove`: which groups it is in
 pub type gk_peer = u64;
 
 /// No peer.
@@ -103,8 +104,9 @@ pub const GK_DISCONNECT_NOBODY_LISTENS: gk_disconnect_code = 21;
 pub const GK_DISCONNECT_UNREACHABLE: gk_disconnect_code = 22;
 /// Of a client: the host name has no address, or the resolver does not answer.
 pub const GK_DISCONNECT_NAME: gk_disconnect_code = 23;
-/// Of a client on mpgameserver's wire: what answered does not have the pinned key. On the native wire such a server
-/// cannot read the hello, and it is `GK_DISCONNECT_TIMEOUT`.
+/// Of a client on mpgameserver's wire only: what answered does not have the pinned key. On the native wire a server with
+/// another key cannot read the hello and answers nothing: that is `GK_DISCONNECT_TIMEOUT`, and its text says that nobody
+/// answered who has the pinned key.
 pub const GK_DISCONNECT_KEY: gk_disconnect_code = 24;
 /// First of the codes that are the host's own; from here to INT32_MAX.
 pub const GK_DISCONNECT_HOST: gk_disconnect_code = 1000;

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use crate::ffi::arguments::{text, write_text};
-use crate::ffi::events::{gk_peer, gk_refusal};
+use crate::ffi::events::{gk_peer, gk_refusal, gk_wire, wire};
 use crate::ffi::result::{gk_result, Failure};
 use crate::ffi::send::peer_id;
 use crate::ffi::server::{gk_server, with_server};
@@ -123,6 +123,23 @@ pub unsafe extern "C" fn gk_peer_status(
     property(server, peer, out, |info| info.status as i32)
 }
 
+/// Gives which wire a peer speaks.
+///
+/// - `out`: one of `GK_WIRE_…`
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_wire(
+    server: *const gk_server,
+    peer: gk_peer,
+    out: *mut gk_wire,
+) -> gk_result {
+    property(server, peer, out, |info| wire(info.wire))
+}
+
 /// Gives how many bytes of message are queued for a peer and not yet acknowledged.
 ///
 /// - `out`: bytes
@@ -214,40 +231,5 @@ pub unsafe extern "C" fn gk_peer_refuse(
         // SAFETY: not null, and the caller's promise.
         let given = if text.is_null() { "" } else { unsafe { self::text("text", text)? } };
         Ok::<(), Failure>(server.refuse(peer_id(peer)?, code, given)?)
-    })
-}
-
-/// Puts a peer into a group, which comes to be with its first member. The membership ends with the peer.
-/// To be in it already is no error.
-///
-/// - `group`: any number but `GK_GROUP_EVERYBODY`
-///
-/// Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (`GK_GROUP_EVERYBODY`), `GK_ERR_WOULD_BLOCK` (it is in 64 groups, or
-/// the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
-///
-/// Thread: any.
-/// Ownership: nothing is passed.
-#[no_mangle]
-pub unsafe extern "C" fn gk_peer_group_add(server: *mut gk_server, peer: gk_peer, group: u32) -> gk_result {
-    with_server(server, |server| Ok::<(), Failure>(server.group_add(peer_id(peer)?, group)?))
-}
-
-/// Takes a peer out of a group. Not to be in it is no error.
-///
-/// - `group`: the number
-///
-/// Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
-///
-/// Thread: any.
-/// Ownership: nothing is passed.
-#[no_mangle]
-pub unsafe extern "C" fn gk_peer_group_remove(
-    server: *mut gk_server,
-    peer: gk_peer,
-    group: u32,
-) -> gk_result {
-    with_server(server, |server| {
-        server.group_remove(peer_id(peer)?, group)?;
-        Ok(())
     })
 }

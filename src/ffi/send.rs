@@ -20,8 +20,8 @@ use crate::server::events::{
     DisconnectInfo, DisconnectReason, PeerId, Priority, RetryMode, SendOptions, SentCallback,
 };
 
-/// The group of all connected peers. Nobody is added to it, or leaves it.
-pub const GK_GROUP_EVERYBODY: u32 = 0;
+/// Bytes that the name of a group has at most, without the NUL.
+pub const GK_GROUP_MAX_NAME_BYTES: u32 = 64;
 
 /// How a message is to be sent. `gk_send_options_init` fills in the defaults.
 #[repr(C)]
@@ -305,7 +305,7 @@ pub unsafe extern "C" fn gk_server_broadcast(
             return Err(Failure::new(GK_ERR_ARGUMENT, "a broadcast has no on_sent and no notify"));
         }
         let except = (except != GK_PEER_NONE).then(|| PeerId::from_bits(except));
-        let sent = server.broadcast(except, data, options)?;
+        let sent = server.broadcast(except, data, options)?.sent;
         if !out_sent.is_null() {
             // SAFETY: not null, and the caller's to write.
             unsafe { out_sent.write(sent) };
@@ -314,26 +314,72 @@ pub unsafe extern "C" fn gk_server_broadcast(
     })
 }
 
+/// Puts a peer into the group of a name, which comes to be with its first member and ends with its last. The membership
+/// ends with the peer. To be in it already is no error. For all peers there is `gk_server_broadcast`.
+///
+/// - `group`: the name, 1 to `GK_GROUP_MAX_NAME_BYTES` bytes of UTF-8; names are told apart byte by byte
+/// - `peer`: who
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (an empty name, or too long), `GK_ERR_UTF8`, `GK_ERR_WOULD_BLOCK` (it is in
+/// 64 groups, or the server has 65,536), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the name is copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_group_add(
+    server: *mut gk_server,
+    group: *const c_char,
+    peer: gk_peer,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let group = unsafe { text("group", group)? };
+        Ok(server.group_add(group, peer_id(peer)?)?)
+    })
+}
+
+/// Takes a peer out of a group. Not to be in it is no error.
+///
+/// - `group`: the name, as `gk_server_group_add` takes it
+/// - `peer`: who
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (an empty name, or too long), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the name stays the caller's.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_group_remove(
+    server: *mut gk_server,
+    group: *const c_char,
+    peer: gk_peer,
+) -> gk_result {
+    with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let group = unsafe { text("group", group)? };
+        server.group_remove(group, peer_id(peer)?)?;
+        Ok(())
+    })
+}
+
 /// Queues a message for all members of a group, or all but one. Peers whose queue is full are left out and
 /// counted; they get `writable` later.
 ///
-/// - `group`: a number that `gk_peer_group_add` was given, or `GK_GROUP_EVERYBODY`; a group without members
-///   reaches nobody
+/// - `group`: the name, as `gk_server_group_add` takes it; a group without members reaches nobody
 /// - `except`: who does not get it; `GK_PEER_NONE`, or a peer that is gone: all get it
 /// - `data`, `len`: the bytes; may be NULL with 0
 /// - `options`: NULL sends it once; `on_sent` must be NULL and `notify` 0
 /// - `out_sent`: for how many peers it was queued; may be NULL
 /// - `out_refused`: how many have a full queue; may be NULL
 ///
-/// Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_NULL`,
-/// `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_TOO_LARGE`, `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT` (`options`; an empty name, or too long),
+/// `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any.
 /// Ownership: the bytes are copied, once for all.
 #[no_mangle]
 pub unsafe extern "C" fn gk_server_group_send(
     server: *mut gk_server,
-    group: u32,
+    group: *const c_char,
     except: gk_peer,
     data: *const u8,
     len: usize,
@@ -342,6 +388,8 @@ pub unsafe extern "C" fn gk_server_group_send(
     out_refused: *mut usize,
 ) -> gk_result {
     with_server(server, |server| {
+        // SAFETY: the caller's promise.
+        let group = unsafe { text("group", group)? };
         // SAFETY: the caller's promise.
         let (data, options) = unsafe { (bytes("data", data, len)?, self::options(options)?) };
         if options.on_sent.is_some() || options.tag.is_some() {

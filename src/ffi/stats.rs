@@ -2,18 +2,40 @@
 
 use std::time::Duration;
 
+use crate::client::Client;
 use crate::ffi::arguments::{flag, write_array};
 use crate::ffi::events::gk_peer;
 use crate::ffi::panic::fallible;
 use crate::ffi::peer::latency_us;
-use crate::ffi::result::gk_result;
+use crate::ffi::result::{gk_result, Failure};
 use crate::ffi::send::peer_id;
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
 use crate::metrics::peer::PeerStats;
 use crate::metrics::series::Second;
-use crate::metrics::server::{DropReason, ServerStats};
-use crate::server::events::PeerInfo;
+use crate::metrics::server::DropReason;
+use crate::protocol::conditions::{Direction, LinkStats};
+use crate::server::events::PeerId;
+use crate::server::Server;
+
+/// What a simulated network did to the datagrams of one direction since it was set; zeroes while there is none. Its layout is
+/// fixed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct gk_link_stats {
+    /// Datagrams that came to it.
+    pub pushed: u64,
+    /// Datagrams lost, singly and in bursts.
+    pub dropped: u64,
+    /// Datagrams and copies that found no room: in the queue before the bottleneck, or in the network at all.
+    pub overflowed: u64,
+    /// Datagrams that were doubled.
+    pub duplicated: u64,
+    /// Datagrams and copies held back by `reorder_delay_us`.
+    pub reordered: u64,
+    /// Datagrams and copies with a bit turned over.
+    pub corrupted: u64,
+}
 
 /// Lifetime counts of one peer, or of a client's session, and what is queued for it now. `gk_peer_stats_init` sets the size.
 #[repr(C)]
@@ -55,12 +77,19 @@ pub struct gk_peer_stats_t {
     pub messages_malformed: u64,
     /// Messages refused, unacknowledged, because a bound was reached.
     pub messages_refused: u64,
+    /// Times that a peer of the native wire went on from another address; 0 of a client's session, which is not told.
+    pub migrations: u64,
+    /// What the conditions did that `gk_server_simulate_peer` set for what is received from it; of a client, those of
+    /// `gk_client_simulate`.
+    pub simulated_receive: gk_link_stats,
+    /// The same for what is sent to it; of a client, for what it sends.
+    pub simulated_send: gk_link_stats,
 }
 
 versioned!(gk_peer_stats_t, first: queued_messages, fields: [
     struct_size, queued_messages, queued_bytes, latency_us, assembled, sent, dropped, received, acked,
     timeouts, pending, bytes_sent, bytes_received, messages_resent, messages_received, messages_duplicate,
-    messages_malformed, messages_refused,
+    messages_malformed, messages_refused, migrations, simulated_receive, simulated_send,
 ]);
 
 /// Counts and times of a server since it started. `gk_server_stats_init` sets the size.
@@ -132,6 +161,13 @@ pub struct gk_server_stats_t {
     /// Datagrams thrown away: of no wire, or a query, above the budget of the source or of all; or a query that
     /// is shorter than its answer.
     pub drops_raw_budget: u64,
+    /// Times that a peer of the native wire went on from another address.
+    pub migrations: u64,
+    /// What the conditions did that `gk_server_simulate` set for what is received, peers with conditions of their own left
+    /// out.
+    pub simulated_receive: gk_link_stats,
+    /// The same for what is sent.
+    pub simulated_send: gk_link_stats,
 }
 
 versioned!(gk_server_stats_t, first: peers, fields: [
@@ -139,7 +175,7 @@ versioned!(gk_server_stats_t, first: peers, fields: [
     packets_received, bytes_sent, bytes_received, drops_blocked, drops_malformed, drops_unknown,
     drops_forged, drops_duplicate, drops_old, drops_hello, drops_hello_budget, drops_full, drops_clear,
     drops_send_failed, ticks, ticks_missed, log_lines_suppressed, tick_rate_hz, messages_s, update_s,
-    network_s, idle_s, refusals, drops_raw_budget,
+    network_s, idle_s, refusals, drops_raw_budget, migrations, simulated_receive, simulated_send,
 ]);
 
 /// One second of a series. Its layout is fixed.
@@ -186,12 +222,43 @@ fn second(second: &Second) -> gk_second {
     }
 }
 
-fn peer_stats(info: &PeerInfo) -> gk_peer_stats_t {
-    stats_of(&info.stats, (info.queued_messages, info.queued_bytes as u64), info.latency)
+/// What a link of each direction did, by a function that tells it of one.
+fn links(of: impl Fn(Direction) -> Option<LinkStats>) -> [gk_link_stats; 2] {
+    [Direction::Receive, Direction::Send].map(|direction| {
+        let stats = of(direction).unwrap_or_default();
+        gk_link_stats {
+            pushed: stats.pushed,
+            dropped: stats.dropped,
+            overflowed: stats.overflowed,
+            duplicated: stats.duplicated,
+            reordered: stats.reordered,
+            corrupted: stats.corrupted,
+        }
+    })
+}
+
+fn peer_stats(server: &Server, peer: PeerId) -> Result<gk_peer_stats_t, Failure> {
+    let info = server.peer_info(peer)?;
+    let queued = (info.queued_messages, info.queued_bytes as u64);
+    let links = links(|direction| server.link_stats(Some(peer), direction));
+    Ok(stats_of(&info.stats, queued, info.latency, info.migrations, links))
+}
+
+/// The counts of a client's session.
+pub(crate) fn client_stats(client: &Client) -> gk_peer_stats_t {
+    let queued = (client.queued_messages() as u32, client.queued_bytes() as u64);
+    let links = links(|direction| client.link_stats(direction));
+    stats_of(&client.stats(), queued, client.latency(), 0, links)
 }
 
 /// The counts of one connection, with the messages and bytes queued for it.
-pub(crate) fn stats_of(stats: &PeerStats, queued: (u32, u64), latency: Duration) -> gk_peer_stats_t {
+fn stats_of(
+    stats: &PeerStats,
+    queued: (u32, u64),
+    latency: Duration,
+    migrations: u64,
+    [simulated_receive, simulated_send]: [gk_link_stats; 2],
+) -> gk_peer_stats_t {
     gk_peer_stats_t {
         struct_size: std::mem::size_of::<gk_peer_stats_t>() as u32,
         queued_messages: queued.0,
@@ -211,10 +278,15 @@ pub(crate) fn stats_of(stats: &PeerStats, queued: (u32, u64), latency: Duration)
         messages_duplicate: stats.messages_duplicate,
         messages_malformed: stats.messages_malformed,
         messages_refused: stats.messages_refused,
+        migrations,
+        simulated_receive,
+        simulated_send,
     }
 }
 
-fn server_stats(stats: &ServerStats) -> gk_server_stats_t {
+fn server_stats(server: &Server) -> gk_server_stats_t {
+    let stats = server.stats();
+    let [simulated_receive, simulated_send] = links(|direction| server.link_stats(None, direction));
     let drops = |reason: DropReason| stats.drops[reason as usize];
     gk_server_stats_t {
         struct_size: std::mem::size_of::<gk_server_stats_t>() as u32,
@@ -249,6 +321,9 @@ fn server_stats(stats: &ServerStats) -> gk_server_stats_t {
         idle_s: stats.profile.idle,
         refusals: stats.refusals,
         drops_raw_budget: drops(DropReason::RawBudget),
+        migrations: stats.migrations,
+        simulated_receive,
+        simulated_send,
     }
 }
 
@@ -303,9 +378,9 @@ pub unsafe extern "C" fn gk_peer_stats(
 ) -> gk_result {
     with_server(server, |server| {
         not_null!(out);
-        let info = server.peer_info(peer_id(peer)?)?;
+        let stats = peer_stats(server, peer_id(peer)?)?;
         // SAFETY: not null, and the caller's promise.
-        unsafe { versioned::write("out", out, &peer_stats(&info)) }
+        unsafe { versioned::write("out", out, &stats) }
     })
 }
 
@@ -362,7 +437,7 @@ pub unsafe extern "C" fn gk_server_stats(server: *const gk_server, out: *mut gk_
     with_server(server, |server| {
         not_null!(out);
         // SAFETY: not null, and the caller's promise.
-        unsafe { versioned::write("out", out, &server_stats(&server.stats())) }
+        unsafe { versioned::write("out", out, &server_stats(server)) }
     })
 }
 

@@ -6,6 +6,7 @@ pub mod address;
 pub mod clock;
 pub mod event_loop;
 mod fragmentation;
+pub mod interfaces;
 pub mod resolve;
 pub mod thread;
 pub mod udp;

@@ -118,6 +118,9 @@ pub struct Core {
     password: Option<Password>,
     guesses: Budgets,
     groups: Groups,
+    /// Slots of those who get the message to many that is being queued: between two, memory only, so that such a
+    /// message allocates nothing per peer.
+    recipients: Vec<usize>,
     rates: Rates,
     raw: Raw,
     /// Somebody asked for the host's attention.
@@ -174,6 +177,7 @@ impl Core {
             password: config.password.clone(),
             guesses: Budgets::new(now, PASSWORD_GUESSES_PER_SOURCE, PASSWORD_GUESSES_TOTAL),
             groups: Groups::default(),
+            recipients: Vec::new(),
             rates: Rates::new(now, config),
             raw: Raw::new(now, config, takes.raw),
             woken: false,

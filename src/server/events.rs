@@ -477,4 +477,8 @@ pub struct PeerInfo {
     pub queued_messages: u32,
     /// Lifetime counts.
     pub stats: PeerStats,
+    /// Which wire it speaks.
+    pub wire: Wire,
+    /// Times that it went on from another address; always 0 on mpgameserver's wire, where nobody can.
+    pub migrations: u64,
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use self::core::groups::MAX_GROUP_NAME_BYTES;
 use self::core::Core;
 use crate::crypto::RingProvider;
 use crate::error::{Error, ErrorKind, Result};
@@ -268,19 +269,19 @@ impl Server {
         Ok(())
     }
 
-    /// Queues `data` for all connected peers but `except`, held once; returns for how many. Peers whose
-    /// queue is full are left out, and get `writable` later. Errors: TooLarge, State, Panic, Argument
+    /// Queues `data` for all connected peers but `except`, held once. It tells for how many it was queued, and how
+    /// many have a full queue: those get `writable` later. Errors: TooLarge, State, Panic, Argument
     /// (`options` has a callback or a tag: a broadcast has no outcome).
-    pub fn broadcast(&self, except: Option<PeerId>, data: &[u8], options: SendOptions) -> Result<usize> {
+    pub fn broadcast(&self, except: Option<PeerId>, data: &[u8], options: SendOptions) -> Result<Reach> {
         self.0.life.check_running()?;
         if options.on_sent.is_some() || options.tag.is_some() {
             return Err(Error::new(ErrorKind::Argument, "a broadcast has no outcome to report"));
         }
         let payload = self.copied(data)?;
         let now = self.0.life.clock.now();
-        let sent = self.0.core.lock().broadcast(now, except, payload, options.delivery())?;
+        let reach = self.0.core.lock().broadcast(now, except, &payload, options.delivery())?;
         self.0.life.nudge();
-        Ok(sent)
+        Ok(reach)
     }
 
     /// Ends a peer's connection. `after_delivery`: once what is queued is acknowledged (at most the
@@ -315,25 +316,27 @@ impl Server {
         Ok(())
     }
 
-    /// Puts a peer into a group, which comes to be with its first member. It leaves when it disconnects.
-    /// Errors: Stale, Argument (group 0), WouldBlock (it is in 64 groups, or the server has 65,536), Panic.
-    pub fn group_add(&self, peer: PeerId, group: u32) -> Result<()> {
+    /// Puts a peer into the group of a name, 1 to 64 bytes ([`MAX_GROUP_NAME_BYTES`]) without NUL and told apart byte
+    /// by byte. A group comes to be with its first member and ends with its last. A peer leaves all when it
+    /// disconnects; to be in one already is no error.
+    /// Errors: Stale, Argument (the name), WouldBlock (it is in 64 groups, or the server has 65,536), Panic.
+    pub fn group_add(&self, group: &str, peer: PeerId) -> Result<()> {
         self.check()?;
-        self.0.core.lock().group_add(peer, group)
+        self.0.core.lock().group_add(group, peer)
     }
 
-    /// Takes a peer out of a group; whether it was in it. Errors: Stale, Panic.
-    pub fn group_remove(&self, peer: PeerId, group: u32) -> Result<bool> {
+    /// Takes a peer out of a group; whether it was in it. Errors: Stale, Argument (the name), Panic.
+    pub fn group_remove(&self, group: &str, peer: PeerId) -> Result<bool> {
         self.check()?;
-        self.0.core.lock().group_remove(peer, group)
+        self.0.core.lock().group_remove(group, peer)
     }
 
-    /// Queues `data` for all members of a group but `except`, held once; group 0 is everybody. It tells for how
-    /// many it was queued, and how many have a full queue: those get `writable` later. Errors: TooLarge, State,
-    /// Panic, Argument (`options` has a callback or a tag: a message to many has no outcome).
+    /// Queues `data` for all members of a group but `except`, held once; a group without members reaches nobody. It
+    /// tells for how many it was queued, and how many have a full queue: those get `writable` later. Errors: TooLarge,
+    /// State, Panic, Argument (the name; `options` has a callback or a tag: a message to many has no outcome).
     pub fn group_send(
         &self,
-        group: u32,
+        group: &str,
         except: Option<PeerId>,
         data: &[u8],
         options: SendOptions,

@@ -24,6 +24,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The protocol.
     pub connection: Connection,
+    /// Times that its address changed.
+    pub migrations: u64,
     /// Where it stands, for the host.
     pub status: Status,
     /// The host's own value.
@@ -109,6 +111,7 @@ impl Peers {
             id,
             address,
             connection,
+            migrations: 0,
             status: Status::Joining,
             user_data: 0,
             visible: true,

@@ -7,7 +7,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define GROUP 7
+#define GROUP "the red room"
 
 struct seen {
     int asked, connects, disconnects, messages, raws, found;
@@ -31,7 +31,7 @@ static void on_authorise(void *user_data, gk_server *server, gk_peer peer, const
     if (seen->decision == 1) {
         OK(gk_peer_accept(server, peer));
         EXPECT(GK_ERR_STATE, gk_peer_accept(server, peer));
-        OK(gk_peer_group_add(server, peer, GROUP));
+        OK(gk_server_group_add(server, GROUP, peer));
     } else if (seen->decision == 2) {
         OK(gk_peer_refuse(server, peer, GK_REFUSED_HOST, "not today"));
         EXPECT(GK_ERR_STALE, gk_peer_accept(server, peer));
@@ -97,14 +97,14 @@ static void decided_later(void) {
     await("its message", &seen.messages, 1, NULL);
     CHECK(value(&seen.connects) == 1);
 
-    OK(gk_peer_group_add(server, seen.peer, GROUP));
+    OK(gk_server_group_add(server, GROUP, seen.peer));
     OK(gk_server_group_send(server, GROUP, GK_PEER_NONE, (const uint8_t *)"x", 1, NULL, &sent, &refused));
     CHECK(sent == 1 && refused == 0);
     OK(gk_server_group_send(server, GROUP, seen.peer, NULL, 0, NULL, &sent, NULL));
     CHECK(sent == 0);
-    OK(gk_server_group_send(server, GK_GROUP_EVERYBODY, GK_PEER_NONE, NULL, 0, NULL, &sent, &refused));
-    CHECK(sent == 1 && refused == 0);
-    OK(gk_peer_group_remove(server, seen.peer, GROUP));
+    OK(gk_server_group_send(server, "The red room", GK_PEER_NONE, NULL, 0, NULL, &sent, &refused));
+    CHECK(sent == 0 && refused == 0);
+    OK(gk_server_group_remove(server, GROUP, seen.peer));
     OK(gk_server_group_send(server, GROUP, GK_PEER_NONE, NULL, 0, NULL, &sent, &refused));
     CHECK(sent == 0 && refused == 0);
 

@@ -26,6 +26,7 @@ static void all_null_objects(void) {
     gk_profile_second profile;
     gk_event event;
     gk_peer_stats_t peer_stats;
+    gk_wire wire;
     gk_server_stats_t server_stats;
     gk_client *client = NULL;
 
@@ -102,12 +103,12 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_simulate(NULL, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_simulate_peer(NULL, peer, GK_DIRECTION_SEND, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_discovery_info(NULL, bytes, 1));
-    EXPECT(GK_ERR_NULL, gk_server_group_send(NULL, 1, peer, bytes, 1, NULL, &size, &size));
+    EXPECT(GK_ERR_NULL, gk_server_group_send(NULL, "a", peer, bytes, 1, NULL, &size, &size));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(NULL, "192.0.2.1:1", bytes, 1));
     EXPECT(GK_ERR_NULL, gk_peer_accept(NULL, peer));
     EXPECT(GK_ERR_NULL, gk_peer_refuse(NULL, peer, 0, NULL));
-    EXPECT(GK_ERR_NULL, gk_peer_group_add(NULL, peer, 1));
-    EXPECT(GK_ERR_NULL, gk_peer_group_remove(NULL, peer, 1));
+    EXPECT(GK_ERR_NULL, gk_server_group_add(NULL, "a", peer));
+    EXPECT(GK_ERR_NULL, gk_server_group_remove(NULL, "a", peer));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 1, NULL, 0, 0, NULL, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_client_discover(NULL, 0, NULL, 1, 0, NULL, NULL, &size));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "at least one", gk_client_discover(NULL, 0, NULL, 0, 0, NULL, NULL, &size));
@@ -126,6 +127,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_user_data(NULL, peer, &pointer));
     EXPECT(GK_ERR_NULL, gk_peer_set_user_data(NULL, peer, pointer));
     EXPECT(GK_ERR_NULL, gk_peer_stats(NULL, peer, &peer_stats));
+    EXPECT(GK_ERR_NULL, gk_peer_wire(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_peer_set_series(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_peer_series(NULL, peer, &second, 1, &size));
 
@@ -588,6 +590,7 @@ static void on_message(void *user_data, gk_server *server, gk_peer peer, const g
 }
 
 static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
+    char name[GK_GROUP_MAX_NAME_BYTES + 2];
     const gk_peer none[] = {GK_PEER_NONE, GK_FOREVER, peer + 1, peer ^ ((gk_peer)1 << 40), foreign};
     uint8_t data[16] = {0};
     uint8_t *large = calloc(1, 2001);
@@ -600,6 +603,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     size_t size = 0, i;
     gk_second seconds[300];
     gk_peer_stats_t stats;
+    gk_wire wire = 0;
     gk_send_options options;
     gk_disconnect_info info;
     CHECK(large != NULL);
@@ -617,6 +621,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
         EXPECT(GK_ERR_STALE, gk_peer_user_data(server, none[i], &pointer));
         EXPECT(GK_ERR_STALE, gk_peer_set_user_data(server, none[i], text));
         EXPECT(GK_ERR_STALE, gk_peer_stats(server, none[i], &stats));
+        EXPECT(GK_ERR_STALE, gk_peer_wire(server, none[i], &wire));
         EXPECT(GK_ERR_STALE, gk_peer_set_series(server, none[i], 1));
         EXPECT(GK_ERR_STALE, gk_peer_series(server, none[i], seconds, 300, &size));
     }
@@ -708,16 +713,34 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_STALE, gk_peer_accept(server, foreign));
     EXPECT(GK_ERR_STALE, gk_peer_accept(server, GK_PEER_NONE));
     EXPECT(GK_ERR_STALE, gk_peer_refuse(server, foreign, 0, NULL));
-    EXPECT(GK_ERR_STALE, gk_peer_group_add(server, foreign, 1));
-    EXPECT(GK_ERR_STALE, gk_peer_group_remove(server, foreign, 1));
-    EXPECT_TEXT(GK_ERR_ARGUMENT, "everybody", gk_peer_group_add(server, peer, GK_GROUP_EVERYBODY));
-    OK(gk_peer_group_remove(server, peer, 1));
-    OK(gk_peer_group_add(server, peer, 1));
-    EXPECT(GK_ERR_NULL, gk_server_group_send(server, 1, GK_PEER_NONE, NULL, 1, NULL, NULL, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_group_add(server, "a", foreign));
+    EXPECT(GK_ERR_STALE, gk_server_group_remove(server, "a", foreign));
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes", gk_server_group_add(server, name, peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes", gk_server_group_remove(server, name, peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "65 bytes",
+                gk_server_group_send(server, name, GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "empty", gk_server_group_add(server, "", peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "empty", gk_server_group_remove(server, "", peer));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "empty", gk_server_group_send(server, "", GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "group", gk_server_group_add(server, NULL, peer));
+    EXPECT_TEXT(GK_ERR_NULL, "group", gk_server_group_remove(server, NULL, peer));
+    EXPECT_TEXT(GK_ERR_NULL, "group", gk_server_group_send(server, NULL, GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_UTF8, "group", gk_server_group_add(server, BAD_UTF8, peer));
+    EXPECT_TEXT(GK_ERR_UTF8, "group", gk_server_group_remove(server, BAD_UTF8, peer));
+    EXPECT_TEXT(GK_ERR_UTF8, "group",
+                gk_server_group_send(server, BAD_UTF8, GK_PEER_NONE, data, 1, NULL, NULL, NULL));
+    name[GK_GROUP_MAX_NAME_BYTES] = '\0';
+    OK(gk_server_group_add(server, name, peer));
+    OK(gk_server_group_remove(server, "a", peer));
+    OK(gk_server_group_add(server, "a", peer));
+    EXPECT(GK_ERR_STALE, gk_server_group_add(server, "a", GK_PEER_NONE));
+    EXPECT(GK_ERR_NULL, gk_server_group_send(server, "a", GK_PEER_NONE, NULL, 1, NULL, NULL, NULL));
     options.on_sent = never_sent;
     EXPECT_TEXT(GK_ERR_ARGUMENT, "on_sent",
-                gk_server_group_send(server, 1, GK_PEER_NONE, data, 1, &options, NULL, NULL));
-    OK(gk_server_group_send(server, 1, foreign, data, 1, NULL, NULL, NULL));
+                gk_server_group_send(server, "a", GK_PEER_NONE, data, 1, &options, NULL, NULL));
+    OK(gk_server_group_send(server, "a", foreign, data, 1, NULL, NULL, NULL));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(server, NULL, data, 1));
     EXPECT(GK_ERR_ADDRESS, gk_server_send_raw(server, "192.0.2.1", data, 1));
     EXPECT(GK_ERR_STATE, gk_server_send_raw(server, "192.0.2.1:1", data, 1));
@@ -727,6 +750,9 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_NULL, gk_peer_latency_us(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_status(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_queued_bytes(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_wire(server, peer, NULL));
+    OK(gk_peer_wire(server, peer, &wire));
+    CHECK(wire == GK_WIRE_MPGAMESERVER);
     EXPECT(GK_ERR_NULL, gk_peer_user_data(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_stats(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_address(server, peer, text, sizeof text, NULL));

@@ -87,6 +87,8 @@ int main(void) {
     gk_context *context = NULL;
     gk_server *server = NULL;
     gk_conditions conditions = bad_network(), cut;
+    gk_server_stats_t stats;
+    gk_peer_stats_t of_peer;
     uint8_t i;
     OK(gk_context_new(&context));
     OK(gk_context_on_message(context, on_message, NULL));
@@ -102,7 +104,17 @@ int main(void) {
     for (i = 0; i < MESSAGES; i++) await("an echo", &echoes[i], 1, NULL);
     for (i = 0; i < MESSAGES; i++) CHECK(value(&echoes[i]) == 1);
     CHECK(value(&hellos) == 1 && value(&dropped) == 0);
+    OK(gk_server_stats_init(&stats, sizeof stats));
+    OK(gk_server_stats(server, &stats));
+    CHECK(stats.simulated_receive.pushed > 0 && stats.simulated_send.pushed > 0 && stats.migrations == 0);
+    CHECK(stats.simulated_send.dropped <= stats.simulated_send.pushed);
+    OK(gk_peer_stats_init(&of_peer, sizeof of_peer));
+    OK(gk_peer_stats(server, first, &of_peer));
+    /* It has no conditions of its own. */
+    CHECK(of_peer.simulated_receive.pushed == 0 && of_peer.simulated_send.pushed == 0 && of_peer.migrations == 0);
     wrong_values(server);
+    OK(gk_server_stats(server, &stats));
+    CHECK(stats.simulated_send.pushed == 0 && stats.simulated_receive.pushed > 0);
 
     OK(gk_conditions_init(&cut, sizeof cut));
     cut.loss = 1;

@@ -54,20 +54,23 @@ fn rust() -> BTreeMap<String, i128> {
         gk_peer_stats_t {
             struct_size, queued_messages, queued_bytes, latency_us, assembled, sent, dropped, received, acked,
             timeouts, pending, bytes_sent, bytes_received, messages_resent, messages_received,
-            messages_duplicate, messages_malformed, messages_refused
+            messages_duplicate, messages_malformed, messages_refused, migrations, simulated_receive,
+            simulated_send
         }
         gk_server_stats_t {
             struct_size, peers, handshakes, joining, connects, disconnects, handshake_timeouts, packets_sent,
             packets_received, bytes_sent, bytes_received, drops_blocked, drops_malformed, drops_unknown,
             drops_forged, drops_duplicate, drops_old, drops_hello, drops_hello_budget, drops_full,
             drops_clear, drops_send_failed, ticks, ticks_missed, log_lines_suppressed, tick_rate_hz,
-            messages_s, update_s, network_s, idle_s, refusals, drops_raw_budget
+            messages_s, update_s, network_s, idle_s, refusals, drops_raw_budget, migrations, simulated_receive,
+            simulated_send
         }
         gk_conditions {
             struct_size, loss, burst_loss, burst_length, delay_us, jitter_us, duplicate, reorder,
             reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
         }
         gk_found { struct_size, reserved, address, info, len, round_trip_us }
+        gk_link_stats { pushed, dropped, overflowed, duplicated, reordered, corrupted }
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
@@ -94,7 +97,7 @@ fn rust() -> BTreeMap<String, i128> {
         GK_STATUS_JOINING GK_DISCONNECT_REFUSED GK_DISCONNECT_PROTOCOL GK_DISCONNECT_LOCAL
         GK_DISCONNECT_RESTARTED GK_WIRE_MPGAMESERVER GK_WIRE_NATIVE GK_REFUSED_FULL GK_REFUSED_BUSY
         GK_REFUSED_UNDECIDED GK_REFUSED_PASSWORD_WANTED GK_REFUSED_PASSWORD_WRONG GK_REFUSED_TOO_MANY_GUESSES
-        GK_REFUSED_HOST GK_EVENT_AUTHORISE GK_EVENT_RAW GK_GROUP_EVERYBODY GK_DISCOVERY_MAX_PORTS
+        GK_REFUSED_HOST GK_EVENT_AUTHORISE GK_EVENT_RAW GK_GROUP_MAX_NAME_BYTES GK_DISCOVERY_MAX_PORTS
         GK_DISCOVERY_MAX_ADDRESSES);
     all
 }

@@ -145,13 +145,21 @@ static void a_life() {
         await("the completion", [&] { return sent > 0; });
         await("the exceptions", [&] { return thrown == 3; });
         CHECK(server.broadcast("to all").value() == 1 && server.broadcast("to none", GK_RETRY_NONE, peer).value() == 0);
-        CHECK(server.group_add(peer, 3).ok() && server.group_send(3, "to one").value().sent == 1);
-        CHECK(server.group_send(3, "to none", GK_RETRY_NONE, peer).value().sent == 0);
-        CHECK(server.group_remove(peer, 3).ok() && server.group_send(3, "to none").value().sent == 0);
+        std::string_view red = std::string_view("red rooms").substr(0, 3);
+        CHECK(server.group_add(red, peer).ok() && server.group_send("red", "to one").value().sent == 1);
+        CHECK(server.group_send(red, "to none", GK_RETRY_NONE, peer).value().sent == 0);
+        CHECK(server.group_remove(red, peer).ok() && server.group_send(red, "to none").value().sent == 0);
+        for (std::string_view bad : {std::string_view(), std::string_view("a\0b", 3)}) {
+            CHECK(server.group_add(bad, peer).code() == GK_ERR_ARGUMENT);
+            CHECK(server.group_remove(bad, peer).code() == GK_ERR_ARGUMENT);
+            CHECK(server.group_send(bad, "x").code() == GK_ERR_ARGUMENT);
+        }
         CHECK(server.send_raw("127.0.0.1:9", "unasked").code() == GK_ERR_STATE);
         CHECK(server.set_discovery_info(std::nullopt).ok());
         CHECK(server.peers().value() == std::vector<gk::peer>{peer});
         CHECK(server.peer_status(peer).value() == GK_STATUS_CONNECTED && server.peer_stats(peer).value().received > 0);
+        CHECK(server.peer_wire(peer).value() == GK_WIRE_MPGAMESERVER && server.peer_stats(peer).value().migrations == 0);
+        CHECK(server.stats().value().simulated_send.pushed == 0);
         CHECK(server.stats().value().peers == 1 && server.series().value().size() == 300);
         CHECK(server.profile_series().value().size() == 300);
         CHECK(server.set_peer_series(peer, true).ok() && server.peer_series(peer).value().size() == 300);

@@ -42,6 +42,7 @@ fn child() {
     match std::env::var(ROLE).as_deref() {
         Ok("server") => serve(),
         Ok("client") => play(),
+        Ok("search") => search(),
         _ => {}
     }
 }
@@ -78,6 +79,7 @@ fn serve() {
     if let Some(file) = setting("KEY") {
         config.root_key = Some(RootKey::load(file.as_ref()).expect("a key").into());
     }
+    config.discovery_info = setting("INFO").map(String::into_bytes);
     let address = setting("ADDRESS").unwrap_or_else(|| "127.0.0.1:0".into());
     let server = Server::start(config, Box::new(Echo::default()), &address).expect("a server");
     let loss = setting("LOSS").map_or(0.0, |text| text.parse().expect("a chance"));
@@ -88,6 +90,20 @@ fn serve() {
     say(&format!("listening {}", server.local_address()));
     // The test kills it before.
     let _over = server.wait(Some(LIFE));
+}
+
+/// Looks for servers on a port until one is found next door by IPv4 or IPv6, and says at which address, and what it tells.
+fn search() {
+    let port = u16::try_from(number("PORT").expect("a port")).expect("a port");
+    let six = number("FAMILY") == Some(6);
+    let end = Instant::now() + LIFE;
+    while Instant::now() < end {
+        let found = gamekeeper::discover(&[port], &[], Duration::from_millis(500)).expect("a search");
+        // An interface's address can be used some time after the interface is up.
+        if let Some(server) = found.iter().find(|server| server.address.is_ipv6() == six) {
+            return say(&format!("found {} {}", server.address, String::from_utf8_lossy(&server.info)));
+        }
+    }
 }
 
 /// A chunk of the transfer, as it is sent and has to come back.

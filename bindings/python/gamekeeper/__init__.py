@@ -9,7 +9,7 @@ from ._ffi import LibraryError
 from ._log import logger
 from ._version import __version__
 from .client import Client, ConnectionStats
-from .conditions import Conditions
+from .conditions import Conditions, LinkStats
 from .context import ServerContext
 from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
 from .errors import (
@@ -46,6 +46,7 @@ __all__ = [
     "InvalidSignature",
     "KeyFormatError",
     "LibraryError",
+    "LinkStats",
     "MessageTooLarge",
     "NetworkError",
     "RetryMode",

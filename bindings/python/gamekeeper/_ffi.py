@@ -142,6 +142,17 @@ class gk_event(Structure):
     ]
 
 
+class gk_link_stats(Structure):
+    _fields_ = [
+        ("pushed", c_uint64),
+        ("dropped", c_uint64),
+        ("overflowed", c_uint64),
+        ("duplicated", c_uint64),
+        ("reordered", c_uint64),
+        ("corrupted", c_uint64),
+    ]
+
+
 class gk_peer_stats_t(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -162,6 +173,9 @@ class gk_peer_stats_t(Structure):
         ("messages_duplicate", c_uint64),
         ("messages_malformed", c_uint64),
         ("messages_refused", c_uint64),
+        ("migrations", c_uint64),
+        ("simulated_receive", gk_link_stats),
+        ("simulated_send", gk_link_stats),
     ]
 
 
@@ -199,6 +213,9 @@ class gk_server_stats_t(Structure):
         ("idle_s", c_double),
         ("refusals", c_uint64),
         ("drops_raw_budget", c_uint64),
+        ("migrations", c_uint64),
+        ("simulated_receive", gk_link_stats),
+        ("simulated_send", gk_link_stats),
     ]
 
 
@@ -250,6 +267,7 @@ STRUCTURES: List[Type[Structure]] = [
     gk_update,
     gk_send_options,
     gk_event,
+    gk_link_stats,
     gk_peer_stats_t,
     gk_server_stats_t,
     gk_second,
@@ -308,7 +326,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
             RESULT,
             [
                 server,
-                c_uint32,
+                c_char_p,
                 PEER,
                 c_char_p,
                 c_size_t,
@@ -323,8 +341,8 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),
         "gk_peer_accept": (RESULT, [server, PEER]),
         "gk_peer_refuse": (RESULT, [server, PEER, c_uint32, c_char_p]),
-        "gk_peer_group_add": (RESULT, [server, PEER, c_uint32]),
-        "gk_peer_group_remove": (RESULT, [server, PEER, c_uint32]),
+        "gk_server_group_add": (RESULT, [server, c_char_p, PEER]),
+        "gk_server_group_remove": (RESULT, [server, c_char_p, PEER]),
         "gk_client_discover": (
             RESULT,
             [
@@ -388,6 +406,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_peer_address": (RESULT, [server, PEER] + _TEXT_OUT),
         "gk_peer_token": (RESULT, [server, PEER, POINTER(c_uint32)]),
         "gk_peer_latency_us": (RESULT, [server, PEER, POINTER(c_uint64)]),
+        "gk_peer_wire": (RESULT, [server, PEER, POINTER(c_int32)]),
         "gk_peer_status": (RESULT, [server, PEER, POINTER(c_int32)]),
         "gk_peer_queued_bytes": (RESULT, [server, PEER, POINTER(c_size_t)]),
         "gk_peer_user_data": (RESULT, [server, PEER, out]),

@@ -7,8 +7,9 @@ from typing import Any, Iterator, Optional, Tuple, Union
 
 from . import _codes, _ffi
 from ._log import LEVELS, logger
-from .client import ConnectionStats
-from .enums import ConnectionStatus
+from .client import WIRES, ConnectionStats
+from .conditions import Conditions, native
+from .enums import ConnectionStatus, Direction
 from .keys import EllipticCurvePublicKey
 
 Address = Tuple[str, int]
@@ -20,7 +21,6 @@ _BATCH = 64
 #: that a server which wants them delivered sends them again.
 MAX_QUEUED_EVENTS = 20_000
 
-_WIRES = {"native": _codes.GK_WIRE_NATIVE, "mpgameserver": _codes.GK_WIRE_MPGAMESERVER}
 _Events = _ffi.gk_event * _BATCH
 
 
@@ -62,7 +62,7 @@ class Config:
         join_data: Optional[bytes] = None,
         password: Optional[bytes] = None,
     ) -> None:
-        if wire not in _WIRES:
+        if wire not in WIRES:
             raise ValueError("the wire is {!r}, there are 'native' and 'mpgameserver'".format(wire))
         native = wire == "native"
         if (server_public_key if native else server_native_key) is not None:
@@ -78,7 +78,7 @@ class Config:
         self._free = _ffi.lib.gk_context_free
         self._pointer = ctypes.c_void_p()
         _ffi.check(_ffi.lib.gk_context_new(ctypes.byref(self._pointer)))
-        self._set("gk_context_set_wire", _WIRES[wire])
+        self._set("gk_context_set_wire", WIRES[wire])
         self._set("gk_context_set_max_queued_events", MAX_QUEUED_EVENTS)
         if trust_any:
             self._set("gk_context_trust_any_server")
@@ -199,8 +199,28 @@ class Session:
         return stats
 
     @property
+    def server_clock(self) -> Optional[float]:
+        clock = self._told("gk_client_server_clock_us", ctypes.c_uint64())
+        return None if clock is None else clock / 1e6
+
+    @property
+    def server_tick(self) -> Optional[float]:
+        return self._told("gk_client_server_tick", ctypes.c_double())
+
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        _ffi.check(_ffi.lib.gk_client_simulate(self.pointer, Direction(direction).value, native(conditions)))
+
+    @property
     def native_key(self) -> bytes:
         return _ffi.read_bytes(_ffi.lib.gk_client_server_native_key, self.pointer)
+
+    def _told(self, function: str, out: Any) -> Optional[float]:
+        """What the server tells; None while it has not."""
+        result = getattr(_ffi.lib, function)(self.pointer, ctypes.byref(out))
+        if result == _codes.GK_ERR_STATE:
+            return None
+        _ffi.check(result)
+        return float(out.value)
 
     def _number(self, function: str, out: Any) -> int:
         _ffi.check(getattr(_ffi.lib, function)(self.pointer, ctypes.byref(out)))

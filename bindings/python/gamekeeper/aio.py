@@ -26,9 +26,10 @@ from ._log import PeerLogger, logger
 from ._session import Address, Config, NativeKey, data_of, text_of
 from .client import Client as _HostedClient
 from .client import ConnectionStats
+from .conditions import Conditions
 from .context import ServerContext
-from .enums import ConnectionStatus, RetryMode
-from .errors import SessionEnded
+from .enums import ConnectionStatus, Direction, RetryMode
+from .errors import SessionEnded, StateError
 from .handler import EventHandler
 from .keys import EllipticCurvePrivateKey
 from .server import _format_address, _parse_address
@@ -123,6 +124,30 @@ class Client(_Host[ClientEvent]):
     def stats(self) -> ConnectionStats:
         """The session's counts now. Its lists of seconds are all 0: a client keeps none."""
         return self._session.stats
+
+    @property
+    def server_clock(self) -> Optional[float]:
+        """The server's clock as this end estimates it: seconds since the server started. None before the server was
+        heard, and on mpgameserver's wire, which does not tell."""
+        return self._session.server_clock
+
+    @property
+    def server_tick(self) -> Optional[float]:
+        """The server's tick as this end estimates it, with the part of the next one that has passed. None as with
+        :attr:`server_clock`."""
+        return self._session.server_tick
+
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Lets the client's datagrams of one direction pass a bad network from now on, to see how the game plays on
+        one; None ends it. What it did is in :attr:`stats`.
+
+        :raises ValueError: a value of the conditions is out of its range
+        :raises StateError: the client has been closed
+        """
+        if self._closed:
+            raise StateError(_codes.GK_ERR_STATE, "the client has been closed")
+        self._session.simulate(direction, conditions)
+        self._pump.soon()
 
     @property
     def server_native_key(self) -> bytes:
@@ -315,6 +340,11 @@ class Peer:
         return self._client.token
 
     @property
+    def wire(self) -> str:
+        """Which wire it speaks: "native" or "mpgameserver"."""
+        return self._client.wire
+
+    @property
     def log(self) -> PeerLogger:
         """A logger that puts the address before each message."""
         return self._client.log
@@ -391,11 +421,11 @@ class Peer:
         self._server._pump.soon()
         return refused
 
-    def join_group(self, group: int) -> None:
-        """Puts the client into a group, 1 to 4294967295, for :meth:`Server.post_group`."""
+    def join_group(self, group: str) -> None:
+        """Puts the client into the group of a name, 1 to 64 bytes in UTF-8, for :meth:`Server.post_group`."""
         self._client.join_group(group)
 
-    def leave_group(self, group: int) -> None:
+    def leave_group(self, group: str) -> None:
         """Takes the client out of a group."""
         self._client.leave_group(group)
 
@@ -447,11 +477,11 @@ class Server(_Host[ServerEvent]):
         return list(self._peers.values())
 
     def post_group(
-        self, group: int, data: bytes, mode: _Mode = RetryMode.NONE, without: Optional[Peer] = None
+        self, group: str, data: bytes, mode: _Mode = RetryMode.NONE, without: Optional[Peer] = None
     ) -> Tuple[int, int]:
         """Queues a message for all clients in a group, held once.
 
-        :param group: what ``Peer.join_group`` was given; 0 is everybody
+        :param group: what ``Peer.join_group`` was given; one without members reaches nobody
         :param without: who does not get it
         :returns: for how many it was queued, and how many have a full queue and did not get it
         """
@@ -461,9 +491,24 @@ class Server(_Host[ServerEvent]):
         left_out = _codes.GK_PEER_NONE if without is None else without._client._peer
         options = _ffi.send_options(RetryMode(mode).value)
         counts = (ctypes.byref(sent), ctypes.byref(refused))
-        _ffi.check(self._call("group_send", group, left_out, data, len(data), ctypes.byref(options), *counts))
+        _ffi.check(self._call("group_send", _ffi.c_text(group), left_out, data, len(data), ctypes.byref(options), *counts))
         self._pump.soon()
         return sent.value, refused.value
+
+    def broadcast(self, data: bytes, mode: _Mode = RetryMode.NONE, without: Optional[Peer] = None) -> int:
+        """Queues a message for all clients, held once. Clients with a full queue are left out.
+
+        :param without: who does not get it
+        :returns: for how many it was queued
+        """
+        if not isinstance(data, bytes):
+            raise TypeError("the data is {}, not bytes".format(type(data).__name__))
+        sent = ctypes.c_size_t()
+        left_out = _codes.GK_PEER_NONE if without is None else without._client._peer
+        options = _ffi.send_options(RetryMode(mode).value)
+        _ffi.check(self._call("broadcast", left_out, data, len(data), ctypes.byref(options), ctypes.byref(sent)))
+        self._pump.soon()
+        return sent.value
 
     async def close(self) -> None:
         """Says goodbye to all clients and ends the server, which holds the event loop up for 0.2 seconds at most. Its

@@ -5,14 +5,26 @@ from array import array
 from typing import Any, List, Optional, Tuple, Union
 
 from . import _ffi
-from ._codes import GK_DISCONNECT_TIMEOUT, GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_PRIORITY_NORMAL, GK_REFUSED_HOST
+from ._codes import (
+    GK_DISCONNECT_TIMEOUT,
+    GK_ERR_STALE,
+    GK_ERR_STATE,
+    GK_OK,
+    GK_PRIORITY_NORMAL,
+    GK_REFUSED_HOST,
+    GK_WIRE_MPGAMESERVER,
+    GK_WIRE_NATIVE,
+)
 from ._link import Link, SendCallback
 from ._log import PeerLogger
-from .conditions import Conditions, native
+from .conditions import Conditions, LinkStats, native
 from .enums import ConnectionStatus, Direction, RetryMode
 
 #: Length of the per-second lists of ConnectionStats.
 SECONDS = 300
+
+#: The wires by their names.
+WIRES = {"native": GK_WIRE_NATIVE, "mpgameserver": GK_WIRE_MPGAMESERVER}
 
 _Series = _ffi.gk_second * SECONDS
 _FIELDS = len(_ffi.gk_second._fields_)
@@ -36,9 +48,16 @@ class ConnectionStats:
     acked: int
     #: Packets that were not acknowledged in time.
     timeouts: int
+    #: Times that a server's client went on from another address, which the native wire can; 0 of a client's own.
+    migrations: int
+    #: What the conditions did that ``simulate`` set for this one, in receiving and in sending.
+    simulated_receive: LinkStats
+    simulated_send: LinkStats
 
     def __init__(self) -> None:
         self.assembled = self.sent = self.dropped = self.received = self.acked = self.timeouts = 0
+        self.migrations = 0
+        self.simulated_receive = self.simulated_send = LinkStats()
         self._series: "array[int]" = array("I", bytes(SECONDS * _FIELDS * 4))
 
     def _fill(self, raw: _ffi.gk_peer_stats_t) -> None:
@@ -48,6 +67,9 @@ class ConnectionStats:
         self.received = raw.received
         self.acked = raw.acked
         self.timeouts = raw.timeouts
+        self.migrations = raw.migrations
+        self.simulated_receive = LinkStats._of(raw.simulated_receive)
+        self.simulated_send = LinkStats._of(raw.simulated_send)
 
     def _fill_series(self, seconds: "ctypes.Array[_ffi.gk_second]", count: int) -> None:
         series = array("I")
@@ -100,6 +122,8 @@ class Client:
     addr: Tuple[str, int]
     #: The session's number, unique among the server's clients. Others may know it.
     token: int
+    #: Which wire it speaks: "native" or "mpgameserver".
+    wire: str
     #: A logger that puts the address before each message.
     log: PeerLogger
 
@@ -108,6 +132,9 @@ class Client:
         self._peer = peer
         self.addr = addr
         self.token = token
+        wire = ctypes.c_int32()
+        _ffi.lib.gk_peer_wire(link.pointer, peer, ctypes.byref(wire))
+        self.wire = "native" if wire.value == GK_WIRE_NATIVE else "mpgameserver"
         self.log = PeerLogger(addr)
         # Sent away by this side: no more messages either way, whatever is still under way.
         self._sent_away = False
@@ -238,23 +265,24 @@ class Client:
             self._sent_away = True
         return bool(result == GK_OK)
 
-    def join_group(self, group: int) -> None:
-        """Puts the client into a group, for ``send_group`` of its server; it leaves when it disconnects.
+    def join_group(self, group: str) -> None:
+        """Puts the client into the group of a name, for ``send_group`` of its server; it leaves when it disconnects.
 
-        :param group: from 1 to 4294967295
-        :raises ValueError: group 0, which is everybody
+        :param group: 1 to 64 bytes in UTF-8
+        :raises ValueError: the name is empty or too long, or has a NUL
         :raises WouldBlock: it is in 64 groups, or the server has 65,536
         """
-        self._group(_ffi.lib.gk_peer_group_add, group)
+        self._group(_ffi.lib.gk_server_group_add, group)
 
-    def leave_group(self, group: int) -> None:
-        """Takes the client out of a group."""
-        self._group(_ffi.lib.gk_peer_group_remove, group)
+    def leave_group(self, group: str) -> None:
+        """Takes the client out of a group. Not to be in it is no error.
 
-    def _group(self, function: Any, group: int) -> None:
-        if not 0 <= group < 2**32:
-            raise ValueError("a group is a number from 1 to 4294967295, not {}".format(group))
-        result = function(self._link.pointer, self._peer, group)
+        :raises ValueError: as with :meth:`join_group`
+        """
+        self._group(_ffi.lib.gk_server_group_remove, group)
+
+    def _group(self, function: Any, group: str) -> None:
+        result = function(self._link.pointer, _ffi.c_text(group), self._peer)
         # One that has left is in no group.
         if result not in (GK_OK, GK_ERR_STALE):
             raise _ffi.error(result)

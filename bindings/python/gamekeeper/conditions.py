@@ -60,6 +60,28 @@ class Conditions:
         )
 
 
+@dataclass(frozen=True)
+class LinkStats:
+    """What a simulated network did to the datagrams of one direction since it was set; all 0 while there is none."""
+
+    #: Datagrams that came to it.
+    pushed: int = 0
+    #: Datagrams lost, singly and in bursts.
+    dropped: int = 0
+    #: Datagrams and copies that found no room.
+    overflowed: int = 0
+    #: Datagrams that were doubled.
+    duplicated: int = 0
+    #: Datagrams and copies held back by ``reorder_delay``.
+    reordered: int = 0
+    #: Datagrams and copies with a bit turned over.
+    corrupted: int = 0
+
+    @classmethod
+    def _of(cls, raw: _ffi.gk_link_stats) -> "LinkStats":
+        return cls(*(getattr(raw, field[0]) for field in raw._fields_))
+
+
 def native(conditions: Optional[Conditions]) -> Optional[_ffi.gk_conditions]:
     """As the library takes them; None is none."""
     return None if conditions is None else conditions._native()

@@ -141,16 +141,17 @@ class TwistedServer:
         _ffi.check(_ffi.lib.gk_server_simulate(link.pointer, Direction(direction).value, native(conditions)))
     def send_group(
         self,
-        group: int,
+        group: str,
         payload: bytes,
         retry: Union[RetryMode, int] = RetryMode.NONE,
         without: Optional[Client] = None,
     ) -> Tuple[int, int]:
         """Queues a message for all clients in a group, held once; on any thread.
 
-        :param group: what ``Client.join_group`` was given; 0 is everybody
+        :param group: what ``Client.join_group`` was given; one without members reaches nobody
         :param without: who does not get it
         :returns: for how many it was queued, and how many have a full queue and did not get it
+        :raises ValueError: the name is empty or too long, or has a NUL
         """
         if not isinstance(payload, bytes):
             raise TypeError("the payload is {}, not bytes".format(type(payload).__name__))
@@ -161,7 +162,7 @@ class TwistedServer:
         _ffi.check(
             _ffi.lib.gk_server_group_send(
                 link.pointer,
-                group,
+                _ffi.c_text(group),
                 _codes.GK_PEER_NONE if without is None else without._peer,
                 payload,
                 len(payload),
@@ -171,6 +172,32 @@ class TwistedServer:
             )
         )
         return sent.value, refused.value
+
+    def broadcast(
+        self,
+        payload: bytes,
+        retry: Union[RetryMode, int] = RetryMode.NONE,
+        without: Optional[Client] = None,
+    ) -> int:
+        """Queues a message for all clients, held once; on any thread. Clients with a full queue are left out.
+
+        :param without: who does not get it
+        :returns: for how many it was queued
+        """
+        if not isinstance(payload, bytes):
+            raise TypeError("the payload is {}, not bytes".format(type(payload).__name__))
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        sent = ctypes.c_size_t()
+        left_out = _codes.GK_PEER_NONE if without is None else without._peer
+        options = _ffi.send_options(RetryMode(retry).value)
+        _ffi.check(
+            _ffi.lib.gk_server_broadcast(
+                link.pointer, left_out, payload, len(payload), options, ctypes.byref(sent)
+            )
+        )
+        return sent.value
 
     # The life of a server.
 

@@ -8,7 +8,8 @@ from . import _codes, _ffi
 from ._log import logger
 from ._session import Address, Config, NativeKey, Session, data_of, text_of
 from .client import ConnectionStats
-from .enums import ConnectionStatus, RetryMode, SeqNum
+from .conditions import Conditions
+from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
 from .errors import StateError
 
 Callback = Callable[[bool], None]
@@ -114,6 +115,28 @@ class UdpClient:
     def stats(self) -> ConnectionStats:
         """The session's counts now. Its lists of seconds are all 0: a client keeps none."""
         return ConnectionStats() if self._session is None else self._session.stats
+
+    def server_clock(self) -> Optional[float]:
+        """The server's clock as this end estimates it: seconds since the server started. None before the server was
+        heard, and on mpgameserver's wire, which does not tell."""
+        return None if self._session is None else self._session.server_clock
+
+    def server_tick(self) -> Optional[float]:
+        """The server's tick as this end estimates it, with the part of the next one that has passed. None as with
+        :meth:`server_clock`."""
+        return None if self._session is None else self._session.server_tick
+
+    def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
+        """Lets the session's datagrams of one direction pass a bad network from now on, to see how the game plays on
+        one; None ends it. Right after :meth:`connect` that is from the first datagram on; the next session has none.
+        What it did is in :meth:`stats`.
+
+        :raises ValueError: a value of the conditions is out of its range
+        :raises StateError: nobody called :meth:`connect`
+        """
+        if self._session is None:
+            raise StateError(_codes.GK_ERR_STATE, "there is no session")
+        self._session.simulate(direction, conditions)
 
     def server_native_key(self) -> bytes:
         """The key that the server has proved on the native wire, 32 bytes. Raises StateError before that."""

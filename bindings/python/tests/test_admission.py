@@ -1,5 +1,7 @@
 """Who comes in, and who hears what."""
 
+import pytest
+
 import gamekeeper
 from gamekeeper import ConnectionStatus, RetryMode
 from playing import Game, wait_until
@@ -57,21 +59,27 @@ def test_refused(serve, play):
 
 
 def test_groups(serve, play):
-    game = Door(lambda client: True, connect=lambda client: client.join_group(3))
+    game = Door(lambda client: True, connect=lambda client: client.join_group("красный"))
     server = serve(game, asking)
     first, second = play(server), play(server)
     first.join(game)
     second.join(game)
     wait_until(lambda: len(game.clients) == 2, "both")
     one = first.client_of(game)
-    assert server.server.send_group(3, b"to all", RetryMode.RETRY_ON_TIMEOUT) == (2, 0)
-    assert server.server.send_group(3, b"to one", RetryMode.RETRY_ON_TIMEOUT, without=one) == (1, 0)
-    assert server.server.send_group(4, b"to nobody") == (0, 0)
+    assert server.server.send_group("красный", b"to all", RetryMode.RETRY_ON_TIMEOUT) == (2, 0)
+    assert server.server.send_group("красный", b"to one", RetryMode.RETRY_ON_TIMEOUT, without=one) == (1, 0)
+    assert server.server.send_group("red", b"to nobody") == (0, 0)
     second.play_until(lambda: sorted(second.received) == [b"to all", b"to one"], "both messages")
     first.play_until(lambda: first.received == [b"to all"], "its message")
-    one.leave_group(3)
-    assert server.server.send_group(3, b"") == (1, 0)
-    assert server.server.send_group(0, b"") == (2, 0)
+    one.leave_group("красный")
+    assert server.server.send_group("красный", b"") == (1, 0)
+    for bad in ("", "a\0b", "n" * 65, "é" * 33):
+        for call in (one.join_group, one.leave_group, lambda name: server.server.send_group(name, b"")):
+            with pytest.raises(ValueError):
+                call(bad)
+    one.join_group("é" * 32)
+    assert server.server.send_group("é" * 32, b"") == (1, 0)
+    assert (server.server.broadcast(b""), server.server.broadcast(b"", without=one)) == (2, 1)
 
 
 def test_a_password_is_checked():

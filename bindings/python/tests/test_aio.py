@@ -10,7 +10,7 @@ import socket
 import pytest
 
 import gamekeeper
-from gamekeeper import RetryMode, SessionEnded, _aio, _codes, aio
+from gamekeeper import Conditions, Direction, LinkStats, RetryMode, SessionEnded, StateError, _aio, _codes, aio
 from playing import PATIENCE, Game, free_port, loopback
 
 WIRES = ["native", "mpgameserver"]
@@ -273,9 +273,9 @@ async def test_the_game_decides():
             with pytest.raises(SessionEnded) as ended:
                 await join(server, join_data=b"bad one")
             assert ended.value.reason == _codes.GK_DISCONNECT_REFUSED and str(ended.value) == "not you"
-            server.peers()[0].join_group(7)
-            assert server.post_group(7, b"to the group", RetryMode.RETRY_ON_TIMEOUT) == (1, 0)
-            assert server.post_group(7, b"to nobody", without=server.peers()[0]) == (0, 0)
+            server.peers()[0].join_group("red")
+            assert server.post_group("red", b"to the group", RetryMode.RETRY_ON_TIMEOUT) == (1, 0)
+            assert server.post_group("red", b"to nobody", without=server.peers()[0]) == (0, 0)
             assert (await client.__anext__()).data == b"to the group"
             assert not server._accepted and not server._link.accepted
 
@@ -343,3 +343,29 @@ def test_the_documented_example(capfd):
     (example,) = [block for block in blocks if "asyncio.run" in block]
     exec(compile(example, str(readme), "exec"), {"__name__": "example"})
     assert "data=b'hello'" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@looped
+async def test_a_bad_network_and_the_servers_time(wire):
+    async with serving(echo) as (server, _), join(server, wire) as client:
+        for direction in Direction:
+            client.simulate(direction, Conditions(loss=0.2, delay=0.01, seed=5))
+        for number in range(10):
+            await client.send(b"%d" % number)
+            assert (await client.__anext__()).data == b"%d" % number
+        assert client.stats.simulated_send.pushed > 0 and client.stats.simulated_receive.pushed > 0
+        peer = server.peers()[0]
+        assert peer.wire == wire and peer.stats.simulated_send == LinkStats()
+        for direction in Direction:
+            client.simulate(direction, None)
+        with pytest.raises(ValueError, match="jitter"):
+            client.simulate(Direction.SEND, Conditions(jitter=61))
+        if wire == "native":
+            await until(lambda: (client.server_tick or 0) > 0)
+            first = client.server_clock
+            await until(lambda: client.server_clock > first)
+        else:
+            assert client.server_clock is None and client.server_tick is None
+    with pytest.raises(StateError):
+        client.simulate(Direction.SEND, None)

@@ -3,7 +3,15 @@
 import pytest
 
 import gamekeeper
-from gamekeeper import Conditions, ConnectionStatus, Direction, ServerContext, StateError, ThreadedServer
+from gamekeeper import (
+    Conditions,
+    ConnectionStatus,
+    Direction,
+    LinkStats,
+    ServerContext,
+    StateError,
+    ThreadedServer,
+)
 from playing import Game, loopback, wait_until
 
 BAD = Conditions(loss=0.1, delay=0.02, jitter=0.01, duplicate=0.1, reorder=0.1, reorder_delay=0.03, corrupt=0.02, seed=3)
@@ -38,6 +46,9 @@ def test_a_client_that_is_cut_off(serve, play):
     player.join(game)
     client = game.clients[0]
     client.simulate(Direction.RECEIVE, Conditions(loss=1))
+    assert client.wire == "mpgameserver"
+    player.play_until(lambda: client.stats.simulated_receive.dropped > 0, "a datagram that is lost")
+    assert client.stats.simulated_send == LinkStats() and client.stats.migrations == 0
     player.play_until(lambda: game.count("disconnect"), "the disconnect")
     assert client.status is ConnectionStatus.DROPPED
     client.simulate(Direction.SEND, Conditions(loss=1))

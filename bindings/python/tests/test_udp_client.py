@@ -7,7 +7,17 @@ import mpgameserver
 import pytest
 
 import gamekeeper
-from gamekeeper import ConnectionStatus, EllipticCurvePrivateKey, RetryMode, UdpClient, WouldBlock
+from gamekeeper import (
+    Conditions,
+    ConnectionStatus,
+    Direction,
+    EllipticCurvePrivateKey,
+    LinkStats,
+    RetryMode,
+    StateError,
+    UdpClient,
+    WouldBlock,
+)
 from playing import PATIENCE, Game, echo, free_port, loopback, wait_until
 
 WIRES = ["mpgameserver", "native"]
@@ -81,6 +91,7 @@ def test_every_mode_comes_back(serve, join, wire):
     assert sorted(message for _, message in received) == sorted(b"%d" % mode.value for mode in modes)
     assert client.token() == game.clients[0].token != 0
     assert client.latency() > 0 and client.stats().received > 0
+    assert game.clients[0].wire == wire and game.clients[0].stats.migrations == 0
 
 
 def test_modes_that_the_wire_does_not_have(serve, join):
@@ -275,3 +286,59 @@ def test_the_server_is_gone(serve, join):
         server.stop()
         play(client, lambda: not client.connected())
         assert client.end_code != 0
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_bad_network(serve, join, wire):
+    server = serve(Game(message=echo))
+    with pytest.raises(StateError):
+        UdpClient().simulate(Direction.SEND, Conditions(loss=1))
+    client = join(server, wire)
+    for direction in Direction:
+        client.simulate(direction, Conditions(loss=0.2, delay=0.01, seed=5))
+    said = {b"%d" % number for number in range(10)}
+    received = set()
+    for message in said:
+        client.send(message)
+    play(client, lambda: received.update(message for _, message in client.getMessages()) or received == said)
+    stats = client.stats()
+    assert stats.simulated_send.pushed > 0 and stats.simulated_receive.pushed > 0
+    assert stats.simulated_send.dropped <= stats.simulated_send.pushed
+    client.simulate(Direction.SEND, Conditions(loss=1))
+    before = client.stats().simulated_send.dropped
+    client.send(b"lost")
+    play(client, lambda: client.stats().simulated_send.dropped > before)
+    for direction in Direction:
+        client.simulate(direction, None)
+    assert client.stats().simulated_send == client.stats().simulated_receive == LinkStats()
+    with pytest.raises(ValueError, match="loss"):
+        client.simulate(Direction.SEND, Conditions(loss=2))
+    with pytest.raises(ValueError):
+        client.simulate(7, None)
+
+
+def test_the_handshake_passes_it_too(serve):
+    server = serve(Game())
+    client = client_of("native")
+    client.connect(server.addr)
+    client.simulate(Direction.SEND, Conditions(loss=1))
+    play(client, lambda: client.stats().simulated_send.dropped > 1)
+    assert client.status() is ConnectionStatus.CONNECTING
+    client.simulate(Direction.SEND, None)
+    play(client, client.connected)
+    client.forceDisconnect()
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_the_servers_time(serve, join, wire):
+    assert UdpClient().server_clock() is None and UdpClient().server_tick() is None
+    started = time.monotonic()
+    client = join(serve(Game(message=echo)), wire)
+    if wire == "mpgameserver":
+        assert client.server_clock() is None and client.server_tick() is None
+        return
+    play(client, lambda: (client.server_tick() or 0) > 0)
+    first = client.server_clock()
+    # The server started after `started`; the estimate can be off by a round trip.
+    assert 0 <= first <= time.monotonic() - started + PATIENCE
+    play(client, lambda: client.server_clock() > first)

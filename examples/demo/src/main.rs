@@ -49,7 +49,7 @@ impl Handler for Game {
         };
         let options = SendOptions { retry, ..SendOptions::default() };
         let sent = if message.data.len() == LONG {
-            server.broadcast(None, &message.data, options)
+            server.broadcast(None, &message.data, options).map(|reach| reach.sent)
         } else {
             server.send(peer, &message.data, options).map(|()| 1)
         };

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::groups::EVERYBODY;
 use super::{Completion, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
 use crate::protocol::connection::{SendError, Settings};
-use crate::protocol::delivery::{Delivery, QueueError};
+use crate::protocol::delivery::QueueError;
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
@@ -75,17 +74,6 @@ impl Core {
             self.touched(now, slot);
         }
         Ok(())
-    }
-
-    /// See [`crate::Server::broadcast`].
-    pub fn broadcast(
-        &mut self,
-        now: Time,
-        except: Option<PeerId>,
-        payload: Arc<[u8]>,
-        delivery: impl Into<Delivery>,
-    ) -> Result<usize> {
-        Ok(self.group_send(now, EVERYBODY, except, &payload, delivery)?.sent)
     }
 
     /// See [`crate::Server::disconnect`].
@@ -173,6 +161,8 @@ impl Core {
             queued_bytes: peer.connection.queued_bytes(),
             queued_messages: peer.connection.queued_messages() as u32,
             stats: peer.connection.stats(),
+            wire: peer.connection.wire(),
+            migrations: peer.migrations,
         })
     }
 

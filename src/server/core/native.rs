@@ -99,6 +99,7 @@ impl Core {
             return;
         }
         let (old, token) = (std::mem::replace(&mut peer.address, remote), peer.connection.token());
+        peer.migrations += 1;
         self.stats.migrations += 1;
         let text = format!("from {old}");
         self.access(now, crate::server::access_log::AccessEvent::Move, remote, Some(token), &text);

@@ -313,8 +313,8 @@ fn a_broadcast_reaches_all_but_one_and_those_with_room() {
     for _ in 0..5 {
         send(&mut w, all[3].1, b"fill", RetryMode::OnTimeout, None);
     }
-    let sent = w.core.broadcast(w.now, Some(all[0].1), b"news"[..].into(), RetryMode::OnTimeout);
-    assert_eq!(sent.expect("sent"), 2);
+    let sent = w.core.broadcast(w.now, Some(all[0].1), &b"news"[..].into(), RetryMode::OnTimeout);
+    assert_eq!(sent.ok(), Some(Reach { sent: 2, refused: 1 }));
     w.run(ms(200));
     for (i, (end, _)) in all.iter().enumerate() {
         assert_eq!(w.ends[*end].messages().len(), usize::from(i == 1 || i == 2));

@@ -12,6 +12,8 @@ use crate::server::block_list::BlockList;
 use crate::server::config::Config;
 use crate::server::events::*;
 
+const GROUPS: [&str; 5] = ["0", "1", "red", "blue", "дверь"];
+
 /// The books: what must hold between any two calls.
 fn check(w: &World) {
     let core = &w.core;
@@ -113,7 +115,7 @@ fn play(seed: u64, config: Config) {
                 }
                 w.inject(address(random.random_range(0..22)), &datagram);
             }
-            (36, _) => _ = w.core.broadcast(w.now, peer, [3; 100][..].into(), RetryMode::OnTimeout),
+            (36, _) => _ = w.core.broadcast(w.now, peer, &[3; 100][..].into(), RetryMode::OnTimeout),
             (37..41, _) if !waits.is_empty() => {
                 let (one, now) = (waits[random.random_range(latest..waits.len())], w.now);
                 // It may have gone, or been let in.
@@ -122,15 +124,15 @@ fn play(seed: u64, config: Config) {
                     1 => {
                         w.core.disconnect(now, one, DisconnectInfo::new(DisconnectReason::Kicked, ""), false)
                     }
-                    2 => w.core.group_add(one, 1),
+                    2 => w.core.group_add("1", one),
                     _ => w.core.accept_peer(now, one),
                 };
             }
-            (41..43, Some(peer)) => _ = w.core.group_add(peer, random.random_range(0..5)),
-            (43, Some(peer)) => _ = w.core.group_remove(peer, random.random_range(0..5)),
+            (41..43, Some(peer)) => _ = w.core.group_add(GROUPS[random.random_range(0..5)], peer),
+            (43, Some(peer)) => _ = w.core.group_remove(GROUPS[random.random_range(0..5)], peer),
             (44..46, _) => {
                 let payload = vec![4; [0, 20, 3000][random.random_range(0..3)]].into();
-                let group = random.random_range(0..5);
+                let group = GROUPS[random.random_range(0..5)];
                 let reach =
                     w.core.group_send(w.now, group, peer, &payload, RetryMode::BestEffort).expect("short");
                 assert!(reach.sent + reach.refused <= peers.len());

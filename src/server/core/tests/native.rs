@@ -161,6 +161,11 @@ fn a_client_that_moves_is_followed_and_loses_nothing() {
     assert_eq!(got, 200);
     assert_eq!(w.core.peer_info(peer).unwrap().address, address(5000));
     assert_eq!(w.core.stats().migrations, 1);
+    let info = w.core.peer_info(peer).unwrap();
+    assert_eq!((info.wire, info.migrations), (Wire::Native, 1));
+    let old = w.join().1;
+    let info = w.core.peer_info(old).unwrap();
+    assert_eq!((info.wire, info.migrations), (Wire::Mpgameserver, 0));
 }
 
 #[test]
