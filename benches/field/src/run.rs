@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::control::Values;
 use crate::options::Options;
@@ -108,11 +108,14 @@ impl Role {
         Ok(self.input.flush()?)
     }
 
+    fn next_line(&self, word: &str, patience: Duration) -> Result<String> {
+        let line = self.lines.recv_timeout(patience);
+        Ok(line.map_err(|_| format!("the {} ended or fell silent where `{word}` was due", self.name))?)
+    }
+
     /// The rest of the next line, which begins with `word`.
     fn hear(&self, word: &str, patience: Duration) -> Result<String> {
-        let end = Instant::now() + patience;
-        let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()));
-        let line = line.map_err(|_| format!("the {} said nothing where `{word}` was due", self.name))?;
+        let line = self.next_line(word, patience)?;
         match line.strip_prefix(word) {
             Some(rest) => Ok(rest.trim().to_owned()),
             None => Err(format!("the {} said `{line}` where `{word}` was due", self.name).into()),
@@ -131,7 +134,7 @@ impl Role {
 
     /// Whether the next line is the first of two.
     fn hear_either(&self, first: &str, second: &str, patience: Duration) -> Result<bool> {
-        let line = self.hear("", patience)?;
+        let line = self.next_line(second, patience)?;
         if line != first && line != second {
             return Err(format!("the {} said `{line}` where `{second}` was due", self.name).into());
         }

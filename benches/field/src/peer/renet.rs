@@ -70,7 +70,7 @@ pub fn serve(options: &Options, book: Arc<Book>) -> Result<()> {
     };
     let mut transport = NetcodeServerTransport::new(config, socket)?;
     let mut server = RenetServer::new(ConnectionConfig::default());
-    control::serve(address, "", book);
+    control::serve(address, &address.to_string(), book);
     let (mut last, mut next) = (Instant::now(), Instant::now());
     let interval = game.tick_interval();
     let mut tick = Instant::now();
@@ -116,7 +116,8 @@ struct Client {
 
 /// See [`Crowd`].
 pub struct Clients {
-    server: SocketAddr,
+    /// Where datagrams go, and where the server knows itself to be: tokens name both.
+    servers: Vec<SocketAddr>,
     clients: Vec<Client>,
     connected: usize,
     lost: usize,
@@ -130,7 +131,7 @@ pub struct Clients {
 impl Clients {
     pub fn new(options: &Options) -> Result<Clients> {
         Ok(Clients {
-            server: options.server.ok_or("no server is named")?,
+            servers: vec![options.server.ok_or("no server is named")?, options.key.parse()?],
             clients: Vec::new(),
             connected: 0,
             lost: 0,
@@ -176,7 +177,7 @@ impl Clients {
 impl Crowd for Clients {
     fn connect(&mut self) -> Result<()> {
         let number = self.clients.len();
-        let (servers, client) = (vec![self.server], number as u64 + 1);
+        let (servers, client) = (self.servers.clone(), number as u64 + 1);
         let connect_token = ConnectToken::generate(
             wall(),
             PROTOCOL,
