@@ -15,7 +15,7 @@ use crate::workload::{Measured, Workload};
 /// The longest time for a server to start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest time for all else, beyond what is measured.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Measures once.
 pub fn measure(workload: &Workload, options: &Options, seed: u64) -> Result<Measured> {

@@ -46,8 +46,12 @@ pub fn is_installed() -> bool {
 pub fn serve(options: &Options) -> Result<()> {
     let delivery = if options.delivery == Delivery::Guaranteed { "guaranteed" } else { "unreliable" };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/peer/python_server.py");
+    let mut python = Command::new(folder().join("bin/python"));
+    python.arg(script).args([&options.workload, delivery]);
+    if std::env::var_os("FIELD_VERBOSE").is_none() {
+        // The package tells of every datagram of a client that has gone.
+        python.stderr(std::process::Stdio::null());
+    }
     // Comes back only if there is no such program.
-    let error =
-        Command::new(folder().join("bin/python")).arg(script).args([&options.workload, delivery]).exec();
-    Err(error.into())
+    Err(python.exec().into())
 }

@@ -15,7 +15,7 @@ use crate::options::{Delivery, Options};
 use crate::peer::{Crowd, Peer, Received, Result};
 
 /// The longest time for all clients to connect.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(40);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(120);
 /// Clients whose handshakes are under way at once.
 const CONNECTING: usize = 64;
 /// Times that the server is asked whether it knows all clients: 20 seconds.
