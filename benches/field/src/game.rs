@@ -139,6 +139,10 @@ impl<P: Copy + PartialEq> Game<P> {
 
     pub fn tick(&mut self, out: &mut impl Outlet<Peer = P>) {
         self.book.ticks.fetch_add(1, Ordering::Relaxed);
+        // The game begins when somebody plays: until then thousands are still connecting.
+        if self.book.messages.load(Ordering::Relaxed) == 0 {
+            return;
+        }
         for place in 0..self.peers.len() {
             let piece = std::mem::take(&mut self.piece);
             self.send(out, self.peers[place], &piece, Delivery::Unreliable);

@@ -49,7 +49,8 @@ class Game(EventHandler):
 
     def update(self, delta_t):
         self.ticks += 1
-        if self.work == "tick":
+        # As in game.rs: the game begins when somebody plays.
+        if self.work == "tick" and self.messages:
             for client in list(self.clients.values()):
                 client.send(PIECE)
                 self.sent += 1
