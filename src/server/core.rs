@@ -3,8 +3,7 @@
 //! It lives behind one lock. The loop takes it for a batch of datagrams at a time and lets go of it before
 //! it calls the host; `send` from any thread takes it for the time of a copy.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +30,7 @@ use crate::server::events::*;
 use crate::server::newcomers::Newcomers;
 use crate::server::password::Password;
 use crate::server::peers::Peers;
+use crate::server::timers::Timers;
 
 use groups::Groups;
 use joining::{Join, PASSWORD_GUESSES_PER_SOURCE, PASSWORD_GUESSES_TOTAL};
@@ -51,10 +51,6 @@ const MAX_LOG_LINES: usize = 1024;
 /// Slots beyond those of the peers in which refused clients are told so as often as it takes; above it once.
 const REFUSED_SLOTS: usize = 32;
 
-/// Timers in the heap per peer or stranger, and beside them, above which those that no longer stand go.
-const TIMERS_PER_STANDING: usize = 3;
-const MIN_TIMERS: usize = 64;
-
 /// What the loop hands to the host.
 pub enum Dispatch {
     /// An event for the handler or the event queue.
@@ -66,12 +62,6 @@ pub enum Dispatch {
 enum Completion {
     Callback(SentCallback),
     Tag(u64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Peer(usize, PeerId),
-    Handshake(SocketAddr),
 }
 
 /// Which events the host takes, and how many may wait.
@@ -94,7 +84,8 @@ pub struct Core {
     block_list: BlockList,
     peers: Peers,
     admission: Admission,
-    timers: BinaryHeap<Reverse<(Time, Timer)>>,
+    timers: Timers<PeerId>,
+    handshake_timers: Timers<SocketAddr>,
     dirty: VecDeque<usize>,
     answers: VecDeque<SocketAddr>,
     dispatches: VecDeque<Dispatch>,
@@ -160,7 +151,8 @@ impl Core {
             block_list: config.block_list.clone(),
             peers: Peers::default(),
             admission: Admission::new(now, root, provider.clone(), config),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
+            handshake_timers: Timers::default(),
             dirty: VecDeque::new(),
             answers: VecDeque::new(),
             dispatches: VecDeque::new(),
@@ -368,18 +360,13 @@ impl Core {
     /// Time passed: timers that are due run.
     pub fn handle_timeout(&mut self, now: Time) {
         self.receive_held(now);
-        while let Some(Reverse((at, timer))) = self.timers.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.timers.pop();
-            match timer {
-                Timer::Peer(slot, id) => self.peer_timeout(now, at, slot, id),
-                Timer::Handshake(address) if self.admission.fired(at, address) => {
-                    self.stats.handshake_timeouts += self.admission.expire(now, address) as u64;
-                    self.answers.push_back(address);
-                }
-                Timer::Handshake(_) => {}
+        while let Some((at, id)) = self.timers.pop_due(now) {
+            self.peer_timeout(now, at, id);
+        }
+        while let Some((at, address)) = self.handshake_timers.pop_due(now) {
+            if self.admission.fired(at, address) {
+                self.stats.handshake_timeouts += self.admission.expire(now, address) as u64;
+                self.answers.push_back(address);
             }
         }
         self.work_native(now);
@@ -389,7 +376,8 @@ impl Core {
         self.answers.extend(due);
     }
 
-    fn peer_timeout(&mut self, now: Time, at: Time, slot: usize, id: PeerId) {
+    fn peer_timeout(&mut self, now: Time, at: Time, id: PeerId) {
+        let slot = Peers::place_of(id);
         let Some(peer) = self.peers.at(slot).filter(|p| p.id == id && p.armed == Some(at)) else { return };
         peer.armed = None;
         peer.connection.handle_timeout(now);
@@ -411,10 +399,10 @@ impl Core {
         {
             return Some(Time::default());
         }
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let held = self.simulated.as_ref().and_then(|s| s.poll_timeout());
         let unproven = newcomers.and_then(Newcomers::poll_timeout);
-        [timer, held, unproven, self.rates.poll_timeout()].into_iter().flatten().min()
+        let (peers, handshakes) = (self.timers.due(), self.handshake_timers.due());
+        [peers, handshakes, held, unproven, self.rates.poll_timeout()].into_iter().flatten().min()
     }
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
@@ -448,27 +436,22 @@ impl Core {
             if peer.armed.is_none_or(|armed| at < armed) {
                 peer.armed = Some(at);
                 let id = peer.id;
-                self.push_timer(at, Timer::Peer(slot, id));
+                self.timers.push(at, id, self.peers.len(), self.peers.armed());
             }
         }
     }
 
     fn arm_handshake(&mut self, address: SocketAddr) {
         if let Some(at) = self.admission.arm(address) {
-            self.push_timer(at, Timer::Handshake(address));
+            let admission = &self.admission;
+            self.handshake_timers.push(at, address, admission.addresses(), admission.armed());
         }
     }
 
-    /// A timer that an earlier one took the place of stays in the heap until its time. Where those are
-    /// most of it, it is built anew from the timers that stand.
-    fn push_timer(&mut self, at: Time, timer: Timer) {
-        self.timers.push(Reverse((at, timer)));
-        let standing = self.peers.len() + self.admission.addresses();
-        if self.timers.len() > TIMERS_PER_STANDING * standing + MIN_TIMERS {
-            let peers = self.peers.armed().map(|(at, slot, id)| Reverse((at, Timer::Peer(slot, id))));
-            let handshakes = self.admission.armed().map(|(at, a)| Reverse((at, Timer::Handshake(a))));
-            self.timers = peers.chain(handshakes).collect();
-        }
+    /// For tests: timers of peers and of handshakes, those included that no longer stand.
+    #[cfg(test)]
+    fn timer_count(&self) -> usize {
+        self.timers.len() + self.handshake_timers.len()
     }
 
     // --- outputs --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ pub mod peers;
 pub mod runner;
 pub mod send_rate;
 pub mod tick;
+pub mod timers;
 
 use std::any::Any;
 use std::net::SocketAddr;

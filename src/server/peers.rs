@@ -214,9 +214,14 @@ impl Peers {
         peer.is_some_and(|p| p.status.is_seated())
     }
 
+    /// The slot that an id was given for. Another peer may be in it since.
+    pub fn place_of(id: PeerId) -> usize {
+        (id.0 & ((1 << SLOT_BITS) - 1)) as usize
+    }
+
     /// The slot of an id that the host gave.
     pub fn slot_of(&self, id: PeerId) -> Option<usize> {
-        let slot = (id.0 & ((1 << SLOT_BITS) - 1)) as usize;
+        let slot = Peers::place_of(id);
         let peer = self.slots.get(slot)?.as_deref()?;
         (peer.id == id && peer.visible).then_some(slot)
     }
@@ -246,10 +251,9 @@ impl Peers {
         self.slots.iter().filter_map(|p| p.as_deref())
     }
 
-    /// The timers that stand: when, for which slot and which peer in it.
-    pub fn armed(&self) -> impl Iterator<Item = (Time, usize, PeerId)> + '_ {
-        let slots = self.slots.iter().enumerate();
-        slots.filter_map(|(slot, peer)| peer.as_deref().and_then(|p| Some((p.armed?, slot, p.id))))
+    /// The timers that stand: when, and whose.
+    pub fn armed(&self) -> impl Iterator<Item = (Time, PeerId)> + '_ {
+        self.iter().filter_map(|p| Some((p.armed?, p.id)))
     }
 
     /// The peer ended: it no longer counts, and its token is free.

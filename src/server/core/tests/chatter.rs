@@ -32,7 +32,7 @@ fn timers_do_not_pile_up_however_peers_talk() {
                 }
             }
             w.run(ms(2));
-            assert!(w.core.timers.len() <= 3 * 5 + 64, "{} timers", w.core.timers.len());
+            assert!(w.core.timer_count() <= 3 * 5 + 64, "{} timers", w.core.timer_count());
         }
         assert!(w.disconnects().is_empty());
     }

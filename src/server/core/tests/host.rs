@@ -290,7 +290,7 @@ fn thousands_come_and_go_and_leave_nothing() {
         }
         w.run(ms(if round % 4 == 0 { 2500 } else { 300 }));
         most = most.max(w.core.peers.len());
-        assert!(w.core.timers.len() <= 3 * (w.core.peers.len() + w.core.admission.len()) + 64);
+        assert!(w.core.timer_count() <= 3 * (w.core.peers.len() + w.core.admission.len()) + 64);
         // The clients of rounds before are not simulated any further.
         let (now, seen) = (w.now, w.ends.len());
         w.ends[first..seen].iter_mut().for_each(|e| e.connection.close(now, false, Farewell::default()));
@@ -301,7 +301,7 @@ fn thousands_come_and_go_and_leave_nothing() {
     w.run(ms(20_000));
     let stats = w.core.stats();
     assert_eq!((stats.connects, stats.peers), (stats.disconnects, 0));
-    assert_eq!((w.core.peers.len(), w.core.timers.len(), w.core.dirty.len()), (0, 0, 0));
+    assert_eq!((w.core.peers.len(), w.core.timer_count(), w.core.dirty.len()), (0, 0, 0));
     assert_eq!((w.core.admission.len(), w.core.completions.len(), w.core.answers.len()), (0, 0, 0));
 }
 

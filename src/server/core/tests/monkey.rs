@@ -52,7 +52,7 @@ fn check(w: &World) {
     }
     let in_line = core.peers.iter().filter(|p| p.waits_for_turn).count();
     assert_eq!(core.rates.in_line(), in_line);
-    assert!(core.timers.len() <= 3 * (core.peers.len() + core.admission.addresses()) + 64 + 1);
+    assert!(core.timer_count() <= 3 * (core.peers.len() + core.admission.addresses()) + 2 * (64 + 1));
 }
 
 fn play(seed: u64, config: Config) {
@@ -200,7 +200,7 @@ fn finish(mut w: World, asked: &HashMap<u64, PeerId>) {
     let stats = w.core.stats();
     assert_eq!((stats.connects, stats.disconnects), (known.len() as u64, known.len() as u64));
     assert_eq!((w.core.peers.len(), w.core.completions.len(), w.core.admission.len()), (0, 0, 0));
-    assert_eq!((w.core.timers.len(), w.core.dirty.len(), w.core.answers.len()), (0, 0, 0));
+    assert_eq!((w.core.timer_count(), w.core.dirty.len(), w.core.answers.len()), (0, 0, 0));
     assert_eq!((w.core.pulled.len(), w.core.pulled_bytes), (0, 0));
 }
 
