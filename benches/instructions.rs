@@ -1,6 +1,6 @@
 //! The inner loops on `Core`, for counting instructions: `cargo bench --bench instructions -- echo` runs one and
 //! tells its time; under `valgrind --tool=callgrind --toggle-collect='instructions::counted'` the server's part alone is counted,
-//! which does not depend on how busy the machine is. `.ci/instructions` compares the counts with those recorded.
+//! which does not depend on how busy the machine is. `.ci/counts` compares the counts with those recorded.
 
 #[path = "support/native.rs"]
 mod native;
