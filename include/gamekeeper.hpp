@@ -88,11 +88,12 @@ public:
     /// Throws gk::error if there is none.
     T &value() & { return why_.or_throw(), *value_; }
     const T &value() const & { return why_.or_throw(), *value_; }
-    T &&value() && { return why_.or_throw(), std::move(*value_); }
+    /// Of one that is about to go: by value, so that `for (auto &x : *all())` has something to stand on.
+    T value() && { return why_.or_throw(), std::move(*value_); }
     /// Only if ok().
     T &operator*() & { return *value_; }
     const T &operator*() const & { return *value_; }
-    T &&operator*() && { return std::move(*value_); }
+    T operator*() && { return std::move(*value_); }
     T *operator->() { return &*value_; }
     const T *operator->() const { return &*value_; }
 
