@@ -61,6 +61,8 @@ impl Payloads {
             let Some(mut buffer) = self.0.pop_front() else { break };
             let is_free = Arc::get_mut(&mut buffer).map(|room| {
                 room.clear();
+                // Room as a new one would have: growing by itself it could be twice of what is kept.
+                room.reserve_exact(room_for(bytes.len()));
                 room.extend_from_slice(bytes);
             });
             self.0.push_back(buffer.clone());
@@ -68,14 +70,20 @@ impl Payloads {
                 return Payload(Some(buffer));
             }
         }
-        let mut room = Vec::with_capacity(bytes.len().next_power_of_two().max(MIN_ROOM));
+        let mut room = Vec::with_capacity(room_for(bytes.len()));
         room.extend_from_slice(bytes);
         let buffer = Arc::new(room);
-        if self.0.len() < MAX_KEPT_BUFFERS {
-            self.0.push_back(buffer.clone());
+        // One that is needed for long makes room: messages that nobody acknowledges do not take the pool from others.
+        if self.0.len() >= MAX_KEPT_BUFFERS {
+            self.0.pop_front();
         }
+        self.0.push_back(buffer.clone());
         Payload(Some(buffer))
     }
+}
+
+fn room_for(bytes: usize) -> usize {
+    bytes.next_power_of_two().max(MIN_ROOM)
 }
 
 /// Buffers of received messages that were handled, for others.
@@ -128,6 +136,15 @@ mod tests {
         let held: Vec<Payload> = (0..MAX_KEPT_BUFFERS + 10).map(|_| payloads.copy(&[1; 10])).collect();
         assert_eq!((payloads.0.len(), held.len()), (MAX_KEPT_BUFFERS, MAX_KEPT_BUFFERS + 10));
         assert_eq!(payloads.copy(&[2; MAX_KEPT_BYTES + 1]).len(), MAX_KEPT_BYTES + 1);
+        // Those that are held for long do not keep it from others for ever.
+        let news: Vec<*const u8> = (0..MAX_KEPT_BUFFERS).map(|_| payloads.copy(&[3; 10]).as_ptr()).collect();
+        let again: Vec<*const u8> = (0..MAX_KEPT_BUFFERS).map(|_| payloads.copy(&[4; 10]).as_ptr()).collect();
+        assert!(again.iter().filter(|at| news.contains(at)).count() > MAX_KEPT_BUFFERS / 2);
+        for len in [MIN_ROOM, 1000, 2000, MAX_KEPT_BYTES] {
+            (0..2 * MAX_KEPT_BUFFERS).for_each(|_| drop(payloads.copy(&vec![5; len])));
+        }
+        drop(held);
+        assert!(payloads.0.iter().all(|buffer| buffer.capacity() <= MAX_KEPT_BYTES));
         for _ in 0..MAX_KEPT_BUFFERS + 10 {
             buffers.give(vec![1; 100]);
         }

@@ -49,6 +49,8 @@ pub struct Runner {
     reconcile: Every,
     inbound: ReceiveBatch,
     outbound: SendBatch,
+    /// What a read met that asked without sleeping.
+    failed: Option<io::Error>,
     /// Failed reads in a row.
     read_errors: u32,
     /// The host's log has been told that the server broke.
@@ -108,6 +110,7 @@ impl Runner {
             reconcile: Every::new(now, config.reconcile_interval),
             inbound,
             outbound: SendBatch::new(config.io, SEND_BATCH, MAX_DATAGRAM),
+            failed: None,
             read_errors: 0,
             told: false,
             asked: now,
@@ -140,8 +143,9 @@ impl Runner {
         let until = (self.last_datagram + self.busy_poll).min(start + timeout);
         let mut now = start;
         while now < until && !self.event_loop.is_readable() && !self.event_loop.is_woken() {
-            if self.receive().is_err() || !self.inbound.is_empty() {
-                // The read that follows takes it, or meets the error again.
+            self.failed = self.receive().err();
+            if self.failed.is_some() || !self.inbound.is_empty() {
+                // The read that follows takes it.
                 self.event_loop.stay_readable();
                 break;
             }
@@ -160,8 +164,8 @@ impl Runner {
     fn read(&mut self, server: &Server) -> Result<bool> {
         let mut happened = false;
         for batch in 1..=BATCHES_PER_TURN {
-            let mut failed = None;
-            if self.inbound.is_empty() {
+            let mut failed = self.failed.take();
+            if failed.is_none() && self.inbound.is_empty() {
                 if !self.event_loop.is_readable() {
                     break;
                 }

@@ -13,6 +13,9 @@ const PLACE_BITS: u32 = 21;
 /// Deadlines of messages that are gone, beside as many as there are messages, above which they are forgotten.
 const MAX_STALE: usize = 16;
 
+/// Slots that a sender keeps when its last message is done; of more, none: whoever once had thousands does not keep their memory.
+const KEPT_SLOTS: usize = 256;
+
 /// Messages in slots that are used again.
 #[derive(Debug, Default)]
 pub(super) struct Messages {
@@ -68,6 +71,9 @@ impl Messages {
         let slot = self.slots.get_mut(place(id))?;
         let message = slot.take_if(|m| m.id == id)?;
         self.free.push(place(id) as u32);
+        if self.slots.len() > KEPT_SLOTS {
+            self.shrink();
+        }
         Some(message)
     }
 
@@ -95,8 +101,10 @@ pub(super) struct Deadlines(VecDeque<(Time, u64)>);
 impl Deadlines {
     /// Deadlines come nearly in their order.
     pub(super) fn insert(&mut self, at: Time, id: u64) {
-        let later = self.0.iter().rev().take_while(|waiting| **waiting > (at, id)).count();
-        self.0.insert(self.0.len() - later, (at, id));
+        let in_order = self.0.back().is_none_or(|last| *last < (at, id));
+        let place =
+            if in_order { self.0.len() } else { self.0.partition_point(|waiting| *waiting < (at, id)) };
+        self.0.insert(place, (at, id));
     }
 
     pub(super) fn first(&self) -> Option<Time> {
