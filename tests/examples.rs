@@ -19,7 +19,18 @@ fn example(name: &str) -> Command {
     let profile: PathBuf = own.ancestors().nth(2).expect("it stands in a profile's folder").into();
     BUILT.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--manifest-path"]);
+        // Not the whole workspace: the field's benchmark brings the libraries along that it compares with.
+        cargo.args([
+            "build",
+            "--quiet",
+            "--package",
+            "gamekeeper",
+            "--package",
+            "gamekeeper-cli",
+            "--package",
+            "demo",
+        ]);
+        cargo.args(["--bins", "--examples", "--manifest-path"]);
         cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         cargo.arg("--target-dir").arg(profile.parent().expect("it stands in the target's folder"));
         if profile.ends_with("release") {
