@@ -12,7 +12,6 @@ use crate::protocol::time::Time;
 const PLACE_BITS: u32 = 21;
 /// Deadlines of messages that are gone, beside as many as there are messages, above which they are forgotten.
 const MAX_STALE: usize = 16;
-
 /// Slots that a sender keeps when its last message is done; of more, none: whoever once had thousands does not keep their memory.
 const KEPT_SLOTS: usize = 256;
 
