@@ -13,12 +13,49 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::clock::Clock;
 use crate::net::event_loop::Waker;
 use crate::panic_scope;
+use crate::protocol::connection::SendError;
+use crate::protocol::delivery::{Limits, QueueError};
+use crate::protocol::framing::EncodeError;
 
 /// Who runs the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hosting {
     OwnThread,
     Polled,
+}
+
+/// Why a message was not queued, as both ends' hosts are told: `who` refuses it, and `gone` is what kind of error it is
+/// that nobody is connected there.
+pub(crate) fn send_refused(
+    error: SendError,
+    who: &dyn std::fmt::Display,
+    gone: ErrorKind,
+    len: usize,
+    limits: &Limits,
+) -> Error {
+    match error {
+        SendError::Unsupported => {
+            Error::new(ErrorKind::Argument, format!("{who} is on a wire that has no such mode"))
+        }
+        SendError::NotConnected => Error::new(gone, format!("{who} is not connected, or is disconnecting")),
+        SendError::Queue(QueueError::Full) => {
+            let (messages, bytes) = (limits.max_messages, limits.max_bytes);
+            let text =
+                format!("the queue of {who} is full: its bounds are {messages} messages and {bytes} bytes");
+            Error::new(ErrorKind::WouldBlock, text)
+        }
+        SendError::Queue(QueueError::TooLarge) => Error::new(
+            ErrorKind::TooLarge,
+            format!("{len} bytes are more than max_message_size, {}", limits.max_message),
+        ),
+        SendError::Framing(EncodeError::TooLarge) => {
+            Error::new(ErrorKind::TooLarge, format!("{len} bytes are more than the framing can tell"))
+        }
+        SendError::Framing(EncodeError::LineFeed) => Error::new(
+            ErrorKind::Argument,
+            format!("{who} takes lines: a message can hold no line feed, nor end with a carriage return"),
+        ),
+    }
 }
 
 /// A loop, one turn at a time. `H` is the handle that its callbacks get.

@@ -8,15 +8,16 @@ use super::config::{ClientConfig, KnownKeys, ServerKey, Wire};
 use super::events::{DisconnectInfo, DisconnectReason, Message, Outcome, RetryMode};
 use crate::crypto::RingProvider;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hosting::send_refused;
 use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::connection::{
     mpgameserver::GOODBYES,
     native::{Join, ServerClock},
-    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, SendError,
-    Settings, State,
+    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings,
+    State,
 };
-use crate::protocol::delivery::{Delivery, Outcome as Sent, QueueError};
+use crate::protocol::delivery::{Delivery, Outcome as Sent};
 use crate::protocol::time::Time;
 
 /// What a session has to tell.
@@ -165,21 +166,9 @@ impl Session {
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
     pub(super) fn send(&mut self, now: Time, payload: Arc<[u8]>, delivery: Delivery, tag: u64) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
-        self.connection.send(now, payload, delivery, tag).map_err(|error| match error {
-            SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
-            SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
-            SendError::Queue(QueueError::Full) => Error::new(
-                ErrorKind::WouldBlock,
-                format!(
-                    "the queue is full: its bounds are {} messages and {} bytes",
-                    limits.max_messages, limits.max_bytes
-                ),
-            ),
-            SendError::Queue(QueueError::TooLarge) => Error::new(
-                ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
-            ),
-        })
+        self.connection
+            .send(now, payload, delivery, tag)
+            .map_err(|error| send_refused(error, &"the client", ErrorKind::State, len, limits))
     }
 
     /// Ends it: at once, or when what is queued is acknowledged.
@@ -204,7 +193,7 @@ impl Session {
                 self.connected = true;
                 SessionEvent::Connected
             }
-            ConnectionEvent::Message { sequence, channel, mode, data } => {
+            ConnectionEvent::Message { sequence, channel, mode, data, .. } => {
                 let mode = mode.map(RetryMode::of);
                 SessionEvent::Message(Message { sequence, channel, mode, data })
             }

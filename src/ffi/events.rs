@@ -123,6 +123,8 @@ pub type gk_wire = i32;
 pub const GK_WIRE_MPGAMESERVER: gk_wire = 1;
 /// The library's own.
 pub const GK_WIRE_NATIVE: gk_wire = 2;
+/// A stream of bytes: TCP, with a framing.
+pub const GK_WIRE_STREAM: gk_wire = 3;
 
 /// Why a client was refused: one of `GK_REFUSED_…`, or a number of the host's own, from `GK_REFUSED_HOST` on
 /// by custom.
@@ -342,6 +344,7 @@ pub(crate) fn wire(wire: Wire) -> gk_wire {
     match wire {
         Wire::Mpgameserver => GK_WIRE_MPGAMESERVER,
         Wire::Native => GK_WIRE_NATIVE,
+        Wire::Stream => GK_WIRE_STREAM,
     }
 }
 

@@ -590,7 +590,7 @@ impl Core {
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
-                ConnectionEvent::Message { sequence, channel, mode, data } => {
+                ConnectionEvent::Message { sequence, channel, mode, data, .. } => {
                     let mode = mode.map(RetryMode::of);
                     self.emit(Event::Message(id, Message { sequence, channel, mode, data }));
                 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::groups::EVERYBODY;
 use super::{Completion, Core};
 use crate::error::{Error, ErrorKind, Result};
+use crate::hosting::send_refused;
 use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
-use crate::protocol::connection::{SendError, Settings};
-use crate::protocol::delivery::{Delivery, QueueError};
+use crate::protocol::connection::Settings;
+use crate::protocol::delivery::Delivery;
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
@@ -47,24 +48,8 @@ impl Core {
         if peer.status == Status::Joining {
             return Err(Error::new(ErrorKind::State, format!("{slot_id:?} was not let in yet")));
         }
-        peer.connection.send(now, payload, options.delivery(), tag).map_err(|error| match error {
-            SendError::Unsupported => {
-                Error::new(ErrorKind::Argument, format!("{slot_id:?} is on a wire that has no such mode"))
-            }
-            SendError::NotConnected => {
-                Error::new(ErrorKind::Stale, format!("{slot_id:?} is disconnecting or gone"))
-            }
-            SendError::Queue(QueueError::Full) => Error::new(
-                ErrorKind::WouldBlock,
-                format!(
-                    "the queue of {slot_id:?} is full: its bounds are {} messages and {} bytes",
-                    limits.max_messages, limits.max_bytes
-                ),
-            ),
-            SendError::Queue(QueueError::TooLarge) => Error::new(
-                ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
-            ),
+        peer.connection.send(now, payload, options.delivery(), tag).map_err(|error| {
+            send_refused(error, &format_args!("{slot_id:?}"), ErrorKind::Stale, len, &limits)
         })?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
