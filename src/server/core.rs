@@ -601,13 +601,13 @@ impl Core {
     fn collect(&mut self, now: Time, slot: usize) {
         while let Some(peer) = self.peers.at(slot) {
             let Some(event) = peer.connection.poll_event() else { return };
-            let id = peer.id;
+            let (id, door) = (peer.id, peer.connection.door());
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
-                ConnectionEvent::Message { sequence, channel, mode, data } => {
+                ConnectionEvent::Message { sequence, channel, mode, data, content } => {
                     let mode = mode.map(RetryMode::of);
-                    self.emit(Event::Message(id, Message { sequence, channel, mode, data }));
+                    self.emit(Event::Message(id, Message { sequence, channel, mode, data, content, door }));
                 }
                 ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
                 ConnectionEvent::Writable => self.emit(Event::Writable(id)),

@@ -15,6 +15,7 @@ pub mod password;
 pub mod peers;
 pub mod runner;
 pub mod send_rate;
+pub mod send_refused;
 pub mod tick;
 pub mod timers;
 
