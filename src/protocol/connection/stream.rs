@@ -40,6 +40,9 @@ pub struct Terms {
     pub framing: Framing,
     /// The first message is a password.
     pub password: bool,
+    /// When the other side has ended its half, for how long the host may still answer what it said last; nothing is
+    /// needed where the host has handled a message before the end is handed in.
+    pub answer_time: Duration,
     /// How long a message may stand still that has begun, and bytes that wait to be written.
     pub stall_timeout: Duration,
 }
@@ -107,6 +110,8 @@ pub struct Connection {
     state: State,
     token: u32,
     is_client: bool,
+    /// Its carrier's number, which means something to its owner only.
+    pipe: Option<usize>,
     /// The stream is there, and so is what protects it.
     opened: bool,
     decoder: Decoder,
@@ -125,6 +130,8 @@ pub struct Connection {
     password_given: bool,
     /// The other side sends no more.
     ended: bool,
+    /// Until when the host may answer whoever has ended its half.
+    answers_until: Option<Time>,
     inward: Progress,
     outward: Progress,
     /// Until when lingering lasts.
@@ -172,6 +179,7 @@ impl Connection {
             state,
             token,
             is_client: false,
+            pipe: None,
             opened: false,
             queues: Default::default(),
             staged: VecDeque::new(),
@@ -183,6 +191,7 @@ impl Connection {
             received: 0,
             password_given: false,
             ended: false,
+            answers_until: None,
             inward: Progress::default(),
             outward: Progress::default(),
             deadline: now,
@@ -210,6 +219,21 @@ impl Connection {
     /// The session's public number; 0 at a client's end, which is not told.
     pub fn token(&self) -> u32 {
         self.token
+    }
+
+    /// Its owner gives it the number of what carries it.
+    pub fn set_pipe(&mut self, pipe: usize) {
+        self.pipe = Some(pipe);
+    }
+
+    /// That number.
+    pub fn pipe(&self) -> Option<usize> {
+        self.pipe
+    }
+
+    /// Takes that number back; there is none from then on.
+    pub fn take_pipe(&mut self) -> Option<usize> {
+        self.pipe.take()
     }
 
     /// How messages are told apart.
@@ -483,6 +507,12 @@ impl Connection {
 
     /// All that the other side sent was handed up.
     fn remote_ended(&mut self, now: Time) {
+        if self.state == State::Connected && self.received > 0 {
+            let until = *self.answers_until.get_or_insert(now + self.terms.answer_time);
+            if now < until {
+                return;
+            }
+        }
         match self.state {
             State::Connected if self.queued.0 > 0 => {
                 self.state = State::Lingering;
@@ -497,6 +527,13 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Time) {
         if self.state() == State::Connecting && self.deadline <= now {
             return self.finish(CloseReason::Timeout);
+        }
+        if self.held_until > now && self.outward.is_over(now) {
+            // It is not the other side that keeps them.
+            self.outward = Progress { deadline: Some(self.held_until + self.terms.stall_timeout), moved: 0 };
+        }
+        if self.answers_until.is_some_and(|until| until <= now) {
+            self.remote_ended(now);
         }
         let stalled = self.inward.is_over(now) || self.outward.is_over(now);
         let lingered = self.state == State::Lingering && self.deadline <= now;
@@ -532,7 +569,8 @@ impl Connection {
         let waits = matches!(self.state(), State::Lingering | State::Connecting);
         let lingering = waits.then_some(self.deadline);
         let held = (self.queued.0 > 0 && self.held_until > now).then_some(self.held_until);
-        [lingering, held, self.inward.deadline, self.outward.deadline].into_iter().flatten().min()
+        let answers = self.answers_until.filter(|_| self.state == State::Connected);
+        [lingering, held, answers, self.inward.deadline, self.outward.deadline].into_iter().flatten().min()
     }
 
     /// Replaces `out` by the next bytes to be written, some tens of kilobytes of them at most; empty: none now.

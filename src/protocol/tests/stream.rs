@@ -20,7 +20,7 @@ fn settings() -> Arc<Settings> {
 }
 
 fn terms(framing: Framing) -> Terms {
-    Terms { door: Door::Stream, framing, password: false, stall_timeout: STALL }
+    Terms { door: Door::Stream, framing, password: false, answer_time: Duration::ZERO, stall_timeout: STALL }
 }
 
 fn endless() -> Room<'static> {
@@ -211,6 +211,26 @@ fn an_end_that_comes_while_the_host_has_no_room_waits_behind_the_messages() {
     connection.resume(at(100.0), &mut Room { messages: 2, bytes: 100, buffers: None });
     assert_eq!(messages(&mut connection), [b"two".to_vec()]);
     assert_eq!(connection.state(), State::Closed);
+}
+
+#[test]
+fn a_host_that_answers_later_has_time_for_it() {
+    let terms = Terms { answer_time: Duration::from_secs(1), ..terms(Framing::Lines) };
+    let mut connection = Connection::accepted(at(0.0), settings(), terms, 7);
+    connection.handle_opened(None, Vec::new());
+    connection.accept();
+    push(&mut connection, 0.0, b"question\n");
+    connection.handle_end(at(0.0), &mut endless());
+    assert_eq!(messages(&mut connection), [b"question".to_vec()]);
+    send(&mut connection, b"answer", 0).expect("it still listens");
+    assert_eq!(written(&mut connection, 0.5, 100), b"answer\n");
+    assert_eq!(connection.poll_timeout(at(0.5)), Some(at(1.0)));
+    connection.handle_timeout(at(1.0));
+    assert_eq!(ending(&mut connection), Some((CloseReason::Remote, FarewellKind::Left)));
+    // Who never said anything waits for no answer.
+    let mut silent = joined(Framing::Lines);
+    silent.handle_end(at(0.0), &mut endless());
+    assert_eq!(ending(&mut silent), Some((CloseReason::Remote, FarewellKind::Left)));
 }
 
 #[test]

@@ -143,6 +143,7 @@ impl Core {
         self.stats.connects += 1;
         self.access(now, AccessEvent::Connect, address, Some(token), "");
         self.emit(Event::Connect(id, ConnectInfo { address, token, door }));
+        self.let_stream_in(now, slot);
         self.touched(now, slot);
     }
 
