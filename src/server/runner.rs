@@ -155,10 +155,11 @@ impl Runner {
         let mut now = start;
         while now < until && !self.event_loop.is_readable() && !self.event_loop.is_woken() {
             // Streams wait for no datagrams.
-            if !self.doors.are_unused()
-                && (self.wait_for_socket(Duration::ZERO).is_err() || self.has_streams())
-            {
-                break;
+            if !self.doors.are_unused() {
+                let failed = self.wait_for_socket(Duration::ZERO).is_err();
+                if failed || self.event_loop.was_woken() || self.has_streams() {
+                    return Duration::ZERO;
+                }
             }
             self.failed = self.receive().err();
             if self.failed.is_some() || !self.inbound.is_empty() {

@@ -434,6 +434,10 @@ class ThreadedServer(threading.Thread):
         """Where it listens: (host, port); once it has started with the port that it was given for port 0."""
         return self.server.addr
 
+    def addresses(self) -> List[Tuple[str, Address]]:
+        """Where others can reach the server: as of TwistedServer."""
+        return self.server.addresses()
+
     def bound_address(self) -> Address:
         """(host, port) of the socket, with the real port. Raises StateError before the start."""
         return self.server.bound_address()
