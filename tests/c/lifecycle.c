@@ -102,7 +102,7 @@ static void on_log(void *user_data, gk_server *server, gk_log_level level, const
 static gk_context *context_for(struct log *log) {
     gk_context *context = NULL;
     memset(log, 0, sizeof *log);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_tick_rate_hz(context, 200));
     OK(gk_context_set_reconcile_interval_us(context, 20000));
     OK(gk_context_on_starting(context, on_starting, log));
@@ -333,7 +333,7 @@ static void nested_servers(void) {
     gk_context *context = NULL;
     int step;
     memset(&nested, 0, sizeof nested);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_shutdown(context, on_nested_shutdown, &nested));
     OK(gk_context_on_update(context, on_outer_update, &nested));
     OK(gk_server_open(context, "127.0.0.1:0", &nested.outer));
@@ -378,7 +378,7 @@ static void busy(void) {
     gk_context *context = NULL;
     gk_server *server = NULL;
     int updates = 0;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_max_queued_events(context, 1000));
     OK(gk_context_on_update(context, on_busy_update, &updates));
     OK(gk_server_open(context, "127.0.0.1:0", &server));
@@ -500,7 +500,7 @@ static void pulled(void) {
     uint32_t token = 0;
     void *user_data = NULL;
     memset(counts, 0, sizeof counts);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_max_queued_events(context, 10000));
     OK(gk_context_set_reconcile_interval_us(context, 20000));
     OK(gk_server_start(context, "127.0.0.1:0", &server));
@@ -649,7 +649,7 @@ static void free_at_exit(void) {
 
 static void freed_at_exit(void) {
     gk_context *context = NULL;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_shutdown(context, on_shutdown_at_exit, NULL));
     OK(gk_server_start(context, "127.0.0.1:0", &at_exit_server));
     gk_context_free(context);
