@@ -1735,7 +1735,7 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_EVENT_MESSAGE 4
 
 /**
- * One tick. Set: `seconds`, `tick`.
+ * One tick, or several that nobody pulled in time: then `seconds` is their sum and `tick` the last one's number. Set: `seconds`, `tick`.
  */
 #define GK_EVENT_UPDATE 5
 

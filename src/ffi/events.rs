@@ -167,7 +167,7 @@ pub const GK_EVENT_CONNECT: gk_event_type = 2;
 pub const GK_EVENT_DISCONNECT: gk_event_type = 3;
 /// A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`.
 pub const GK_EVENT_MESSAGE: gk_event_type = 4;
-/// One tick. Set: `seconds`, `tick`.
+/// One tick, or several that nobody pulled in time: then `seconds` is their sum and `tick` the last one's number. Set: `seconds`, `tick`.
 pub const GK_EVENT_UPDATE: gk_event_type = 5;
 /// A peer's queue that had refused a message has room again. Set: `peer`.
 pub const GK_EVENT_WRITABLE: gk_event_type = 6;
