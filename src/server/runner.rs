@@ -414,6 +414,8 @@ impl Runner {
             }
             let due = server.0.core.lock().poll_timeout().unwrap_or(end).min(end);
             self.wait_for_socket(due.since(now))?;
+            // Nobody is left whom news of streams would concern.
+            drop(self.event_loop.take_ready());
             self.read(server)?;
             let now = server.0.life.clock.now();
             server.0.core.lock().handle_timeout(now);
