@@ -8,11 +8,13 @@ use std::time::Duration;
 use crate::ffi::arguments::{bytes, text, write_array, write_text};
 use crate::ffi::callbacks::Slot;
 use crate::ffi::context::{gk_context, with_context};
+use crate::ffi::events::gk_peer;
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::ffi::server::{gk_server, pointer_of, with_server};
 use crate::http::config::{Limits, TlsFiles};
 use crate::http::message::Request;
 use crate::http::route::Method;
+use crate::server::events::PeerId;
 use crate::server::http::{RequestId, RouteAction};
 use crate::server::Server;
 
@@ -37,6 +39,7 @@ use crate::server::Server;
 /// - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
 /// - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
 /// - `gk_response_upgrade`: opens the WebSocket
+/// - `gk_peer_request`: the request that opened the WebSocket of a peer
 pub type gk_request = u64;
 
 /// No request.
@@ -669,4 +672,27 @@ pub unsafe extern "C" fn gk_response_send(
 #[no_mangle]
 pub unsafe extern "C" fn gk_response_upgrade(server: *mut gk_server, request: gk_request) -> gk_result {
     with_server(server, |server| Ok::<(), Failure>(server.upgrade(RequestId::from_bits(request))?))
+}
+
+/// Gives the request that opened the WebSocket of a peer.
+///
+/// - `out`: the request; `GK_REQUEST_NONE` if the peer is no WebSocket, or it has closed
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_request(
+    server: *const gk_server,
+    peer: gk_peer,
+    out: *mut gk_request,
+) -> gk_result {
+    with_server(server, |server| {
+        not_null!(out);
+        let request = server.request_of(PeerId::from_bits(peer))?;
+        // SAFETY: not null, and the caller's to write.
+        unsafe { out.write(request.map_or(GK_REQUEST_NONE, RequestId::to_bits)) };
+        Ok(())
+    })
 }

@@ -338,6 +338,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_response_header": (RESULT, [server, c_uint64, c_char_p, c_char_p]),
         "gk_response_send": (RESULT, [server, c_uint64, c_uint32, c_void_p, c_size_t]),
         "gk_response_upgrade": (RESULT, [server, c_uint64]),
+        "gk_peer_request": (RESULT, [server, PEER, POINTER(c_uint64)]),
         "gk_server_public_key_der": (RESULT, [server] + _TEXT_OUT),
         "gk_server_native_key": (RESULT, [server] + _TEXT_OUT),
         "gk_server_send": (RESULT, [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options)]),
