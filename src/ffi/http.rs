@@ -27,6 +27,7 @@ use crate::server::Server;
 ///
 /// - `gk_context_listen_http`: where HTTP is spoken
 /// - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
+/// - `gk_context_clear_http`: takes doors and routes out again
 /// - `gk_context_set_http_max_body`: the longest body, of the routes that follow
 /// - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`,
 ///   `gk_context_set_http_max_body_bytes`: bounds
@@ -202,6 +203,21 @@ pub unsafe extern "C" fn gk_context_route_files(
         // SAFETY: null, or the caller's promise.
         let (pattern, directory) = unsafe { (text("pattern", pattern)?, text("directory", directory)?) };
         Ok(context.config.http.route_files(pattern, directory)?)
+    })
+}
+
+/// Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
+/// from. Bounds and times stay, but the longest body, which is the default again.
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_clear_http(context: *mut gk_context) -> gk_result {
+    with_context(context, |context| {
+        context.config.http.clear();
+        Ok(())
     })
 }
 

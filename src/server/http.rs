@@ -134,6 +134,12 @@ impl Http {
         Ok(())
     }
 
+    /// Takes all doors and routes out again; the bounds stay.
+    pub fn clear(&mut self) {
+        let limits = std::mem::take(&mut self.config.limits);
+        *self = Http { config: HttpConfig { limits, ..HttpConfig::default() }, ..Http::default() };
+    }
+
     /// The bounds.
     pub fn limits_mut(&mut self) -> &mut Limits {
         &mut self.config.limits

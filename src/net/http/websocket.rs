@@ -253,7 +253,9 @@ fn frame(code: CloseCode, reason: &str) -> CloseFrame {
 /// How a WebSocket says what the server said. Codes of programs' own are 3000 to 4999.
 fn close_of(farewell: &Farewell) -> CloseFrame {
     let code = match (farewell.code, farewell.kind) {
-        (code @ 3000..=4999, _) => CloseCode::from(u16::try_from(code).unwrap_or(1008)),
+        (code @ (1000 | 1001 | 1008 | 1011..=1013 | 3000..=4999), _) => {
+            CloseCode::from(u16::try_from(code).unwrap_or(1008))
+        }
         (_, FarewellKind::Left) => CloseCode::Normal,
         (_, FarewellKind::Shutdown) => CloseCode::Away,
         (_, FarewellKind::Protocol) => CloseCode::Protocol,
