@@ -380,7 +380,7 @@ fn read_pipe(server: &Server, entry: &mut Entry, buffer: &mut Vec<u8>) {
     if server.0.core.lock().appetite(peer) == Appetite::Full {
         return;
     }
-    for read in 0..READS_PER_VISIT {
+    for _ in 0..READS_PER_VISIT {
         let room = buffer.get_mut(..entry.read_bytes).unwrap_or_default();
         let incoming = entry.pipe.read(room);
         let now = server.0.life.clock.now();
@@ -392,8 +392,6 @@ fn read_pipe(server: &Server, entry: &mut Entry, buffer: &mut Vec<u8>) {
             Incoming::Opened => server.0.core.lock().stream_opened(now, peer),
             Incoming::Bytes(bytes) => server.0.core.lock().stream_bytes(now, peer, bytes),
             Incoming::Message(data, content) => server.0.core.lock().stream_message(now, peer, data, content),
-            // The host may have an answer to what came before, and is asked first. The end is found again.
-            Incoming::End if read > 0 => return,
             Incoming::End => {
                 entry.readable = false;
                 return server.0.core.lock().stream_ended(now, peer);

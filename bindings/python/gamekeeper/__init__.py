@@ -11,7 +11,7 @@ from ._version import __version__
 from .client import Client, ConnectionStats
 from .conditions import Conditions, LinkStats
 from .context import ServerContext
-from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
+from .enums import ConnectionStatus, Direction, Framing, RetryMode, SeqNum
 from .errors import (
     AddressError,
     ArgumentError,
@@ -63,6 +63,7 @@ __all__ = [
     "EllipticCurvePublicKey",
     "ErrorResponse",
     "EventHandler",
+    "Framing",
     "GamekeeperError",
     "HTTPServer",
     "InvalidSignature",
