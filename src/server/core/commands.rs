@@ -12,7 +12,7 @@ use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
 use crate::server::config;
 use crate::server::events::*;
-use crate::server::peers::Peer;
+use crate::server::peers::{Peer, Peers};
 
 impl Core {
     // --- commands -------------------------------------------------------------------------------------
@@ -42,14 +42,14 @@ impl Core {
         }
         let sent = peer.connection.send(now, payload, delivery, tag);
         sent.map_err(|error| self.not_sent(id, len, error))?;
-        let callback = options.on_sent.take().map(Completion::Callback);
-        if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
-            self.completions.insert(tag, completion);
-            self.next_tag += 1;
+        if tag != 0 {
+            let callback = options.on_sent.take().map(Completion::Callback);
+            if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
+                self.completions.insert(tag, completion);
+                self.next_tag += 1;
+            }
         }
-        if let Some(slot) = self.peers.slot_of(id) {
-            self.touched(now, slot);
-        }
+        self.touched(now, Peers::place_of(id));
         Ok(())
     }
 
