@@ -202,8 +202,6 @@ pub struct Controller {
     /// Least round trip in seconds, if measured, and when it was seen last.
     base: Option<f64>,
     base_seen: Time,
-    /// The same as a duration; zero before.
-    floor: Duration,
     /// Least round trip since the base was seen, or since the dip began.
     recent: f64,
     /// What is lost of what is sent, smoothed.
@@ -234,7 +232,6 @@ impl Controller {
             round: Round::new(0),
             base: None,
             base_seen: now,
-            floor: Duration::ZERO,
             recent: f64::INFINITY,
             loss: 0.0,
             aggregation: Aggregation::default(),
@@ -282,7 +279,7 @@ impl Controller {
 
     /// Packets were acknowledged.
     pub fn on_ack(&mut self, now: Time, acked: Acked) {
-        let floor = self.floor;
+        let floor = Duration::from_secs_f64(self.base.unwrap_or(0.0));
         let sample = self.deliveries.on_ack(now, acked.bytes, acked.newest, acked.sent, floor);
         if acked.sent < self.path_since {
             return;
@@ -372,15 +369,10 @@ impl Controller {
         self.round.rtt = self.round.rtt.min(rtt);
         self.recent = self.recent.min(rtt);
         if self.base.is_none_or(|base| rtt <= base) {
-            self.set_base(rtt);
+            self.base = Some(rtt);
             self.base_seen = now;
             self.recent = f64::INFINITY;
         }
-    }
-
-    fn set_base(&mut self, base: f64) {
-        self.base = Some(base);
-        self.floor = Duration::from_secs_f64(base);
     }
 
     /// A round is over.
@@ -498,7 +490,7 @@ impl Controller {
     /// The base is the least round trip seen since it was due.
     fn renew_base(&mut self, now: Time) {
         if self.recent.is_finite() {
-            self.set_base(self.recent);
+            self.base = Some(self.recent);
         }
         self.base_seen = now;
         self.recent = f64::INFINITY;

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 
 use super::assemble::{Offer, Packet};
-use super::messages::Lazy;
 use super::{Delivery, Mode, Planned, QueueError, Sender, MESSAGE_COST, PRIORITIES};
 use crate::protocol::mutant;
 use crate::protocol::payload::Payload;
@@ -21,49 +20,40 @@ struct Short {
     channel: u8,
 }
 
-type Queues = [VecDeque<Short>; PRIORITIES];
-
-static NO_QUEUES: Queues = [const { VecDeque::new() }; PRIORITIES];
-
 /// Those that wait, by priority, oldest first.
-#[derive(Debug)]
-pub(super) struct Fleeting {
-    queues: Lazy<Queues>,
+#[derive(Debug, Default)]
+struct Queues {
+    by_priority: [VecDeque<Short>; PRIORITIES],
     count: usize,
 }
 
-impl Default for Fleeting {
-    fn default() -> Self {
-        Fleeting { queues: Lazy::new(&NO_QUEUES), count: 0 }
-    }
-}
+/// The same, made with the first of them: an idle connection has none.
+#[derive(Debug, Default)]
+pub(super) struct Fleeting(Option<Box<Queues>>);
 
 impl Fleeting {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.count
+        self.0.as_ref().map_or(0, |queues| queues.count)
+    }
+
+    fn some(&self) -> Option<&Queues> {
+        self.0.as_deref().filter(|queues| queues.count > 0)
     }
 
     /// The id and the length of the oldest of a priority.
     pub(super) fn front(&self, priority: usize) -> Option<(u64, usize)> {
-        if self.count == 0 {
-            return None;
-        }
-        self.queues.get(priority)?.front().map(|short| (short.id, short.payload.len()))
+        self.some()?.by_priority.get(priority)?.front().map(|short| (short.id, short.payload.len()))
     }
 
     /// When the oldest was queued.
     pub(super) fn first(&self) -> Option<Time> {
-        if self.count == 0 {
-            return None;
-        }
-        self.queues.iter().filter_map(|queue| queue.front()).map(|short| short.at).min()
+        self.some()?.by_priority.iter().filter_map(|queue| queue.front()).map(|short| short.at).min()
     }
 
     /// Forgets all, and gives their memory back.
     pub(super) fn clear(&mut self) {
-        self.queues.clear();
-        self.count = 0;
+        self.0 = None;
     }
 }
 
@@ -87,10 +77,11 @@ impl Sender {
         let len = payload.len();
         self.make_room(len, self.queued_messages(), self.queued_bytes)?;
         let id = self.messages.take_id();
-        if let Some(queue) = self.fleeting.queues.get_mut(delivery.priority as usize) {
+        let queues = self.fleeting.0.get_or_insert_default();
+        if let Some(queue) = queues.by_priority.get_mut(delivery.priority as usize) {
             queue.push_back(Short { id, at: now, payload, channel: delivery.channel });
+            queues.count += 1;
         }
-        self.fleeting.count += 1;
         self.waiting += 1;
         self.queued_bytes += len;
         self.unsent_bytes += len + MESSAGE_COST;
@@ -105,10 +96,8 @@ impl Sender {
         priority: usize,
         before: u64,
     ) -> bool {
-        if self.fleeting.count == 0 {
-            return true;
-        }
-        let Some(queue) = self.fleeting.queues.get_mut(priority) else { return true };
+        let queues = self.fleeting.0.as_mut().filter(|queues| queues.count > 0);
+        let Some(queue) = queues.and_then(|queues| queues.by_priority.get_mut(priority)) else { return true };
         let (mut count, mut bytes, mut room) = (0, 0, true);
         while let Some(first) = queue.front().filter(|first| first.id < before) {
             let (len, channel) = (first.payload.len(), first.channel);
@@ -135,11 +124,10 @@ impl Sender {
 
     /// Gives up those that wait for too long.
     pub(super) fn expire_fleeting(&mut self, now: Time) {
-        if self.fleeting.count == 0 || mutant!(DeadlineIgnored) {
-            return;
-        }
+        let queues = self.fleeting.0.as_mut().filter(|queues| queues.count > 0 && !mutant!(DeadlineIgnored));
+        let Some(queues) = queues else { return };
         let (mut count, mut bytes) = (0, 0);
-        for queue in self.fleeting.queues.iter_mut() {
+        for queue in &mut queues.by_priority {
             while let Some(short) = queue.front().filter(|s| s.at + self.limits.message_timeout <= now) {
                 (count, bytes) = (count + 1, bytes + short.payload.len());
                 queue.pop_front();
@@ -149,7 +137,9 @@ impl Sender {
     }
 
     fn fleeting_gone(&mut self, count: usize, bytes: usize) {
-        self.fleeting.count -= count;
+        if let Some(queues) = &mut self.fleeting.0 {
+            queues.count -= count;
+        }
         self.waiting -= count;
         self.queued_bytes -= bytes;
         self.unsent_bytes = self.unsent_bytes.saturating_sub(bytes + count * MESSAGE_COST);
