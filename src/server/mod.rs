@@ -10,6 +10,7 @@ pub mod budget;
 pub mod config;
 pub mod core;
 pub mod events;
+pub mod many;
 pub mod newcomers;
 pub mod password;
 pub mod peers;
