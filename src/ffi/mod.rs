@@ -39,5 +39,6 @@ pub mod send;
 pub mod send_many;
 pub mod server;
 pub mod stats;
+pub mod streams;
 pub mod version;
 pub mod versioned;
