@@ -204,7 +204,7 @@ pub(crate) unsafe fn wanted(pointer: *const gk_send_options) -> Result<Wanted, F
 
 /// # Safety
 /// As [`wanted`].
-unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
+pub(crate) unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
     // SAFETY: the caller's promise.
     let wanted = unsafe { wanted(pointer)? };
     let on_sent = completion(wanted.on_sent.function, wanted.on_sent.user_data);

@@ -6,10 +6,9 @@ use crate::ffi::arguments::bytes;
 use crate::ffi::events::{gk_peer, gk_retry_mode, GK_PEER_NONE, GK_RETRY_NONE};
 use crate::ffi::panic::fallible;
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT, GK_OK};
-use crate::ffi::send::{gk_priority, gk_send_options, peer_id, wanted, GK_PRIORITY_NORMAL, SEND_DEFAULTS};
+use crate::ffi::send::{self, gk_priority, gk_send_options, peer_id, GK_PRIORITY_NORMAL, SEND_DEFAULTS};
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
-use crate::server::events::SendOptions;
 use crate::server::many::Outgoing;
 
 /// One of many messages: what `gk_server_send` takes, and in `result` what it would have answered.
@@ -178,15 +177,7 @@ unsafe fn outgoing<'a>(item: *const gk_send_item) -> Result<Outgoing<'a>, Failur
         ..SEND_DEFAULTS
     };
     // SAFETY: the options are ours, the bytes the caller's promise.
-    let (wanted, data) = unsafe { (wanted(&raw const options)?, bytes("data", item.data, item.len)?) };
-    let options = SendOptions {
-        retry: wanted.retry,
-        channel: wanted.channel,
-        priority: wanted.priority,
-        deadline: wanted.deadline,
-        redundancy: wanted.redundancy,
-        on_sent: None,
-        tag: wanted.tag(),
-    };
+    let (options, data) =
+        unsafe { (send::options(&raw const options)?, bytes("data", item.data, item.len)?) };
     Ok(Outgoing { peer: peer_id(item.peer)?, data, options })
 }
