@@ -166,6 +166,11 @@
 #define GK_GROUP_MAX_NAME_BYTES 64
 
 /**
+ * Doors for streams that a context can have.
+ */
+#define GK_MAX_STREAM_DOORS 16
+
+/**
  * Ports that one search asks at most.
  */
 #define GK_DISCOVERY_MAX_PORTS 64
@@ -1213,6 +1218,40 @@ typedef struct {
 } gk_profile_second;
 
 /**
+ * More of a door for streams. `gk_stream_options_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream. Default 4096.
+     */
+    uint32_t read_bytes;
+    /**
+     * Connections at once, at most; who comes above it is sent away. Default 0: as many as the server takes peers.
+     */
+    uint32_t max_connections;
+    /**
+     * 1: the server's password is taken also where others can read it on the way: without TLS and not on loopback.
+     * Default 0: a server that has a password and such a door does not start.
+     */
+    uint32_t password_in_clear;
+    /**
+     * How long a message that has begun may stand still, in either direction, in microseconds: less than a
+     * kilobyte of it in this time ends the connection. Silence between messages is no stall. Default 30,000,000, range
+     * 100,000 to 3,600,000,000.
+     */
+    uint64_t stall_timeout_us;
+} gk_stream_options;
+
+/**
+ * How messages are told apart in a stream: one of `GK_FRAMING_…`. More may be appended.
+ */
+typedef int32_t gk_framing;
+
+/**
  * An address of the server is being tried.
  *
  * When: first of all callbacks of a session; again for each further address of a host name.
@@ -1851,6 +1890,28 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * It proved itself, and nobody has decided yet whether it may come in.
  */
 #define GK_STATUS_JOINING 6
+
+/**
+ * Not at all: whatever one read brought is a message, and a message of no bytes cannot be sent.
+ */
+#define GK_FRAMING_RAW 0
+
+/**
+ * Each has its length in front: 32 bits, the most significant byte first.
+ */
+#define GK_FRAMING_LENGTH 1
+
+/**
+ * Each is a line: ended by a line feed, which is no part of it, nor is a carriage return before that. A message with
+ * a line feed in it, or a carriage return at its end, cannot be sent.
+ */
+#define GK_FRAMING_LINES 2
+
+/**
+ * Each has a JSON header in front with `byteorder`, `content-type`, `content-encoding` and `content-length`, and in
+ * front of that the header's length: 16 bits, the most significant byte first.
+ */
+#define GK_FRAMING_JSON 3
 
 /**
  * Those that we receive.
@@ -3512,6 +3573,93 @@ gk_result gk_server_profile_series(const gk_server *server,
                                    gk_profile_second *buf,
                                    size_t cap,
                                    size_t *out_count);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `options`: the struct
+ * - `struct_size`: `sizeof(gk_stream_options)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_stream_options_init(gk_stream_options *options, size_t struct_size);
+
+/**
+ * Adds a door for streams (TCP) to the servers that are started with the context, beside the one for datagrams. A
+ * connection is a peer like any other, of `GK_DOOR_STREAM`: same callbacks, same `gk_server_send`, block list, bounds,
+ * statistics and access log. All messages arrive, in order, whatever their mode. With a password set, the first message
+ * of each connection must be it. A server that was started keeps the doors that it has.
+ *
+ * - `address`: as `gk_server_start` takes it; port 0 lets the system choose one, see `gk_server_addresses`
+ * - `framing`: how messages are told apart
+ *
+ * Errors: `GK_ERR_ARGUMENT` (framing; more than `GK_MAX_STREAM_DOORS`; not UTF-8), `GK_ERR_NULL`, `GK_ERR_PANIC`. Of the
+ * start: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, and `GK_ERR_ARGUMENT` where a password would be
+ * taken in clear.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the address is copied.
+ */
+gk_result gk_context_listen_stream(gk_context *context,
+                                   const char *address,
+                                   gk_framing framing);
+
+/**
+ * The same with more to say of the door.
+ *
+ * - `address`, `framing`: as of `gk_context_listen_stream`
+ * - `options`: NULL: the defaults
+ *
+ * Errors: as of `gk_context_listen_stream`, and `GK_ERR_ARGUMENT` (a value of the options).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_listen_stream_with(gk_context *context,
+                                        const char *address,
+                                        gk_framing framing,
+                                        const gk_stream_options *options);
+
+/**
+ * Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Nothing of it is
+ * protected on its way, and nothing proves who the server is: `gk_context_trust_any_server` is needed. A password is
+ * the first message. There is no join data, and the session's number is not told. `gk_context_set_wire` takes it back.
+ *
+ * - `framing`: how messages are told apart, as at the server's door
+ * - `options`: NULL: the defaults. Of a client's, `stall_timeout_us` and `password_in_clear` count; without that flag a
+ *   password is told to a server on loopback only, and a session with another ends before
+ *
+ * Errors: `GK_ERR_ARGUMENT` (framing, a value of the options), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_connect_stream(gk_context *context,
+                                    gk_framing framing,
+                                    const gk_stream_options *options);
+
+/**
+ * Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
+ * address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
+ * the ones that are up now, without loopback unless there is no other.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_addresses(const gk_server *server,
+                              char *buf,
+                              size_t cap,
+                              size_t *out_len);
 
 /**
  * Sets what is called when an address is tried; see `gk_client_connecting_fn`.

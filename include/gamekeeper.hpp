@@ -48,6 +48,14 @@ inline gk_conditions no_conditions() noexcept {
     return conditions;
 }
 
+/// The defaults of a door for streams, for listen_stream().
+inline gk_stream_options stream_options() noexcept {
+    gk_stream_options options{};
+    // As above.
+    (void)gk_stream_options_init(&options, sizeof options);
+    return options;
+}
+
 /// What or_throw() and value() throw.
 class error : public std::runtime_error {
 public:
