@@ -7,6 +7,7 @@ pub mod batch;
 pub mod clock;
 pub mod event_loop;
 mod fragmentation;
+pub mod http;
 pub mod interfaces;
 #[cfg(target_os = "linux")]
 mod mmsg;
@@ -14,4 +15,5 @@ pub mod pipe;
 pub mod resolve;
 pub mod stream;
 pub mod thread;
+pub mod tls;
 pub mod udp;

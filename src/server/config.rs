@@ -12,8 +12,9 @@ use crate::protocol::delivery::Limits;
 use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
+use crate::server::http::Http;
 use crate::server::password::Password;
-pub use crate::server::stream_door::{Framing, StreamDoor, MAX_STREAM_DOORS};
+pub use crate::server::stream_door::{Framing, StreamDoor, TlsFiles, MAX_STREAM_DOORS};
 
 /// Copies that ride beside a message at most.
 pub const MAX_REDUNDANCY: u8 = 4;
@@ -142,6 +143,8 @@ pub struct Config {
     /// What those who look for servers are told; `None` (the default): nothing. At most 1187 bytes
     /// ([`MAX_INFO`]).
     pub discovery_info: Option<Vec<u8>>,
+    /// Doors for HTTP, and what is answered there. Default none.
+    pub http: Http,
 }
 
 /// Least send rate other than none, in bytes per second: below it a full datagram takes seconds.
@@ -192,6 +195,7 @@ impl Default for Config {
             raw_datagrams: false,
             streams: Vec::new(),
             discovery_info: None,
+            http: Http::default(),
         }
     }
 }
@@ -233,6 +237,7 @@ impl Config {
         duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
         send_rate("peer_send_rate", self.peer_send_rate)?;
         send_rate("server_send_rate", self.server_send_rate)?;
+        self.http.validate()?;
         integer("streams", self.streams.len() as u64, 0, MAX_STREAM_DOORS as u64)?;
         self.streams.iter().try_for_each(StreamDoor::validate)?;
         let info = self.discovery_info.as_ref().map_or(0, Vec::len);

@@ -11,6 +11,7 @@ pub mod config;
 pub mod core;
 pub mod doors;
 pub mod events;
+pub mod http;
 pub mod many;
 pub mod newcomers;
 pub mod password;
@@ -27,7 +28,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use self::core::groups::MAX_GROUP_NAME_BYTES;
 use self::core::Core;
@@ -77,6 +78,12 @@ pub(crate) struct Inner {
     /// When the loop has something to do, as it knew when it last went to sleep.
     pub(crate) next_turn: Mutex<Option<crate::protocol::time::Time>>,
     pub(crate) ticks: Mutex<(u64, u64)>,
+    /// What its routes are, and who answers them.
+    pub(crate) routes: Vec<(crate::http::config::Kind, http::RouteAction)>,
+    /// The thread that speaks HTTP, where it does.
+    pub(crate) http: Option<crate::net::http::Doors>,
+    /// The block list as other threads than the loop's ask it.
+    pub(crate) blocked: Arc<RwLock<BlockList>>,
     /// What the C ABI keeps alive between two calls.
     pub(crate) attachment: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -144,6 +151,13 @@ impl Server {
             core.log(LogLevel::Info, format!("listening on {address} for streams"));
         }
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
+        let blocked = Arc::new(RwLock::new(config.block_list.clone()));
+        let http = http::open(&config, &blocked, &waker, entrance.clone())?;
+        for (at, address) in http.iter().flat_map(|doors| doors.addresses()).enumerate() {
+            let secure = config.http.config.doors.get(at).is_some_and(|door| door.tls.is_some());
+            let scheme = if secure { "https" } else { "http" };
+            core.log(LogLevel::Info, format!("listening on {scheme}://{address}"));
+        }
         let runner = Runner::new(now, &config, event_loop, doors, inbound, handler);
         Ok(Server(Arc::new(Inner {
             core: Mutex::new(core),
@@ -161,6 +175,9 @@ impl Server {
             leaving: Mutex::new(Vec::new()),
             next_turn: Mutex::new(Some(now)),
             ticks: Mutex::new((0, 0)),
+            routes: config.http.answered(),
+            http,
+            blocked,
             attachment: Mutex::new(None),
         })))
     }
@@ -510,6 +527,7 @@ impl Server {
     pub fn set_block_list(&self, list: BlockList) -> Result<()> {
         self.0.life.check_running()?;
         let now = self.0.life.clock.now();
+        self.0.blocked.write().clone_from(&list);
         self.0.core.lock().set_block_list(now, list);
         self.0.life.nudge();
         Ok(())

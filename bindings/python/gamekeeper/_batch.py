@@ -21,6 +21,7 @@ _EVENT_WORDS = ctypes.sizeof(_event) // 8
 _EVENT_HALVES = ctypes.sizeof(_event) // 4
 _TYPE = _event.type.offset // 4
 _SEQUENCE = _event.sequence.offset // 4
+_DOOR = _event.door.offset // 4
 _PEER = _event.peer.offset // 8
 _DATA = _event.data.offset // 8
 _LEN = _event.len.offset // 8
@@ -50,6 +51,11 @@ class Columns:
         """What the first so many events are."""
         types: List[int] = self._halves[_TYPE : count * _EVENT_HALVES : _EVENT_HALVES].tolist()
         return types
+
+    def doors(self, count: int) -> List[int]:
+        """How the peers of the first so many events came in, where the event tells."""
+        doors: List[int] = self._halves[_DOOR : count * _EVENT_HALVES : _EVENT_HALVES].tolist()
+        return doors
 
     def messages(self, start: int, end: int) -> Tuple[List[int], List[SeqNum], List[bytes]]:
         """Of events that are all messages: from whom, the sender's numbers, the bytes."""
