@@ -16,7 +16,7 @@ use crate::protocol::connection::{
     CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, SendError,
     Settings, State,
 };
-use crate::protocol::delivery::{Delivery, Outcome as Sent, QueueError};
+use crate::protocol::delivery::{Delivery, Mode, Outcome as Sent, QueueError};
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 
@@ -24,6 +24,8 @@ use crate::protocol::time::Time;
 pub(super) enum SessionEvent {
     Connected,
     Message(Message),
+    /// One about files.
+    File(Vec<u8>),
     Sent(u64, Outcome),
     Writable,
     /// The last one.
@@ -81,6 +83,11 @@ impl Session {
     /// Messages flow, and new ones are taken.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.state() == State::Connected
+    }
+
+    /// Both ends take part in transfers of files.
+    pub(super) fn takes_files(&self) -> bool {
+        self.connection.takes_files()
     }
 
     pub(super) fn is_connecting(&self) -> bool {
@@ -223,6 +230,7 @@ impl Session {
                 self.connected = true;
                 SessionEvent::Connected
             }
+            ConnectionEvent::Message { mode: Some(Mode::Files), data, .. } => SessionEvent::File(data),
             ConnectionEvent::Message { sequence, channel, mode, data } => {
                 let mode = mode.map(RetryMode::of);
                 SessionEvent::Message(Message { sequence, channel, mode, data })

@@ -66,7 +66,7 @@ unsafe fn from_pointer(pointer: *const gk_client) -> Client {
 ///
 /// # Safety
 /// `client` is null, or from `gk_client_start` or `gk_client_open`, or was passed to a callback that runs.
-unsafe fn with_client(
+pub(crate) unsafe fn with_client(
     client: *const gk_client,
     body: impl FnOnce(&Client) -> Result<(), Failure>,
 ) -> gk_result {
@@ -718,5 +718,6 @@ fn event(batch: &mut BatchBuilder, event: Event) -> gk_event {
         Event::Log(level, line) => {
             gk_event { code: level as i32, text: batch.text(&line), ..blank(GK_EVENT_LOG) }
         }
+        Event::File(event) => batch.file(event),
     }
 }

@@ -51,6 +51,7 @@ use crate::server::password::Password;
 /// - `gk_context_set_discovery_info`: what those who look for servers are told
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+/// - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
 ///
 /// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
 /// and the send rate of a peer, which is their server, from above, and have of their own:
@@ -71,7 +72,7 @@ pub struct gk_context {
 
 impl gk_context {
     /// Sets one value, and sets it back if the configuration is not valid with it.
-    fn set<T>(&mut self, field: impl Fn(&mut Config) -> &mut T, value: T) -> Result<(), Failure> {
+    pub(crate) fn set<T>(&mut self, field: impl Fn(&mut Config) -> &mut T, value: T) -> Result<(), Failure> {
         let before = std::mem::replace(field(&mut self.config), value);
         self.config.validate().map_err(|error| {
             *field(&mut self.config) = before;

@@ -333,5 +333,6 @@ fn settings() -> Arc<Settings> {
         reassembly_timeout: Duration::from_secs(5),
         max_reassembly_bytes: MAX_REASSEMBLY,
         redundancy: 0,
+        files: false,
     })
 }

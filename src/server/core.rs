@@ -14,7 +14,8 @@ use crate::protocol::connection::{
     CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, Room, Settings, State,
 };
 use crate::protocol::crypto::{Provider, SigningKey};
-use crate::protocol::delivery::Outcome as Delivery;
+use crate::protocol::delivery::{Mode, Outcome as Delivery};
+use crate::protocol::files::hub::Hub;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
 use crate::protocol::handshake::native::Identity;
 use crate::protocol::payload::{Buffers, Payloads};
@@ -38,6 +39,7 @@ use rate::Rates;
 use raw::Raw;
 
 mod commands;
+mod files;
 pub mod groups;
 pub mod joining;
 mod native;
@@ -57,6 +59,10 @@ pub enum Dispatch {
     Event(Event),
     /// A completion callback.
     Sent(PeerId, SentCallback, Outcome),
+    /// A callback that hears how much of a file is there, of how much.
+    FileProgress(PeerId, Arc<FileProgressFn>, FileId, u64, u64),
+    /// A callback that hears how a file ended.
+    FileDone(PeerId, FileDoneCallback, FileId, FileEnd),
 }
 
 enum Completion {
@@ -118,6 +124,8 @@ pub struct Core {
     recipients: Vec<usize>,
     rates: Rates,
     raw: Raw,
+    /// Transfers; none where they are not enabled.
+    files: Option<files::Files>,
     /// Memory of messages: of those that are sent, and of those that the host has handled.
     payloads: Payloads,
     buffers: Buffers,
@@ -179,6 +187,7 @@ impl Core {
             recipients: Vec::new(),
             rates: Rates::new(now, config),
             raw: Raw::new(now, config, takes.raw),
+            files: config.files.map(|quota| files::Files::new(Hub::new(quota))),
             payloads: Payloads::default(),
             buffers: Buffers::default(),
             woken: false,
@@ -605,6 +614,10 @@ impl Core {
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
+                ConnectionEvent::Message { mode: Some(Mode::Files), data, .. } => {
+                    self.handle_file_message(now, id, &data);
+                    self.buffers.give(data);
+                }
                 ConnectionEvent::Message { sequence, channel, mode, data } => {
                     let mode = mode.map(RetryMode::of);
                     self.emit(Event::Message(id, Message { sequence, channel, mode, data }));
@@ -634,6 +647,7 @@ impl Core {
         // A peer has one end, and one event that tells of it.
         let Some(peer) = self.peers.at(slot).filter(|p| p.status.is_seated()) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
+        let (visible, joining) = (peer.visible, peer.status == Status::Joining);
         let info = match (reason, peer.ending.take()) {
             (CloseReason::Remote, _) => left(closing.farewell),
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
@@ -642,14 +656,14 @@ impl Core {
             (CloseReason::Local, Some(ending)) => *ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };
-        let visible = peer.visible;
         if std::mem::take(&mut peer.waits_for_turn) {
             self.rates.forget(id);
         }
         self.groups.forget(id);
+        self.close_files(id);
         let dropped = reason == CloseReason::Timeout;
         let status = if dropped { Status::Dropped } else { Status::Disconnected };
-        if peer.status == Status::Joining {
+        if joining {
             return self.joining_ended(now, slot, status, &info.text);
         }
         self.peers.ended(slot, status);
@@ -677,6 +691,7 @@ impl Core {
             Event::Log(..) => (takes.log, self.log_lines >= MAX_LOG_LINES),
             Event::Authorise(..) => (takes.authorise, false),
             Event::Raw(..) => (takes.raw, false),
+            Event::File(..) => (takes.file, false),
         };
         if silent {
             self.stats.log_lines_suppressed += 1;

@@ -158,7 +158,7 @@ fn write_frames() {
     let mut add = |name, out: &mut Vec<u8>| kinds.push((name, std::mem::take(out)));
     wire::put_close(&mut out, 3, 77, b"good night");
     add("close", &mut out);
-    wire::put_join(&mut out, Some(b"open"), b"data");
+    wire::put_join(&mut out, Some(b"open"), b"data", false);
     add("join", &mut out);
     wire::put_time(&mut out, 1000, 500, 16_667_000);
     add("time", &mut out);
