@@ -134,7 +134,7 @@ impl Serve {
         };
         ctrlc::set_handler(handler).map_err(|error| format!("Ctrl-C cannot be caught: {error}"))?;
         let game = Game { mode: self.mode, quiet: self.quiet, counts: counts.clone() };
-        let address = self.address();
+        let address = listen_address(&self.host, self.port);
         let server = Server::start(config, Box::new(game), &address).map_err(|error| match error.kind() {
             ErrorKind::AddressInUse => format!("{address} is in use: another program listens there"),
             _ => error.to_string(),
@@ -148,12 +148,12 @@ impl Serve {
         say(&format!("stopped: {received} messages received, {sent} sent, {refused} found a full queue"));
         Ok(())
     }
+}
 
-    /// As the library reads it: IPv6 in brackets.
-    fn address(&self) -> String {
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(ip) => format!("[{ip}]:{}", self.port),
-            Err(_) => format!("{}:{}", self.host, self.port),
-        }
+/// As the library reads it: IPv6 in brackets.
+pub fn listen_address(host: &str, port: u16) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
     }
 }

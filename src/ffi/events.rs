@@ -10,8 +10,8 @@ use crate::ffi::files::{self, gk_file};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
-use crate::server::files::path_text;
 use crate::server::events::{DisconnectReason, Event, FileEvent, Message, PeerId, Wire};
+use crate::server::files::path_text;
 
 /// A remote client of a server: a number that is never reused while the process lives, in any of its
 /// servers. A stale one, another server's or an invented one is answered with `GK_ERR_STALE`, and never

@@ -56,8 +56,7 @@ impl Disk {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         let thread = thread::spawn("gamekeeper disk", move || Worker::new(theirs, waker).run());
-        let thread =
-            thread.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
+        let thread = thread.map_err(|e| Error::new(ErrorKind::Io, format!("cannot start a thread: {e}")))?;
         Ok(Disk { shared, thread: Some(thread) })
     }
 

@@ -163,7 +163,8 @@ impl Failure {
     /// As END has it. An unknown number reads as [`Cancelled`](Failure::Cancelled).
     pub fn from_wire(number: u8) -> Failure {
         use Failure::*;
-        let said = [Cancelled, Refused, Busy, Quota, TooLarge, Vanished, NoSpace, Disk, Mismatch, Protocol, Stalled];
+        let said =
+            [Cancelled, Refused, Busy, Quota, TooLarge, Vanished, NoSpace, Disk, Mismatch, Protocol, Stalled];
         said.into_iter().find(|f| *f as u8 == number).unwrap_or(Cancelled)
     }
 

@@ -237,7 +237,12 @@ impl Config {
         send_rate("server_send_rate", self.server_send_rate)?;
         if self.files.is_some() {
             let least = files::MAX_MESSAGE as u64;
-            integer("max_message_size with files", self.max_message_size as u64, least, MAX_MESSAGE_SIZE as u64)?;
+            integer(
+                "max_message_size with files",
+                self.max_message_size as u64,
+                least,
+                MAX_MESSAGE_SIZE as u64,
+            )?;
         }
         let info = self.discovery_info.as_ref().map_or(0, Vec::len);
         integer("discovery_info in bytes", info as u64, 0, MAX_INFO as u64)

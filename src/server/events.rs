@@ -13,7 +13,6 @@ use crate::server::Server;
 pub use crate::protocol::connection::Wire;
 pub use crate::server::files::{FileEnd, FileEvent, FileId};
 
-
 /// A remote client of a server: an integer that is never reused while the process lives, in no server
 /// of the process. A stale one is answered with [`crate::ErrorKind::Stale`], never with another player.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::protocol::files::{
-    Direction, Ended as FileEnd, Event as FileEvent, Failure as FileFailure, FileId, Offer as FileOffer, Quota,
-    Target as FileTarget, Totals as FileTotals,
+    Direction, Ended as FileEnd, Event as FileEvent, Failure as FileFailure, FileId, Offer as FileOffer,
+    Quota, Target as FileTarget, Totals as FileTotals,
 };
 
 /// How a file is to be sent. `P` and `D` are the callbacks of one kind of end.

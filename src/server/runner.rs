@@ -355,7 +355,9 @@ impl Runner {
         let handler = &mut self.handler;
         match next {
             Dispatch::Sent(peer, callback, outcome) => callback(server, peer, outcome),
-            Dispatch::FileProgress(peer, callback, file, done, size) => callback(server, peer, file, done, size),
+            Dispatch::FileProgress(peer, callback, file, done, size) => {
+                callback(server, peer, file, done, size)
+            }
             Dispatch::FileDone(peer, callback, file, end) => callback(server, peer, file, &end),
             Dispatch::Event(event) => match event {
                 Event::Starting => handler.starting(server),

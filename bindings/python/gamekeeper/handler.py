@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Optional
 
+from ._files import FileOffer
 from .client import Client as _Client
 from .enums import SeqNum
 
@@ -54,6 +55,11 @@ class EventHandler:
         :param seqnum: the client's number of the message, from 1 to 65535 and round again
         :param msg: its bytes
         """
+
+    def file_offered(self, client: _Client, offer: FileOffer) -> None:
+        """A client offers a file: call ``offer.accept(directory)`` or ``offer.refuse()``, in here or later. Asked only after
+        ``ServerContext.setFiles()``. Where this is not overridden all are refused."""
+        offer.refuse()
 
     def writable(self, client: _Client) -> None:
         """A client's queue that had refused a message with WouldBlock has room again.

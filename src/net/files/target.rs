@@ -204,7 +204,8 @@ pub(super) struct Cleaner(Option<(PathBuf, Instant)>);
 
 impl Cleaner {
     pub(super) fn clean(&mut self, directory: &Path) {
-        let recent = |(cleaned, at): &(PathBuf, Instant)| cleaned == directory && at.elapsed() < CLEAN_INTERVAL;
+        let recent =
+            |(cleaned, at): &(PathBuf, Instant)| cleaned == directory && at.elapsed() < CLEAN_INTERVAL;
         if self.0.as_ref().is_some_and(recent) {
             return;
         }
@@ -221,7 +222,9 @@ impl Cleaner {
         for (at, (modified, path)) in partials.iter().enumerate() {
             let old = modified.elapsed().is_ok_and(|age| age > PARTIAL_LIFETIME);
             // One that is being written is locked.
-            if (old || at < surplus) && matches!(lock::open(OpenOptions::new().write(true), path), Ok(Some(_))) {
+            if (old || at < surplus)
+                && matches!(lock::open(OpenOptions::new().write(true), path), Ok(Some(_)))
+            {
                 let _gone = fs::remove_file(path);
             }
         }

@@ -6,9 +6,6 @@ use std::path::PathBuf;
 use super::{Event, Exchange, FileId, NoSuchFile, Quota, Reply, Request, Target, Totals};
 use crate::protocol::time::Time;
 
-
-
-
 /// See the module. `K` names a connection, and never two.
 #[derive(Debug)]
 pub struct Hub<K> {

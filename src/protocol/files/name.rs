@@ -118,8 +118,22 @@ mod tests {
     /// Whatever comes, what it becomes is safe, and stays as it is when it is made safe again.
     #[test]
     fn safe_names_are_safe() {
-        let parts = ["..", "/", "\\", "a", ".", " ", "CON", "\0", "\u{202e}", "é", ":", "COM1", "x".repeat(150).as_str()]
-            .map(str::to_owned);
+        let parts = [
+            "..",
+            "/",
+            "\\",
+            "a",
+            ".",
+            " ",
+            "CON",
+            "\0",
+            "\u{202e}",
+            "é",
+            ":",
+            "COM1",
+            "x".repeat(150).as_str(),
+        ]
+        .map(str::to_owned);
         let mut state = 1_u64;
         for _ in 0..20_000 {
             let mut given = String::new();

@@ -56,8 +56,7 @@ impl Exchange {
         (file.counted, file.stage) = (size, Stage::Preparing);
         let name = target.name.as_deref().map_or_else(|| file.offer.name.clone(), super::name::safe);
         let (size, digest) = (Some(size), Some(file.offer.digest));
-        self.requests
-            .push_back((FileId::receiving(number), Request::Prepare { target, name, size, digest }));
+        self.requests.push_back((FileId::receiving(number), Request::Prepare { target, name, size, digest }));
         Ok(())
     }
 
@@ -215,7 +214,8 @@ impl Exchange {
         if stage != Stage::Offered {
             let keep = matches!(failure, Failure::Disconnected | Failure::Stalled);
             // What waits to be written is worth writing if it stays.
-            self.requests.retain(|(of, request)| *of != id || keep || matches!(request, Request::Prepare { .. }));
+            self.requests
+                .retain(|(of, request)| *of != id || keep || matches!(request, Request::Prepare { .. }));
             self.requests.push_back((id, Request::Drop { keep }));
         }
         self.remove_receiving(number, failure, text, tell, totals)

@@ -398,7 +398,8 @@ impl<'a> Frames<'a> {
             frame::JOIN => {
                 let given = r.u8()?;
                 // Who also takes files says so to a server that has said it first, and to no other.
-                let (given, files) = if given <= 3 { (given & 1, given & JOIN_FILES != 0) } else { (1, false) };
+                let (given, files) =
+                    if given <= 3 { (given & 1, given & JOIN_FILES != 0) } else { (1, false) };
                 let password = if given == 0 { None } else { Some(r.counted()?) };
                 Frame::Join(password, r.counted()?, files)
             }

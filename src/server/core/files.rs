@@ -46,7 +46,8 @@ impl Core {
         }
         let (name, watcher) = options.split(path);
         let file = self.hub()?.send(id.0, &name, path.to_owned());
-        let file = file.ok_or_else(|| Error::new(ErrorKind::WouldBlock, "too many files wait for this peer"))?;
+        let file =
+            file.ok_or_else(|| Error::new(ErrorKind::WouldBlock, "too many files wait for this peer"))?;
         if let (Some(files), Some(watcher)) = (&mut self.files, watcher) {
             files.watchers.insert((id, file), watcher);
         }

@@ -192,7 +192,8 @@ impl Inbox {
             count: part.count,
             number: order,
             packet,
-            promised: matches!(m.mode, Mode::Guaranteed | Mode::Ordered | Mode::Files) && !mutant!(PromiseForgotten),
+            promised: matches!(m.mode, Mode::Guaranteed | Mode::Ordered | Mode::Files)
+                && !mutant!(PromiseForgotten),
             data: m.data,
         };
         match self.reassembly.insert(now, fragment) {
@@ -228,8 +229,7 @@ impl Inbox {
 
     fn finish_ordered(&mut self, whole: Whole, room: &mut Room, deliver: &mut impl FnMut(Event)) {
         let lane = whole.mode.lane(whole.channel);
-        let channel =
-            self.ordered.entry(lane).or_insert_with(|| Ordered { next: 1, held: BTreeMap::new() });
+        let channel = self.ordered.entry(lane).or_insert_with(|| Ordered { next: 1, held: BTreeMap::new() });
         if whole.place != channel.next && !mutant!(OrderIgnored) {
             // Fragments of it may have come while there was room, so this can go beyond the bound by one message.
             self.held += 1;
