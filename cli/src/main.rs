@@ -78,7 +78,9 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        output::complain("a command is wanted: serve, connect, bots, send, receive, keygen; --help tells more");
+        output::complain(
+            "a command is wanted: serve, connect, bots, send, receive, keygen; --help tells more",
+        );
         return ExitCode::from(USAGE);
     }
     let text = error.to_string();

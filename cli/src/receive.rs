@@ -140,8 +140,7 @@ impl Receive {
         };
         let key = Arc::new(key.map_err(|error| error.to_string())?);
         let password = self.password.read()?.map(|text| Password::new(text.as_bytes())).transpose();
-        let quota =
-            Quota { max_file_bytes: self.max_size, bytes_total: self.max_total, ..Quota::default() };
+        let quota = Quota { max_file_bytes: self.max_size, bytes_total: self.max_total, ..Quota::default() };
         let config = Config {
             root_key: Some(key.clone()),
             password: password.map_err(|error| error.to_string())?,
@@ -166,10 +165,11 @@ impl Receive {
             over,
         };
         let address = listen_address(&self.host, self.port);
-        let server = Server::start(config, Box::new(taker), &address).map_err(|error| match error.kind() {
-            ErrorKind::AddressInUse => format!("{address} is in use: another program listens there"),
-            _ => error.to_string(),
-        })?;
+        let server =
+            Server::start(config, Box::new(taker), &address).map_err(|error| match error.kind() {
+                ErrorKind::AddressInUse => format!("{address} is in use: another program listens there"),
+                _ => error.to_string(),
+            })?;
         // Streams, where `--tcp` asks for them, are another door of the same server: what comes through it is told to `Taker` too.
         say(&format!("listening on {}; Ctrl-C ends it\n{}", server.local_address(), public_keys(&key)));
         while ended.recv_timeout(LOOK_INTERVAL).is_err() && !server.is_stopped() {}

@@ -83,7 +83,8 @@ impl Send {
         let (sender, inputs) = mpsc::channel();
         let teller = Box::new(Teller(sender.clone()));
         // Over streams, where `--tcp` asks for one, the client is started with that door's address; all else is the same.
-        let client = Client::start(config, teller, &self.remote.address).map_err(|error| error.to_string())?;
+        let client =
+            Client::start(config, teller, &self.remote.address).map_err(|error| error.to_string())?;
         let sent = Sending::new(self, sender).run(&client, &inputs);
         if sent.is_ok() {
             // The files have arrived: a goodbye that is not heard changes nothing.
@@ -167,7 +168,9 @@ impl<'a> Sending<'a> {
                 Ok(_) => self.states[index] = State::UnderWay,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 // The session has ended again, or the server takes no files.
-                Err(error) if client.token() == 0 || error.message().contains("not connected") => return Ok(()),
+                Err(error) if client.token() == 0 || error.message().contains("not connected") => {
+                    return Ok(())
+                }
                 Err(error) => return Err(error.to_string()),
             }
         }

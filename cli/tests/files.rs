@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{mpsc, Arc};
 use std::time::{Duration, Instant};
 
-use gamekeeper::client::{ClientConfig, Conditions, Direction, FileEnd, FileFailure, FileOptions, Handler, Quota, ServerKey};
+use gamekeeper::client::{
+    ClientConfig, Conditions, Direction, FileEnd, FileFailure, FileOptions, Handler, Quota, ServerKey,
+};
 use gamekeeper::server::config::Config;
 use gamekeeper::server::events::{self, FileEvent, PeerId};
 use gamekeeper::server::files::FileTarget;
@@ -142,12 +144,14 @@ fn peak_kib(pid: u32) -> Option<u64> {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_large_file_passes_in_bounded_memory() {
-    let mib = std::env::var("GAMEKEEPER_FILE_MIB").ok().map_or(LARGE_MIB, |text| text.parse().expect("a number"));
+    let mib =
+        std::env::var("GAMEKEEPER_FILE_MIB").ok().map_or(LARGE_MIB, |text| text.parse().expect("a number"));
     let directory = Directory::new("large");
     let path = directory.file("large.bin", mib << 20, 1);
     let mut receiver = receive(&directory, &[]);
     let begin = Instant::now();
-    let mut sender = Running(send(&receiver.address, &[&path]).stdout(Stdio::null()).spawn().expect("it runs"));
+    let mut sender =
+        Running(send(&receiver.address, &[&path]).stdout(Stdio::null()).spawn().expect("it runs"));
     let mut peaks = [0, 0];
     let status = loop {
         for (peak, pid) in peaks.iter_mut().zip([sender.0.id(), receiver.running.0.id()]) {
@@ -164,7 +168,12 @@ fn a_large_file_passes_in_bounded_memory() {
     receiver.received();
     assert!(same(&path, &directory.received().join("large.bin")));
     assert_eq!(directory.names(), ["large.bin"]);
-    println!("{mib} MiB: {took:.1} s, {:.1} MiB/s; sender {} KiB, receiver {} KiB at most", mib as f64 / took, peaks[0], peaks[1]);
+    println!(
+        "{mib} MiB: {took:.1} s, {:.1} MiB/s; sender {} KiB, receiver {} KiB at most",
+        mib as f64 / took,
+        peaks[0],
+        peaks[1]
+    );
     assert!(peaks.iter().all(|peak| (1..=MAX_RSS_KIB).contains(peak)), "{peaks:?}");
 }
 
@@ -195,7 +204,8 @@ type Told = mpsc::Receiver<(String, Result<PathBuf, FileFailure>)>;
 
 fn taker(directory: &Directory, quota: Quota) -> (Server, Told) {
     let (sender, told) = mpsc::channel();
-    let config = Config { files: Some(quota), connection_timeout: Duration::from_secs(2), ..Config::default() };
+    let config =
+        Config { files: Some(quota), connection_timeout: Duration::from_secs(2), ..Config::default() };
     let taker = Box::new(Taker(directory.received(), sender));
     (Server::start(config, taker, "127.0.0.1:0").expect("it starts"), told)
 }
@@ -256,7 +266,11 @@ fn a_receiver_that_is_killed_goes_on_when_it_is_back() {
     let first = receive(&directory, &[]);
     let port = first.address.rsplit(':').next().expect("a port").to_owned();
     let mut sender = Running(
-        send(&first.address, &[&path]).args(["--retries", "60"]).stdout(Stdio::null()).spawn().expect("it runs"),
+        send(&first.address, &[&path])
+            .args(["--retries", "60"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it runs"),
     );
     let until = Instant::now() + PATIENCE;
     let size = |names: Vec<String>| {

@@ -486,6 +486,3 @@ impl Exchange {
         self.outbox.push_back((None, message.write()));
     }
 }
-
-#[cfg(test)]
-mod tests;

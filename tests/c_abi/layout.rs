@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, files::*, peer::*, result::*,
-    send::*, server::*, stats::*, version::*,
+    callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, files::*, peer::*,
+    result::*, send::*, server::*, stats::*, version::*,
 };
 
 use super::c::{self, Language, Program};

@@ -12,7 +12,8 @@ use crate::protocol::wire::native::{self as wire, frame, MessageFrame};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 7] = [
+const TARGETS: [(&str, Target); 8] = [
+    ("file_messages", fuzz::file_messages),
     ("header_and_messages", fuzz::header_and_messages),
     ("handshake_bodies", fuzz::handshake_bodies),
     ("native_hello", fuzz::native_hello),

@@ -1,19 +1,22 @@
 //! Transfers over two ends of the native wire on the virtual clock, and exchanges between which a test stands.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use ring::digest::{digest, SHA256};
 
-use super::hub::Hub;
-use super::*;
+use super::native::NativePair;
+use super::network::{Link, Network, Side};
+use super::pair::settings;
 use crate::protocol::connection::{SendError, Settings};
 use crate::protocol::delivery::{Delivery, Mode, Priority};
-use crate::protocol::tests::native::NativePair;
-use crate::protocol::tests::network::{Link, Network, Side};
-use crate::protocol::tests::pair::settings;
+use crate::protocol::files::hub::Hub;
+use crate::protocol::files::message::Message;
+use crate::protocol::files::*;
+use crate::protocol::time::Time;
 
 const FILES: Delivery =
     Delivery { mode: Mode::Files, channel: 0, priority: Priority::Bulk, deadline: None, redundancy: 0 };
@@ -566,8 +569,9 @@ impl World {
     }
 
     fn connect(seed: u64, link: &Link) -> NativePair {
-        let network = Network::new(seed, link.clone(), link.clone());
-        let pair = NativePair::connected_with(seed, with_files(), network);
+        let network = Network::new(seed, Link::delay(5), Link::delay(5));
+        let mut pair = NativePair::connected_with(seed, with_files(), network);
+        pair.network.links.iter_mut().for_each(|l| *l = link.clone());
         assert!(pair.client.takes_files() && pair.server.as_ref().unwrap().takes_files());
         pair
     }
