@@ -68,11 +68,11 @@ pub(super) struct Core {
     /// Whether the datagram that was given last probes the path: it must not be fragmented.
     pub(super) is_probe: bool,
     /// What may be sent, whatever session it is of.
-    send_rate: Option<SendRate>,
-    series: Series,
+    pub(super) send_rate: Option<SendRate>,
+    pub(super) series: Series,
     /// Sessions begun; of addresses that were tried.
     sessions: u64,
-    attempts: u64,
+    pub(super) attempts: u64,
     pub(super) dispatches: VecDeque<Dispatch>,
     pulled: VecDeque<Event>,
     pulled_bytes: usize,
@@ -220,7 +220,7 @@ impl Core {
     }
 
     /// What the host's event queue can still take; without one, events are handled before the next batch.
-    fn room(&self) -> Room<'static> {
+    pub(super) fn room(&self) -> Room<'static> {
         if self.queue() == 0 || self.takes.message {
             return Room::ENDLESS;
         }
@@ -281,7 +281,7 @@ impl Core {
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let session = self.session.as_mut().filter(|s| s.is_connected());
         let session = session.ok_or_else(|| Error::new(ErrorKind::State, "the client is not connected"))?;
-        session.send(now, payload, delivery, tag)?;
+        session.send(now, payload, options.content.take(), delivery, tag)?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
@@ -456,7 +456,7 @@ impl Core {
 
     fn connected(&mut self) {
         let Some(session) = &self.session else { return };
-        let info = ConnectInfo { address: session.server(), token: session.token() };
+        let info = ConnectInfo { address: session.server(), token: session.token(), door: session.door() };
         self.status = Status::Connected;
         self.addresses.clear();
         self.attempt_ends = None;

@@ -131,7 +131,7 @@ impl Core {
             }
             let Some(message) = files.hub.poll_message(of) else { break };
             // There was room; a session that is ending says so to the hub.
-            let _ending = session.send(now, message.into(), FILE_DELIVERY, 0);
+            let _ending = session.send(now, message.into(), None, FILE_DELIVERY, 0);
             sent = true;
         }
         if sent {

@@ -13,6 +13,7 @@ pub mod dedup;
 pub mod delivery;
 pub mod files;
 pub mod fragment;
+pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod handshake;

@@ -69,7 +69,7 @@ static gk_server *start(struct seen *seen, int decision) {
     gk_server *server = NULL;
     memset(seen, 0, sizeof *seen);
     seen->decision = decision;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_authorise(context, on_authorise, seen));
     OK(gk_context_on_connect(context, on_connect, seen));
     OK(gk_context_on_disconnect(context, on_disconnect, seen));
@@ -153,7 +153,7 @@ static void password(void) {
     gk_server_stats_t stats;
     int step;
     memset(&seen, 0, sizeof seen);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_password(context, (const uint8_t *)"swordfish", 9));
     OK(gk_context_on_connect(context, on_connect, &seen));
     OK(gk_server_start(context, "127.0.0.1:0", &server));
@@ -176,7 +176,7 @@ static void pulled(void) {
     gk_event events[16];
     gk_peer asked = GK_PEER_NONE, connected = GK_PEER_NONE;
     int step;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_authorise(context, 1));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "authorise", gk_server_open(context, "127.0.0.1:0", &server));
     OK(gk_context_set_max_queued_events(context, 1000));
@@ -233,7 +233,7 @@ static void strangers(void) {
     size_t count = 9;
     int question = socket(AF_INET, SOCK_DGRAM, 0);
     memset(&seen, 0, sizeof seen);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_raw(context, on_raw, &seen));
     OK(gk_context_set_discovery_info(context, (const uint8_t *)"a test", 6));
     OK(gk_server_start(context, "127.0.0.1:0", &server));

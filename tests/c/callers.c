@@ -150,7 +150,7 @@ static int events_with_step(size_t size, size_t filled) {
     size_t count = 0, i;
     int total = 0, step;
     gk_event_type last = 0;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_max_queued_events(context, 10000));
     OK(gk_server_start(context, "127.0.0.1:0", &server));
     gk_context_free(context);
@@ -180,7 +180,7 @@ static int events_with_step(size_t size, size_t filled) {
 int main(void) {
     gk_context *context = NULL;
     gk_server *server = NULL;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_message(context, on_message, NULL));
     OK(gk_server_start(context, "127.0.0.1:0", &server));
     gk_context_free(context);

@@ -119,7 +119,7 @@ static void echo(void *user_data, gk_server *server, gk_peer peer, const gk_mess
 static gk_server *echoing(void) {
     gk_context *context;
     gk_server *server;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_message(context, echo, NULL));
     OK(gk_server_start(context, "127.0.0.1:0", &server));
     gk_context_free(context);
@@ -128,7 +128,7 @@ static gk_server *echoing(void) {
 
 static gk_context *context_for(struct log *log) {
     gk_context *context;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_wire(context, GK_WIRE_MPGAMESERVER));
     OK(gk_context_trust_any_server(context));
     if (log == NULL) return context;

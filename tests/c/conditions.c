@@ -90,7 +90,7 @@ int main(void) {
     gk_server_stats_t stats;
     gk_peer_stats_t of_peer;
     uint8_t i;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_message(context, on_message, NULL));
     OK(gk_context_on_disconnect(context, on_disconnect, NULL));
     OK(gk_server_start(context, "127.0.0.1:0", &server));

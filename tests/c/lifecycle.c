@@ -102,7 +102,7 @@ static void on_log(void *user_data, gk_server *server, gk_log_level level, const
 static gk_context *context_for(struct log *log) {
     gk_context *context = NULL;
     memset(log, 0, sizeof *log);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_tick_rate_hz(context, 200));
     OK(gk_context_set_reconcile_interval_us(context, 20000));
     OK(gk_context_on_starting(context, on_starting, log));
@@ -333,7 +333,7 @@ static void nested_servers(void) {
     gk_context *context = NULL;
     int step;
     memset(&nested, 0, sizeof nested);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_shutdown(context, on_nested_shutdown, &nested));
     OK(gk_context_on_update(context, on_outer_update, &nested));
     OK(gk_server_open(context, "127.0.0.1:0", &nested.outer));
@@ -378,7 +378,7 @@ static void busy(void) {
     gk_context *context = NULL;
     gk_server *server = NULL;
     int updates = 0;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_max_queued_events(context, 1000));
     OK(gk_context_on_update(context, on_busy_update, &updates));
     OK(gk_server_open(context, "127.0.0.1:0", &server));
@@ -495,11 +495,12 @@ static void pulled(void) {
     gk_send_options options;
     size_t count = 0, i;
     int step, counts[11], tag = 0, sent = 0, last = 0;
+    uint64_t tick = 0;
     gk_peer peer = GK_PEER_NONE;
     uint32_t token = 0;
     void *user_data = NULL;
     memset(counts, 0, sizeof counts);
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_set_max_queued_events(context, 10000));
     OK(gk_context_set_reconcile_interval_us(context, 20000));
     OK(gk_server_start(context, "127.0.0.1:0", &server));
@@ -546,7 +547,9 @@ static void pulled(void) {
                 CHECK(user_data == &token);
                 break;
             case GK_EVENT_UPDATE:
-                CHECK(event.seconds >= 0 && event.tick == (uint64_t)counts[last]);
+                /* Ticks that waited unpulled are one event: numbers grow, but not by one where this program is slow. */
+                CHECK(event.seconds >= 0 && event.tick > tick && event.tick >= (uint64_t)counts[last]);
+                tick = event.tick;
                 break;
             case GK_EVENT_LOG:
                 CHECK(event.text != NULL && event.code >= GK_LOG_ERROR && event.code <= GK_LOG_DEBUG);
@@ -646,7 +649,7 @@ static void free_at_exit(void) {
 
 static void freed_at_exit(void) {
     gk_context *context = NULL;
-    OK(gk_context_new(&context));
+    context = patient_context();
     OK(gk_context_on_shutdown(context, on_shutdown_at_exit, NULL));
     OK(gk_server_start(context, "127.0.0.1:0", &at_exit_server));
     gk_context_free(context);

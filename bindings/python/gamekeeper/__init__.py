@@ -12,7 +12,7 @@ from ._version import __version__
 from .client import Client, ConnectionStats
 from .conditions import Conditions, LinkStats
 from .context import ServerContext
-from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
+from .enums import ConnectionStatus, Direction, Framing, RetryMode, SeqNum
 from .errors import (
     AddressError,
     ArgumentError,
@@ -46,6 +46,7 @@ __all__ = [
     "FileEnd",
     "FileError",
     "FileOffer",
+    "Framing",
     "GamekeeperError",
     "InvalidSignature",
     "KeyFormatError",

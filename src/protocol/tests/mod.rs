@@ -23,5 +23,6 @@ mod provider;
 mod roundtrip;
 mod scenario;
 mod simulation;
+mod stream;
 mod vectors;
 mod wrap;
