@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use gamekeeper::keys::RootKey;
-use gamekeeper::server::config::{Config, StreamDoor};
+use gamekeeper::server::config::{Config, StreamDoor, TlsFiles};
 use gamekeeper::server::events::*;
 use gamekeeper::server::password::Password;
 use gamekeeper::{ErrorKind, Server};
@@ -49,6 +49,12 @@ pub struct Serve {
     /// The TCP port; the UDP port's number where it is not said
     #[arg(long, requires = "tcp", value_name = "PORT")]
     tcp_port: Option<u16>,
+    /// The certificate, PEM, by which the TCP port speaks TLS
+    #[arg(long, requires = "tcp", requires = "cert_key", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, requires = "cert", value_name = "FILE")]
+    cert_key: Option<PathBuf>,
     /// No line for clients that come and go
     #[arg(long)]
     quiet: bool,
@@ -125,7 +131,9 @@ impl Serve {
         };
         let key = Arc::new(key.map_err(|error| error.to_string())?);
         let password = self.password.read()?.map(|text| Password::new(text.as_bytes())).transpose();
+        let tls = self.cert.clone().zip(self.cert_key.clone());
         let door = StreamDoor {
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
             password_in_clear: self.tcp.password_in_clear,
             ..StreamDoor::new(
                 listen_address(&self.host, self.tcp_port.unwrap_or(self.port)),

@@ -244,6 +244,8 @@ static void streams(gk_context *context) {
     WRONG(stall_timeout_us, 99999);
     WRONG(stall_timeout_us, 3600000001);
     WRONG(struct_size, 5);
+    WRONG(certificate, "certificate.pem");
+    WRONG(private_key, "key.pem");
 #undef WRONG
     /* A caller of an older version. */
     OK(gk_context_new(&many));

@@ -77,7 +77,8 @@ fn rust() -> BTreeMap<String, i128> {
             reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
         }
         gk_stream_options {
-            struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us
+            struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us,
+            certificate, private_key
         }
         gk_found { struct_size, reserved, address, info, len, round_trip_us }
         gk_link_stats { pushed, dropped, overflowed, duplicated, reordered, corrupted }

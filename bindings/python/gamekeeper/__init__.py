@@ -30,6 +30,7 @@ from .errors import (
 from .handler import EventHandler
 from .keys import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from .server import ThreadedServer, TwistedServer
+from .streams import Server
 from .udp_client import UdpClient
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "RetryMode",
     "SECP256R1",
     "SeqNum",
+    "Server",
     "ServerContext",
     "ServerPanic",
     "SessionEnded",

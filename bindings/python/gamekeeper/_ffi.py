@@ -303,6 +303,8 @@ class gk_stream_options(Structure):
         ("max_connections", c_uint32),
         ("password_in_clear", c_uint32),
         ("stall_timeout_us", c_uint64),
+        ("certificate", c_char_p),
+        ("private_key", c_char_p),
     ]
 
 

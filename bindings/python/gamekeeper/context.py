@@ -123,6 +123,8 @@ class ServerContext:
         max_connections: int = 0,
         stall_timeout: float = 30.0,
         password_in_clear: bool = False,
+        certificate: Optional[str] = None,
+        private_key: Optional[str] = None,
     ) -> None:
         """Adds a door for streams (TCP), beside the one for datagrams. Whoever comes in by it is a client like any
         other, whose ``door`` is "stream". With a password set, the first message of each must be it.
@@ -131,6 +133,7 @@ class ServerContext:
         :param read_bytes: bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream
         :param max_connections: at once; 0: as many as the server takes clients
         :param stall_timeout: seconds for which a message that has begun may stand still, 0.1 to 3600
+        :param certificate: the file, PEM, with the certificate by which the door speaks TLS; ``private_key``: its key
         :param password_in_clear: takes the password also where others can read it on the way
         """
         options = _ffi.gk_stream_options(
@@ -139,6 +142,8 @@ class ServerContext:
             max_connections=max_connections,
             password_in_clear=1 if password_in_clear else 0,
             stall_timeout_us=_microseconds(stall_timeout),
+            certificate=None if certificate is None else _ffi.c_text(certificate),
+            private_key=None if private_key is None else _ffi.c_text(private_key),
         )
         with self._lock:
             _ffi.check(
