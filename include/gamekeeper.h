@@ -166,6 +166,11 @@
 #define GK_GROUP_MAX_NAME_BYTES 64
 
 /**
+ * Doors for streams that a context can have.
+ */
+#define GK_MAX_STREAM_DOORS 16
+
+/**
  * Ports that one search asks at most.
  */
 #define GK_DISCOVERY_MAX_PORTS 64
@@ -237,6 +242,7 @@ typedef struct gk_client gk_client;
  * - `gk_context_set_discovery_info`: what those who look for servers are told
  * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+ * - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
  *
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
  * and the send rate of a peer, which is their server, from above, and have of their own:
@@ -349,6 +355,11 @@ typedef int32_t gk_door;
 typedef int32_t gk_wire;
 
 /**
+ * A file under way: a number that is unique among those of one peer, or of one session of a client.
+ */
+typedef uint64_t gk_file;
+
+/**
  * An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
  * each `GK_EVENT_…`, `peer` with servers only; the others are 0 or NULL. What the pointers point to lives until
  * the next call that succeeds with the same server or client, or until that is freed.
@@ -430,6 +441,19 @@ typedef struct {
      * 0.
      */
     uint32_t reserved;
+    /**
+     * Files: which one. `text` is an offered file's name (`data` its SHA-256, `file_size` its length), and where it is, or why not,
+     * when it ended (`code` is a `gk_file_result`).
+     */
+    gk_file file;
+    /**
+     * Files: bytes on the receiver's disk.
+     */
+    uint64_t file_done;
+    /**
+     * Files: bytes in all.
+     */
+    uint64_t file_size;
 } gk_event;
 
 /**
@@ -1153,6 +1177,49 @@ typedef struct {
 } gk_profile_second;
 
 /**
+ * More of a door for streams. `gk_stream_options_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream. Default 4096.
+     */
+    uint32_t read_bytes;
+    /**
+     * Connections at once, at most; who comes above it is sent away. Default 0: as many as the server takes peers.
+     */
+    uint32_t max_connections;
+    /**
+     * 1: the server's password is taken also where others can read it on the way: without TLS and not on loopback.
+     * Default 0: a server that has a password and such a door does not start.
+     */
+    uint32_t password_in_clear;
+    /**
+     * How long a message that has begun may stand still, in either direction, in microseconds: less than a
+     * kilobyte of it in this time ends the connection. Silence between messages is no stall. Default 30,000,000, range
+     * 100,000 to 3,600,000,000.
+     */
+    uint64_t stall_timeout_us;
+    /**
+     * Of a server's door: the file with the certificate by which it speaks TLS, and nothing else, PEM, with those that
+     * lead from it to one that clients know. It is read when a server starts. Default NULL: nothing is protected.
+     */
+    const char *certificate;
+    /**
+     * The file with its private key, PEM. Both or none. Default NULL.
+     */
+    const char *private_key;
+} gk_stream_options;
+
+/**
+ * How messages are told apart in a stream: one of `GK_FRAMING_…`. More may be appended.
+ */
+typedef int32_t gk_framing;
+
+/**
  * An address of the server is being tried.
  *
  * When: first of all callbacks of a session; again for each further address of a host name.
@@ -1356,6 +1423,209 @@ typedef struct {
  * May call: everything.
  */
 typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
+
+/**
+ * How much is received. `gk_file_quota_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Files of one peer at once, those included that wait for a decision. Default 4; more are refused.
+     */
+    uint32_t files_per_peer;
+    /**
+     * Files at once from all peers. Default 64.
+     */
+    uint32_t files_total;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of the longest file. Default 0: no bound.
+     */
+    uint64_t max_file_bytes;
+    /**
+     * Bytes of one peer while it is connected. Default 0: no bound.
+     */
+    uint64_t bytes_per_peer;
+    /**
+     * Bytes of all peers since the start. Default 0: no bound.
+     */
+    uint64_t bytes_total;
+} gk_file_quota;
+
+/**
+ * Where an accepted file goes. `gk_file_target_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 1: a file of this name is replaced once the new one is whole. Default 0: the new one gets a number.
+     */
+    uint32_t replace;
+    /**
+     * The directory, which must exist. Nothing is written elsewhere. No default.
+     */
+    const char *directory;
+    /**
+     * Another name than the offered one; it is reduced to a safe base name too. Default NULL: the offered one.
+     */
+    const char *name;
+} gk_file_target;
+
+/**
+ * So many of a file's bytes are on the receiver's disk.
+ *
+ * When: about every 256 KiB. Of a client's files `server` is NULL and `peer` is `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
+ * Borrowed: nothing.
+ * May call: as `gk_sent_fn`.
+ */
+typedef void (*gk_file_progress_fn)(void *user_data,
+                                    gk_server *server,
+                                    gk_peer peer,
+                                    gk_file file,
+                                    uint64_t done,
+                                    uint64_t size);
+
+/**
+ * How a file is to be sent. `gk_file_options_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The name that it is offered under. Default NULL: the path's last component.
+     */
+    const char *name;
+    /**
+     * Told how much of it the receiver has written. Default NULL: who `gk_context_on_file` says is told.
+     */
+    gk_file_progress_fn on_progress;
+    /**
+     * Passed to both callbacks. Default NULL.
+     */
+    void *user_data;
+} gk_file_options;
+
+/**
+ * A file that is offered.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Its name, UTF-8, reduced to a safe base name.
+     */
+    const char *name;
+    /**
+     * Bytes.
+     */
+    uint64_t size;
+    /**
+     * SHA-256 of it, 32 bytes.
+     */
+    const uint8_t *sha256;
+} gk_file_offer;
+
+/**
+ * A peer offers a file. `gk_server_accept_file` takes it, `gk_server_refuse_file` does not: from inside this callback, or later
+ * from any thread.
+ *
+ * When: once per file. Without this callback, and without an event queue, all are refused.
+ * Thread: the server's.
+ * Borrowed: `offer` and what it points to, until the callback returns.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_file_offer_fn)(void *user_data,
+                                 gk_server *server,
+                                 gk_peer peer,
+                                 gk_file file,
+                                 const gk_file_offer *offer);
+
+/**
+ * How the transfer of a file ended: one of `GK_FILE_…`.
+ */
+typedef int32_t gk_file_result;
+
+/**
+ * How the transfer of a file ended.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * `GK_FILE_DONE`, or why it failed.
+     */
+    gk_file_result result;
+    /**
+     * The file's name: of a received one the offered, made safe.
+     */
+    const char *name;
+    /**
+     * Where a received file is; empty for one that was sent, and after a failure.
+     */
+    const char *path;
+    /**
+     * One sentence about a failure; empty without one.
+     */
+    const char *text;
+    /**
+     * Bytes in all.
+     */
+    uint64_t size;
+} gk_file_end;
+
+/**
+ * The transfer of a file ended.
+ *
+ * When: exactly once for each file that was sent or accepted, and for each offer that was withdrawn; at the latest before the
+ * peer's disconnect. Never from inside the call that sends it. Of a client's files `server` is NULL and `peer` is
+ * `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
+ * Borrowed: `end` and its texts, until the callback returns.
+ * May call: as `gk_sent_fn`.
+ */
+typedef void (*gk_file_end_fn)(void *user_data,
+                               gk_server *server,
+                               gk_peer peer,
+                               gk_file file,
+                               const gk_file_end *end);
+
+/**
+ * The server offers a file. `gk_client_accept_file` takes it, `gk_client_refuse_file` does not: from inside this callback, or
+ * later from any thread.
+ *
+ * When: once per file. Without this callback, and without an event queue, all are refused.
+ * Thread: the client's.
+ * Borrowed: `offer` and what it points to, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`, `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_file_offer_fn)(void *user_data,
+                                        gk_client *client,
+                                        gk_file file,
+                                        const gk_file_offer *offer);
 
 /**
  * It worked.
@@ -1733,6 +2003,21 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_EVENT_RAW 12
 
 /**
+ * A file is offered.
+ */
+#define GK_EVENT_FILE_OFFER 13
+
+/**
+ * More of a file is on the receiver's disk.
+ */
+#define GK_EVENT_FILE_PROGRESS 14
+
+/**
+ * The transfer of a file ended.
+ */
+#define GK_EVENT_FILE_END 15
+
+/**
  * Many per system call, on Linux; elsewhere as `GK_IO_PORTABLE`.
  */
 #define GK_IO_BATCHED 1
@@ -1793,6 +2078,28 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_STATUS_JOINING 6
 
 /**
+ * Not at all: whatever one read brought is a message, and a message of no bytes cannot be sent.
+ */
+#define GK_FRAMING_RAW 0
+
+/**
+ * Each has its length in front: 32 bits, the most significant byte first.
+ */
+#define GK_FRAMING_LENGTH 1
+
+/**
+ * Each is a line: ended by a line feed, which is no part of it, nor is a carriage return before that. A message with
+ * a line feed in it, or a carriage return at its end, cannot be sent.
+ */
+#define GK_FRAMING_LINES 2
+
+/**
+ * Each has a JSON header in front with `byteorder`, `content-type`, `content-encoding` and `content-length`, and in
+ * front of that the header's length: 16 bits, the most significant byte first.
+ */
+#define GK_FRAMING_JSON 3
+
+/**
  * Those that we receive.
  */
 #define GK_DIRECTION_RECEIVE 1
@@ -1801,6 +2108,76 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * Those that we send.
  */
 #define GK_DIRECTION_SEND 2
+
+/**
+ * No file.
+ */
+#define GK_FILE_NONE 0
+
+/**
+ * All of it arrived, was checked, and is in its place.
+ */
+#define GK_FILE_DONE 0
+
+/**
+ * One of the two hosts gave it up.
+ */
+#define GK_FILE_CANCELLED 1
+
+/**
+ * The receiver's host does not want it.
+ */
+#define GK_FILE_REFUSED 2
+
+/**
+ * The receiver takes as many files as it may.
+ */
+#define GK_FILE_BUSY 3
+
+/**
+ * It would exceed a quota of the receiver.
+ */
+#define GK_FILE_QUOTA 4
+
+/**
+ * It is longer than the receiver takes.
+ */
+#define GK_FILE_TOO_LARGE 5
+
+/**
+ * The sender cannot read it, or it changed while it was sent.
+ */
+#define GK_FILE_VANISHED 6
+
+/**
+ * The receiver's disk is full.
+ */
+#define GK_FILE_NO_SPACE 7
+
+/**
+ * The receiver cannot write it.
+ */
+#define GK_FILE_DISK 8
+
+/**
+ * What arrived is not what was offered.
+ */
+#define GK_FILE_MISMATCH 9
+
+/**
+ * The other side broke the rules of transfers.
+ */
+#define GK_FILE_PROTOCOL 10
+
+/**
+ * Nothing came for a minute. What is there stays for a next try.
+ */
+#define GK_FILE_STALLED 11
+
+/**
+ * The connection ended. What is there stays for a next try.
+ */
+#define GK_FILE_DISCONNECTED 12
 
 #ifdef __cplusplus
 extern "C" {
@@ -3417,6 +3794,93 @@ gk_result gk_server_profile_series(const gk_server *server,
                                    size_t *out_count);
 
 /**
+ * Fills in size and defaults.
+ *
+ * - `options`: the struct
+ * - `struct_size`: `sizeof(gk_stream_options)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_stream_options_init(gk_stream_options *options, size_t struct_size);
+
+/**
+ * Adds a door for streams (TCP) to the servers that are started with the context, beside the one for datagrams. A
+ * connection is a peer like any other, of `GK_DOOR_STREAM`: same callbacks, same `gk_server_send`, block list, bounds,
+ * statistics and access log. All messages arrive, in order, whatever their mode. With a password set, the first message
+ * of each connection must be it. A server that was started keeps the doors that it has.
+ *
+ * - `address`: as `gk_server_start` takes it; port 0 lets the system choose one, see `gk_server_addresses`
+ * - `framing`: how messages are told apart
+ *
+ * Errors: `GK_ERR_ARGUMENT` (framing; more than `GK_MAX_STREAM_DOORS`; not UTF-8), `GK_ERR_NULL`, `GK_ERR_PANIC`. Of the
+ * start: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, `GK_ERR_KEY` (a certificate), and `GK_ERR_ARGUMENT` where a password would be
+ * taken in clear.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the address is copied.
+ */
+gk_result gk_context_listen_stream(gk_context *context,
+                                   const char *address,
+                                   gk_framing framing);
+
+/**
+ * The same with more to say of the door.
+ *
+ * - `address`, `framing`: as of `gk_context_listen_stream`
+ * - `options`: NULL: the defaults
+ *
+ * Errors: as of `gk_context_listen_stream`, and `GK_ERR_ARGUMENT` (a value of the options).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_listen_stream_with(gk_context *context,
+                                        const char *address,
+                                        gk_framing framing,
+                                        const gk_stream_options *options);
+
+/**
+ * Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Nothing of it is
+ * protected on its way, and nothing proves who the server is: `gk_context_trust_any_server` is needed. A password is
+ * the first message. There is no join data, and the session's number is not told. `gk_context_set_wire` takes it back.
+ *
+ * - `framing`: how messages are told apart, as at the server's door
+ * - `options`: NULL: the defaults. Of a client's, `stall_timeout_us` and `password_in_clear` count; without that flag a
+ *   password is told to a server on loopback only, and a session with another ends before
+ *
+ * Errors: `GK_ERR_ARGUMENT` (framing, a value of the options), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_connect_stream(gk_context *context,
+                                    gk_framing framing,
+                                    const gk_stream_options *options);
+
+/**
+ * Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
+ * address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
+ * the ones that are up now, without loopback unless there is no other.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_addresses(const gk_server *server,
+                              char *buf,
+                              size_t cap,
+                              size_t *out_len);
+
+/**
  * Sets what is called when an address is tried; see `gk_client_connecting_fn`.
  *
  * - `function`: NULL removes it; then the event goes to the event queue if there is one
@@ -4098,6 +4562,235 @@ gk_result gk_client_discover(const uint16_t *ports,
                              gk_found_fn function,
                              void *user_data,
                              size_t *out_count);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `quota`: the struct
+ * - `struct_size`: `sizeof(gk_file_quota)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_quota_init(gk_file_quota *quota,
+                             size_t struct_size);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `target`: the struct
+ * - `struct_size`: `sizeof(gk_file_target)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_target_init(gk_file_target *target,
+                              size_t struct_size);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `options`: the struct
+ * - `struct_size`: `sizeof(gk_file_options)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_options_init(gk_file_options *options,
+                               size_t struct_size);
+
+/**
+ * Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it.
+ *
+ * - `quota`: how much is received; NULL (the default): files are not allowed
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`quota`; a longest message below 32,781 bytes), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_context_set_files(gk_context *context, const gk_file_quota *quota);
+
+/**
+ * Sets what is called about files of servers; see `gk_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that were
+ * sent with an `on_done` or `on_progress` of their own are not told of here.
+ *
+ * - `offer`, `progress`, `end`: each may be NULL. All NULL: the events go to the event queue if there is one. With another
+ *   one set and no `offer` all offers are refused
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_file(gk_context *context,
+                             gk_file_offer_fn offer,
+                             gk_file_progress_fn progress,
+                             gk_file_end_fn end,
+                             void *user_data);
+
+/**
+ * Sets what is called about files of clients; see `gk_client_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that
+ * were sent with an `on_done` or `on_progress` of their own are not told of here.
+ *
+ * - `offer`, `progress`, `end`: each may be NULL. All NULL: the events go to the event queue if there is one. With another
+ *   one set and no `offer` all offers are refused
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_file(gk_context *context,
+                                    gk_client_file_offer_fn offer,
+                                    gk_file_progress_fn progress,
+                                    gk_file_end_fn end,
+                                    void *user_data);
+
+/**
+ * Sends a file to a peer: it is hashed, offered, and flows beside everything else, when nothing else waits. Files beyond four
+ * to one peer wait. When the connection breaks, sending it again goes on where it left off.
+ *
+ * - `path`: the file; it must not change before the end
+ * - `options`: name and progress; may be NULL
+ * - `on_done`: told once how it ended, with the `user_data` of the options; may be NULL: who `gk_context_on_file` says is told
+ * - `out_file`: its number; may be NULL
+ *
+ * Errors, after which `on_done` is not called: `GK_ERR_STALE`, `GK_ERR_STATE` (files are not enabled at one of the two ends, or
+ * the peer is on mpgameserver's wire; stopped), `GK_ERR_WOULD_BLOCK` (1024 wait), `GK_ERR_ARGUMENT` (`options`),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That it cannot be read is told to `on_done`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied; `options->user_data` stays the host's and must live until `on_done`.
+ */
+gk_result gk_server_send_file(gk_server *server,
+                              gk_peer peer,
+                              const char *path,
+                              const gk_file_options *options,
+                              gk_file_end_fn on_done,
+                              gk_file *out_file);
+
+/**
+ * Sends a file to the server: it is hashed, offered, and flows beside everything else, when nothing else waits. Files beyond
+ * four wait. When the connection breaks, sending it again in another session goes on where it left off.
+ *
+ * - `path`: the file; it must not change before the end
+ * - `options`: name and progress; may be NULL
+ * - `on_done`: told once how it ended, with the `user_data` of the options; may be NULL: who `gk_context_on_client_file` says
+ *   is told
+ * - `out_file`: its number; may be NULL
+ *
+ * Errors, after which `on_done` is not called: `GK_ERR_STATE` (not connected; files are not enabled at one of the two ends, or
+ * the wire is mpgameserver's), `GK_ERR_WOULD_BLOCK` (1024 wait), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`. That it cannot be read is told to `on_done`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied; `options->user_data` stays the host's and must live until `on_done`.
+ */
+gk_result gk_client_send_file(gk_client *client,
+                              const char *path,
+                              const gk_file_options *options,
+                              gk_file_end_fn on_done,
+                              gk_file *out_file);
+
+/**
+ * Takes a file that a peer offered. What does not work later is told when it ends: a directory that does not exist, a quota.
+ *
+ * - `file`: the number of the offer
+ * - `target`: where it goes
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone, or it was decided), `GK_ERR_STATE`, `GK_ERR_ARGUMENT` (`target`),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied.
+ */
+gk_result gk_server_accept_file(gk_server *server,
+                                gk_peer peer,
+                                gk_file file,
+                                const gk_file_target *target);
+
+/**
+ * Does not take a file that a peer offered; no further callback about it follows.
+ *
+ * - `file`: the number of the offer
+ * - `why`: for the peer's host, at most 255 bytes; may be NULL
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone, or it was decided), `GK_ERR_STATE`, `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_refuse_file(gk_server *server,
+                                gk_peer peer,
+                                gk_file file,
+                                const char *why);
+
+/**
+ * Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+ *
+ * - `file`: its number
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone), `GK_ERR_STATE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_cancel_file(gk_server *server, gk_peer peer, gk_file file);
+
+/**
+ * Takes a file that the server offered. What does not work later is told when it ends: a directory that does not exist, a quota.
+ *
+ * - `file`: the number of the offer
+ * - `target`: where it goes
+ *
+ * Errors: `GK_ERR_STALE` (it is gone, or was decided), `GK_ERR_STATE`, `GK_ERR_ARGUMENT` (`target`), `GK_ERR_UTF8`,
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied.
+ */
+gk_result gk_client_accept_file(gk_client *client,
+                                gk_file file,
+                                const gk_file_target *target);
+
+/**
+ * Does not take a file that the server offered; no further callback about it follows.
+ *
+ * - `file`: the number of the offer
+ * - `why`: for the server's host, at most 255 bytes; may be NULL
+ *
+ * Errors: `GK_ERR_STALE` (it is gone, or was decided), `GK_ERR_STATE`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_client_refuse_file(gk_client *client,
+                                gk_file file,
+                                const char *why);
+
+/**
+ * Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+ *
+ * - `file`: its number
+ *
+ * Errors: `GK_ERR_STALE` (it is gone), `GK_ERR_STATE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_cancel_file(gk_client *client, gk_file file);
 
 #ifdef __cplusplus
 }  // extern "C"

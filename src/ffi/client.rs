@@ -37,6 +37,7 @@ use crate::panic_scope::{self, outside};
 /// - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
 /// - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
 /// - `gk_client_reconnect`: begin another one
+/// - `gk_client_send_file`, `gk_client_accept_file`, `gk_client_refuse_file`, `gk_client_cancel_file`: files
 /// - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
 /// - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
 /// - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time

@@ -32,6 +32,7 @@ use crate::server::files::path_text;
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
 ///   be done to it
 /// - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
+/// - `gk_server_send_file`, `gk_server_accept_file`, `gk_server_refuse_file`, `gk_server_cancel_file`: files, to it and from it
 /// - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
 /// - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
 pub type gk_peer = u64;
