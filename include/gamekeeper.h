@@ -196,6 +196,7 @@
  * - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
  * - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
  * - `gk_client_reconnect`: begin another one
+ * - `gk_client_send_file`, `gk_client_accept_file`, `gk_client_refuse_file`, `gk_client_cancel_file`: files
  * - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
  * - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
  * - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
@@ -334,6 +335,7 @@ typedef int32_t gk_event_type;
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
  * - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
+ * - `gk_server_send_file`, `gk_server_accept_file`, `gk_server_refuse_file`, `gk_server_cancel_file`: files, to it and from it
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
  * - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
  */
