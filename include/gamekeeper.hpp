@@ -180,13 +180,16 @@ struct handlers {
     std::function<void(server_ref, gk_log_level, std::string_view)> log;
     std::function<void(server_ref, peer, const gk_join_request &)> authorise;
     std::function<void(server_ref, std::string_view, bytes)> raw;
+    std::function<void(server_ref, peer, gk_file, const gk_file_offer &)> file_offer;
+    std::function<void(server_ref, peer, gk_file, uint64_t, uint64_t)> file_progress;
+    std::function<void(server_ref, peer, gk_file, const gk_file_end &)> file_end;
     std::function<void(std::exception_ptr)> exception;
     /// The server was freed inside one of its callbacks: the last one ends this.
     bool orphan = false;
 
     bool any() const {
         return starting || reconcile || shutdown || connect || disconnect || message || update || writable || log ||
-               authorise || raw;
+               authorise || raw || file_offer || file_progress || file_end;
     }
 };
 
@@ -197,13 +200,17 @@ struct client_handlers {
     std::function<void(client_ref, const gk_message &)> message;
     std::function<void(client_ref, const gk_update &)> update;
     std::function<void(client_ref)> writable, shutdown;
+    std::function<void(client_ref, gk_file, const gk_file_offer &)> file_offer;
+    std::function<void(gk_file, uint64_t, uint64_t)> file_progress;
+    std::function<void(gk_file, const gk_file_end &)> file_end;
     std::function<void(client_ref, gk_log_level, std::string_view)> log;
     std::function<void(std::exception_ptr)> exception;
     /// The client was freed inside one of its callbacks: the last one ends this.
     bool orphan = false;
 
     bool any() const {
-        return connecting || connect || disconnect || message || update || writable || shutdown || log;
+        return connecting || connect || disconnect || message || update || writable || shutdown || log || file_offer ||
+               file_progress || file_end;
     }
 };
 
@@ -317,6 +324,34 @@ struct reach {
     size_t refused = 0;
 };
 
+/// How a file is sent, and who is told of it: on the server's thread, or on the client's.
+struct file_options {
+    /// What it is offered as; empty: the path's last component.
+    std::string name;
+    /// Told how many bytes the receiver has written, and how many there are.
+    std::function<void(uint64_t, uint64_t)> on_progress = nullptr;
+    /// Told once how it ended.
+    std::function<void(gk_file, const gk_file_end &)> on_done = nullptr;
+};
+
+/// Where an accepted file goes.
+struct file_target {
+    /// It must exist.
+    std::string directory;
+    /// Another name than the offered one; empty: that.
+    std::string name = {};
+    /// Whether a file of this name is replaced; else the new one gets a number.
+    bool replace = false;
+};
+
+/// How much is received: what gk_file_quota_init gives, to be changed.
+inline gk_file_quota file_quota() {
+    gk_file_quota quota{};
+    // It cannot fail: the size is the library's own.
+    (void)gk_file_quota_init(&quota, sizeof quota);
+    return quota;
+}
+
 /// A server that somebody else owns. Cheap to copy; good as long as the owner lives.
 class server_ref {
 public:
@@ -327,6 +362,14 @@ public:
     gk_server *native() const noexcept { return server_; }
 
     result send(gk::peer to, bytes data, send_options options = {}) const;
+    expected<gk_file> send_file(gk::peer to, const std::string &path, file_options options = {}) const;
+    result accept_file(gk::peer from, gk_file file, const file_target &target) const;
+    result refuse_file(gk::peer from, gk_file file, const std::string &why = {}) const {
+        return result(gk_server_refuse_file(server_, from, file, why.c_str()));
+    }
+    result cancel_file(gk::peer with, gk_file file) const {
+        return result(gk_server_cancel_file(server_, with, file));
+    }
     result send_guaranteed(gk::peer to, bytes data,
                            std::function<void(server_ref, peer, gk_outcome)> on_sent = nullptr) const {
         send_options options;
@@ -645,6 +688,12 @@ public:
             return gk_client_series(client_, buf, cap, len);
         });
     }
+    expected<gk_file> send_file(const std::string &path, file_options options = {}) const;
+    result accept_file(gk_file file, const file_target &target) const;
+    result refuse_file(gk_file file, const std::string &why = {}) const {
+        return result(gk_client_refuse_file(client_, file, why.c_str()));
+    }
+    result cancel_file(gk_file file) const { return result(gk_client_cancel_file(client_, file)); }
     expected<std::string> server_address() const { return text(gk_client_server_address); }
     expected<std::string> local_address() const { return text(gk_client_local_address); }
     /// The keys that the server has proved to have, for instance to pin them from now on.
@@ -857,6 +906,100 @@ inline result server_ref::send(gk::peer to, bytes data, send_options options) co
     return result(code);
 }
 
+namespace detail {
+
+/// Whom a file under way calls; it ends with the file.
+template <class Owner>
+struct file_watcher {
+    file_options options;
+    const Owner *owner;
+
+    static void progress(void *user_data, gk_server *, gk_peer, gk_file, uint64_t done, uint64_t size) noexcept {
+        auto *self = static_cast<file_watcher *>(user_data);
+        if (self->options.on_progress) guarded(self->owner, [&] { self->options.on_progress(done, size); });
+    }
+    static void done(void *user_data, gk_server *, gk_peer, gk_file file, const gk_file_end *end) noexcept {
+        // Called exactly once: it ends here.
+        std::unique_ptr<file_watcher> self(static_cast<file_watcher *>(user_data));
+        if (self->options.on_done) guarded(self->owner, [&] { self->options.on_done(file, *end); });
+    }
+};
+
+/// Sends a file by one of the two C functions, whose arguments up to the path `call` has.
+template <class Owner, class Call>
+expected<gk_file> send_file(file_options options, const Owner *owner, Call call) {
+    gk_file_options given;
+    gk_result code = gk_file_options_init(&given, sizeof given);
+    if (code != GK_OK) return result(code);
+    std::string name = options.name;
+    if (!name.empty()) given.name = name.c_str();
+    gk_file file = GK_FILE_NONE;
+    std::unique_ptr<file_watcher<Owner>> watcher;
+    gk_file_end_fn done = nullptr;
+    if (options.on_progress || options.on_done) {
+        if (options.on_progress) given.on_progress = file_watcher<Owner>::progress;
+        watcher.reset(new file_watcher<Owner>{std::move(options), owner});
+        given.user_data = watcher.get();
+        done = file_watcher<Owner>::done;
+    }
+    code = call(&given, done, &file);
+    if (code != GK_OK) return result(code);
+    // A file that was taken calls it, and that ends it.
+    watcher.release();
+    return file;
+}
+
+/// Takes a file by one of the two C functions.
+template <class Call>
+result accept_file(const file_target &target, Call call) {
+    gk_file_target given;
+    gk_result code = gk_file_target_init(&given, sizeof given);
+    if (code != GK_OK) return result(code);
+    given.directory = target.directory.c_str();
+    if (!target.name.empty()) given.name = target.name.c_str();
+    given.replace = target.replace;
+    return result(call(&given));
+}
+
+inline void on_client_file_progress(void *user_data, gk_server *, gk_peer, gk_file file, uint64_t done,
+                                    uint64_t size) noexcept {
+    auto *owner = static_cast<client_handlers *>(user_data);
+    if (owner->file_progress) guarded(owner, [&] { owner->file_progress(file, done, size); });
+}
+
+inline void on_client_file_end(void *user_data, gk_server *, gk_peer, gk_file file, const gk_file_end *end) noexcept {
+    auto *owner = static_cast<client_handlers *>(user_data);
+    if (owner->file_end) guarded(owner, [&] { owner->file_end(file, *end); });
+}
+
+} // namespace detail
+
+inline expected<gk_file> server_ref::send_file(gk::peer to, const std::string &path, file_options options) const {
+    return detail::send_file(std::move(options), handlers_,
+                             [&](const gk_file_options *given, gk_file_end_fn done, gk_file *file) {
+                                 return gk_server_send_file(server_, to, path.c_str(), given, done, file);
+                             });
+}
+
+inline result server_ref::accept_file(gk::peer from, gk_file file, const file_target &target) const {
+    return detail::accept_file(target, [&](const gk_file_target *given) {
+        return gk_server_accept_file(server_, from, file, given);
+    });
+}
+
+inline expected<gk_file> client_ref::send_file(const std::string &path, file_options options) const {
+    return detail::send_file(std::move(options), handlers_,
+                             [&](const gk_file_options *given, gk_file_end_fn done, gk_file *file) {
+                                 return gk_client_send_file(client_, path.c_str(), given, done, file);
+                             });
+}
+
+inline result client_ref::accept_file(gk_file file, const file_target &target) const {
+    return detail::accept_file(target, [&](const gk_file_target *given) {
+        return gk_client_accept_file(client_, file, given);
+    });
+}
+
 /// A root key pair.
 class key {
 public:
@@ -1032,6 +1175,11 @@ public:
         return result(gk_context_set_discovery_info(native(), given.data, given.size));
     }
 
+    /// Lets files be sent and received; without a quota it does not.
+    result set_files(const std::optional<gk_file_quota> &quota = file_quota()) {
+        return result(gk_context_set_files(native(), quota ? &*quota : nullptr));
+    }
+
     // What only clients take, beside set_password.
     result set_wire(gk_wire wire) { return result(gk_context_set_wire(native(), wire)); }
     result pin_native_key(bytes key) { return result(gk_context_pin_native_key(native(), key.data, key.size)); }
@@ -1063,6 +1211,17 @@ public:
     }
     /// Datagrams that are of no wire, and where they came from.
     void on_raw(std::function<void(server_ref, std::string_view, bytes)> f) { handlers_.raw = std::move(f); }
+    /// Files that are offered: server_ref::accept_file and refuse_file decide, in there or later.
+    void on_file_offer(std::function<void(server_ref, peer, gk_file, const gk_file_offer &)> f) {
+        handlers_.file_offer = std::move(f);
+    }
+    /// Bytes that are written, and those in all.
+    void on_file_progress(std::function<void(server_ref, peer, gk_file, uint64_t, uint64_t)> f) {
+        handlers_.file_progress = std::move(f);
+    }
+    void on_file_end(std::function<void(server_ref, peer, gk_file, const gk_file_end &)> f) {
+        handlers_.file_end = std::move(f);
+    }
     /// Told what a callback or a completion threw, on the thread that called it.
     void on_exception(std::function<void(std::exception_ptr)> f) {
         client_handlers_.exception = f;
@@ -1087,6 +1246,15 @@ public:
     }
     void on_client_writable(std::function<void(client_ref)> f) { client_handlers_.writable = std::move(f); }
     void on_client_shutdown(std::function<void(client_ref)> f) { client_handlers_.shutdown = std::move(f); }
+    void on_client_file_offer(std::function<void(client_ref, gk_file, const gk_file_offer &)> f) {
+        client_handlers_.file_offer = std::move(f);
+    }
+    void on_client_file_progress(std::function<void(gk_file, uint64_t, uint64_t)> f) {
+        client_handlers_.file_progress = std::move(f);
+    }
+    void on_client_file_end(std::function<void(gk_file, const gk_file_end &)> f) {
+        client_handlers_.file_end = std::move(f);
+    }
     void on_client_log(std::function<void(client_ref, gk_log_level, std::string_view)> f) {
         client_handlers_.log = std::move(f);
     }
@@ -1124,6 +1292,15 @@ private:
         if (code == GK_OK) {
             code = gk_context_on_raw(native(), owner->raw ? detail::on_raw : nullptr, owner->raw ? owner : nullptr);
         }
+        if (code == GK_OK) {
+            gk_file_offer_fn offer = nullptr;
+            gk_file_progress_fn progress = nullptr;
+            gk_file_end_fn ended = nullptr;
+            if (owner->file_offer) offer = detail::trampoline<&h::file_offer>::call;
+            if (owner->file_progress) progress = detail::trampoline<&h::file_progress>::call;
+            if (owner->file_end) ended = detail::trampoline<&h::file_end>::call;
+            code = gk_context_on_file(native(), offer, progress, ended, owner);
+        }
         // The shutdown ends handlers whose server was freed inside a callback. A host that pulls gets it as an
         // event instead, unless it asked for the callback.
         bool wanted = owner->shutdown || (owner->any() && !pulls_);
@@ -1148,6 +1325,13 @@ private:
         if (code == GK_OK) code = attach_client<&h::update>(gk_context_on_client_update, owner);
         if (code == GK_OK) code = attach_client<&h::writable>(gk_context_on_client_writable, owner);
         if (code == GK_OK) code = attach_client<&h::log>(gk_context_on_client_log, owner);
+        if (code == GK_OK) {
+            gk_client_file_offer_fn offer = nullptr;
+            if (owner->file_offer) offer = detail::client_trampoline<&h::file_offer>::call;
+            code = gk_context_on_client_file(native(), offer,
+                                             owner->file_progress ? detail::on_client_file_progress : nullptr,
+                                             owner->file_end ? detail::on_client_file_end : nullptr, owner);
+        }
         bool wanted = owner->shutdown || (owner->any() && !pulls_);
         if (code == GK_OK) {
             code = gk_context_on_client_shutdown(native(), wanted ? detail::on_client_shutdown : nullptr,

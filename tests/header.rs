@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 19] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -28,6 +28,7 @@ const SOURCES: [&str; 18] = [
     "client.rs",
     "conditions.rs",
     "discover.rs",
+    "files.rs",
 ];
 
 fn root() -> &'static Path {

@@ -39,6 +39,7 @@ use crate::panic_scope::{self, outside};
 /// - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
 /// - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
 /// - `gk_client_reconnect`: begin another one
+/// - `gk_client_send_file`, `gk_client_accept_file`, `gk_client_refuse_file`, `gk_client_cancel_file`: files
 /// - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
 /// - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
 /// - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
@@ -68,7 +69,7 @@ unsafe fn from_pointer(pointer: *const gk_client) -> Client {
 ///
 /// # Safety
 /// `client` is null, or from `gk_client_start` or `gk_client_open`, or was passed to a callback that runs.
-unsafe fn with_client(
+pub(crate) unsafe fn with_client(
     client: *const gk_client,
     body: impl FnOnce(&Client) -> Result<(), Failure>,
 ) -> gk_result {
@@ -731,5 +732,6 @@ fn event(batch: &mut BatchBuilder, event: Event) -> gk_event {
         Event::Log(level, line) => {
             gk_event { code: level as i32, text: batch.text(&line), ..blank(GK_EVENT_LOG) }
         }
+        Event::File(event) => batch.file(event),
     }
 }

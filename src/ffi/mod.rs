@@ -30,6 +30,7 @@ pub mod conditions;
 pub mod context;
 pub mod discover;
 pub mod events;
+pub mod files;
 mod handler;
 pub mod http;
 pub mod key;

@@ -46,6 +46,8 @@ pub struct Settings {
     pub max_reassembly_bytes: usize,
     /// Native wire: how many packets beside the first carry a copy of every short message that is resent.
     pub redundancy: u8,
+    /// Native wire: whether this end takes part in transfers of files.
+    pub files: bool,
 }
 
 impl Settings {
@@ -442,6 +444,11 @@ impl Connection {
     /// Counts so far.
     pub fn stats(&self) -> PeerStats {
         either!(self, c => c.stats())
+    }
+
+    /// Whether both ends take part in transfers of files: messages of [`Mode::Files`] can be sent then.
+    pub fn takes_files(&self) -> bool {
+        self.as_native().is_some_and(native::Connection::takes_files)
     }
 
     // --- commands -------------------------------------------------------------------------------------

@@ -65,12 +65,24 @@ pub enum Mode {
     Guaranteed = 3,
     /// As guaranteed, and held back until all older messages of its channel are there.
     Ordered = 4,
+    /// As ordered, in an order of its own: what the two ends say to each other about files. No host's message has it.
+    Files = 5,
 }
 
 impl Mode {
     /// Whether it is sent again until acknowledged.
     pub fn is_resent(self) -> bool {
-        matches!(self, Mode::BestEffort | Mode::Guaranteed | Mode::Ordered)
+        matches!(self, Mode::BestEffort | Mode::Guaranteed | Mode::Ordered | Mode::Files)
+    }
+
+    /// Whether it is held back until older ones of its channel are there.
+    pub fn is_ordered(self) -> bool {
+        matches!(self, Mode::Ordered | Mode::Files)
+    }
+
+    /// Whose order it is in: files have channels of their own.
+    pub(crate) fn lane(self, channel: u8) -> u16 {
+        u16::from(channel) | if self == Mode::Files { 0x100 } else { 0 }
     }
 }
 
@@ -300,7 +312,7 @@ pub struct Sender {
     /// Of each channel the sequenced message that waits.
     sequenced: BTreeMap<u8, u64>,
     /// Each channel's ordered messages.
-    ordered: BTreeMap<u8, Channel>,
+    ordered: BTreeMap<u16, Channel>,
     deadlines: Deadlines,
     /// Pieces that can be resent: index 0 is number `first_piece`. At most a number window of them.
     pieces: VecDeque<Option<Piece>>,
@@ -510,7 +522,7 @@ impl Sender {
         // At most `most_fragments`.
         let pieces = cut.pieces as u16;
         let expires = match delivery.mode {
-            Mode::Guaranteed | Mode::Ordered => None,
+            Mode::Guaranteed | Mode::Ordered | Mode::Files => None,
             _ if mutant!(DeadlineIgnored) => None,
             _ => delivery
                 .deadline
@@ -542,8 +554,8 @@ impl Sender {
         if delivery.mode == Mode::Sequenced {
             self.sequenced.insert(delivery.channel, id);
         }
-        if delivery.mode == Mode::Ordered && !mutant!(OrderedOvertake) {
-            let channel = self.ordered.entry(delivery.channel).or_default();
+        if delivery.mode.is_ordered() && !mutant!(OrderedOvertake) {
+            let channel = self.ordered.entry(delivery.mode.lane(delivery.channel)).or_default();
             if std::mem::replace(&mut channel.busy, true) {
                 channel.waiting.push_back(id);
                 return Ok(());
@@ -578,8 +590,8 @@ impl Sender {
     }
 
     /// All of an ordered message was sent: the next one of its channel may follow.
-    fn release(&mut self, channel: u8) {
-        let Some(channel) = self.ordered.get_mut(&channel) else { return };
+    fn release(&mut self, lane: u16) {
+        let Some(channel) = self.ordered.get_mut(&lane) else { return };
         match channel.waiting.pop_front() {
             Some(id) => self.enqueue(id),
             None => channel.busy = false,
@@ -587,10 +599,10 @@ impl Sender {
     }
 
     fn take_sequence(&mut self, delivery: Delivery) -> u64 {
-        if delivery.mode != Mode::Ordered {
+        if !delivery.mode.is_ordered() {
             return 0;
         }
-        let channel = self.ordered.entry(delivery.channel).or_default();
+        let channel = self.ordered.entry(delivery.mode.lane(delivery.channel)).or_default();
         channel.count += 1;
         channel.count
     }

@@ -14,7 +14,8 @@ use crate::protocol::connection::{
     CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, Room, Settings, State,
 };
 use crate::protocol::crypto::{Provider, SigningKey};
-use crate::protocol::delivery::Outcome as Delivery;
+use crate::protocol::delivery::{Mode, Outcome as Delivery};
+use crate::protocol::files::hub::Hub;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
 use crate::protocol::handshake::native::Identity;
 use crate::protocol::payload::{Buffers, Payloads};
@@ -38,6 +39,7 @@ use rate::Rates;
 use raw::Raw;
 
 mod commands;
+mod files;
 pub mod groups;
 pub mod joining;
 mod native;
@@ -58,6 +60,10 @@ pub enum Dispatch {
     Event(Event),
     /// A completion callback.
     Sent(PeerId, SentCallback, Outcome),
+    /// A callback that hears how much of a file is there, of how much.
+    FileProgress(PeerId, Arc<FileProgressFn>, FileId, u64, u64),
+    /// A callback that hears how a file ended.
+    FileDone(PeerId, FileDoneCallback, FileId, FileEnd),
 }
 
 enum Completion {
@@ -119,6 +125,8 @@ pub struct Core {
     recipients: Vec<usize>,
     rates: Rates,
     raw: Raw,
+    /// Transfers; none where they are not enabled.
+    files: Option<files::Files>,
     /// Connections that streams may open.
     stream_budgets: Budgets,
     next_stream_token: u32,
@@ -186,6 +194,7 @@ impl Core {
             recipients: Vec::new(),
             rates: Rates::new(now, config),
             raw: Raw::new(now, config, takes.raw),
+            files: config.files.map(|quota| files::Files::new(Hub::new(quota))),
             stream_budgets: Budgets::new(
                 now,
                 Rate { hz: config.hellos_per_source_hz, burst: HELLO_BURST },
@@ -650,6 +659,10 @@ impl Core {
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
+                ConnectionEvent::Message { mode: Some(Mode::Files), data, .. } => {
+                    self.handle_file_message(now, id, &data);
+                    self.buffers.give(data);
+                }
                 ConnectionEvent::Message { sequence, channel, mode, data, content } => {
                     let mode = mode.map(RetryMode::of);
                     self.emit(Event::Message(id, Message { sequence, channel, mode, data, content, door }));
@@ -680,6 +693,7 @@ impl Core {
         // A peer has one end, and one event that tells of it.
         let Some(peer) = self.peers.at(slot).filter(|p| p.status.is_seated()) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
+        let (visible, joining) = (peer.visible, peer.status == Status::Joining);
         let info = match (reason, peer.ending.take()) {
             (CloseReason::Remote, _) => left(closing.farewell),
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
@@ -688,14 +702,14 @@ impl Core {
             (CloseReason::Local, Some(ending)) => *ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };
-        let visible = peer.visible;
         if std::mem::take(&mut peer.waits_for_turn) {
             self.rates.forget(id);
         }
         self.groups.forget(id);
+        self.close_files(id);
         let dropped = reason == CloseReason::Timeout;
         let status = if dropped { Status::Dropped } else { Status::Disconnected };
-        if peer.status == Status::Joining {
+        if joining {
             return self.joining_ended(now, slot, status, &info.text);
         }
         self.peers.ended(slot, status);
@@ -724,6 +738,7 @@ impl Core {
             Event::Authorise(..) => (takes.authorise, false),
             Event::Raw(..) => (takes.raw, false),
             Event::Request(..) => (false, false),
+            Event::File(..) => (takes.file, false),
         };
         if silent {
             self.stats.log_lines_suppressed += 1;

@@ -10,14 +10,17 @@ use super::config::Config;
 use super::core::{Core, Dispatch, SHUTDOWN_TIME};
 use super::doors::{self, Doors};
 use super::events::*;
+use super::files::FileFailure;
 use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::Turns;
 use crate::net::batch::{ReceiveBatch, SendBatch, SEND_DATAGRAMS};
 use crate::net::event_loop::EventLoop;
+use crate::net::files::Disk;
 use crate::net::udp::UdpSocket;
 use crate::panic_scope;
+use crate::protocol::files::Reply;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
@@ -40,6 +43,8 @@ const LONG_CALLBACKS: Duration = Duration::from_millis(20);
 
 /// Datagrams written before another thread that waits to send gets its turn.
 const SEND_BATCH: usize = SEND_DATAGRAMS;
+/// Answers of the disk taken per turn.
+const DISK_BATCH: usize = 256;
 /// Failed reads in a row after which the socket counts as broken and the server ends.
 const MAX_READ_ERRORS: u32 = 1000;
 
@@ -70,6 +75,8 @@ pub struct Runner {
     last_datagram: Time,
     /// Datagrams read since timers ran last or the socket was empty; a train counts as one.
     read_before_timers: usize,
+    /// The thread for files, once there was one.
+    disk: Option<Disk>,
 }
 
 impl Turns<Server> for Runner {
@@ -141,6 +148,7 @@ impl Runner {
             busy_poll: config.busy_poll,
             last_datagram: now,
             read_before_timers: 0,
+            disk: None,
         }
     }
 
@@ -302,6 +310,7 @@ impl Runner {
             self.read_before_timers = 0;
             server.0.core.lock().handle_timeout(now);
         }
+        self.hear_disk(server, now);
         let mut happened = self.dispatch(server);
         if let Some((seconds, tick)) = self.ticker.tick(now) {
             happened = true;
@@ -327,6 +336,8 @@ impl Runner {
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
         let start = server.0.life.clock.now();
+        core.pump_files(start);
+        self.ask_disk(start, &mut core);
         while let Some(to) = core.poll_transmit(start, self.outbound.buffer()) {
             if core.is_probe() {
                 // It leaves behind what was written before it.
@@ -353,6 +364,35 @@ impl Runner {
         profiler.spent(start, Activity::Messages);
         profiler.spent(self.now, Activity::Network);
         Ok(())
+    }
+
+    /// Passes on what files need of the disk.
+    fn ask_disk(&mut self, now: Time, core: &mut Core) {
+        while let Some((peer, file, request)) = core.poll_file_request() {
+            if self.disk.is_none() {
+                match Disk::start(self.event_loop.waker()) {
+                    Ok(disk) => self.disk = Some(disk),
+                    Err(error) => {
+                        let (failure, text) = (FileFailure::Disk, error.message().to_owned());
+                        core.handle_file_reply(now, peer, file, Reply::Failed { failure, text });
+                        continue;
+                    }
+                }
+            }
+            if let Some(disk) = &self.disk {
+                disk.submit((peer, file), request);
+            }
+        }
+    }
+
+    /// Takes what the disk has answered.
+    fn hear_disk(&mut self, server: &Server, now: Time) {
+        for _ in 0..DISK_BATCH {
+            let Some(((peer, file), reply)) = self.disk.as_ref().and_then(Disk::poll) else { return };
+            server.0.core.lock().handle_file_reply(now, peer, file, reply);
+        }
+        // The rest has its turn in the next.
+        self.event_loop.waker().wake();
     }
 
     /// Sends what was written, while whoever waits for the core has it.
@@ -397,6 +437,10 @@ impl Runner {
         let handler = &mut self.handler;
         match next {
             Dispatch::Sent(peer, callback, outcome) => callback(server, peer, outcome),
+            Dispatch::FileProgress(peer, callback, file, done, size) => {
+                callback(server, peer, file, done, size)
+            }
+            Dispatch::FileDone(peer, callback, file, end) => callback(server, peer, file, &end),
             Dispatch::Event(event) => match event {
                 Event::Starting => handler.starting(server),
                 Event::Connect(peer, info) => handler.connect(server, peer, &info),
@@ -425,6 +469,7 @@ impl Runner {
                 Event::Raw(from, data) => handler.raw(server, from, &data),
                 // They are functions of their own, or in the event queue.
                 Event::Request(..) => {}
+                Event::File(peer, event) => handler.file(server, peer, &event),
             },
         }
         None
@@ -456,6 +501,8 @@ impl Runner {
             let now = server.0.life.clock.now();
             server.0.core.lock().handle_timeout(now);
         }
+        // What was asked of the disk is done.
+        self.disk = None;
         self.doors.close();
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();

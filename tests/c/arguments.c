@@ -173,6 +173,20 @@ static void all_null_objects(void) {
     CALLBACK(log);
     CALLBACK(authorise);
     CALLBACK(raw);
+    EXPECT(GK_ERR_NULL, gk_context_set_files(NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_file(NULL, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_file(NULL, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_file_quota_init(NULL, sizeof(gk_file_quota)));
+    EXPECT(GK_ERR_NULL, gk_file_target_init(NULL, sizeof(gk_file_target)));
+    EXPECT(GK_ERR_NULL, gk_file_options_init(NULL, sizeof(gk_file_options)));
+    EXPECT(GK_ERR_NULL, gk_server_send_file(NULL, peer, "a", NULL, NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_server_accept_file(NULL, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_refuse_file(NULL, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_cancel_file(NULL, peer, GK_FILE_NONE));
+    EXPECT(GK_ERR_NULL, gk_client_send_file(NULL, "a", NULL, NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_client_accept_file(NULL, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_refuse_file(NULL, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_cancel_file(NULL, GK_FILE_NONE));
 
     EXPECT(GK_ERR_NULL, gk_server_poll(NULL, 0));
     EXPECT(GK_ERR_NULL, gk_server_wake(NULL));
@@ -371,6 +385,21 @@ static void context_ranges(void) {
     OK(gk_context_set_##name(context, (last)))
 #define OUT(name, field, value) EXPECT_TEXT(GK_ERR_ARGUMENT, field, gk_context_set_##name(context, (value)))
 
+    {
+        gk_file_quota quota;
+        OK(gk_file_quota_init(&quota, sizeof quota));
+        CHECK(quota.files_per_peer == 4 && quota.files_total == 64 && quota.max_file_bytes == 0);
+        OK(gk_context_set_files(context, &quota));
+        OK(gk_context_set_files(context, NULL));
+        OK(gk_context_set_max_message_size(context, 32780));
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "max_message_size", gk_context_set_files(context, &quota));
+        OK(gk_context_set_max_message_size(context, 32781));
+        OK(gk_context_set_files(context, &quota));
+        OUT(max_message_size, "max_message_size", 32780);
+        OK(gk_context_set_files(context, NULL));
+        quota.struct_size = 3;
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "struct_size", gk_context_set_files(context, &quota));
+    }
     IN(authorise, 0, 1);
     OUT(authorise, "enabled", 2);
     IN(raw_datagrams, 0, 1);
@@ -961,6 +990,13 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT_TEXT(GK_ERR_ARGUMENT, "on_sent",
                 gk_server_group_send(server, "a", GK_PEER_NONE, data, 1, &options, NULL, NULL));
     OK(gk_server_group_send(server, "a", foreign, data, 1, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_file(server, peer, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_UTF8, gk_server_send_file(server, peer, BAD_UTF8, NULL, NULL, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_send_file(server, GK_PEER_NONE, "a", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_STATE, "files", gk_server_send_file(server, peer, "a", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "target", gk_server_accept_file(server, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_refuse_file(server, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_cancel_file(server, peer, UINT64_MAX));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(server, NULL, data, 1));
     EXPECT(GK_ERR_ADDRESS, gk_server_send_raw(server, "192.0.2.1", data, 1));
     EXPECT(GK_ERR_STATE, gk_server_send_raw(server, "192.0.2.1:1", data, 1));

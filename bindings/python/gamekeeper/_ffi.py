@@ -31,6 +31,7 @@ from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_OK, GK_PRIORITY_NORMAL
 from ._version import __version__
 
 PEER = c_uint64
+FILE = c_uint64
 RESULT = c_int32
 #: A callback pointer. This package only ever passes None for one.
 CALLBACK = c_void_p
@@ -158,6 +159,61 @@ class gk_event(Structure):
         ("app_code", c_uint32),
         ("reserved", c_uint32),
         ("request", c_uint64),
+        ("file", FILE),
+        ("file_done", c_uint64),
+        ("file_size", c_uint64),
+    ]
+
+
+class gk_file_quota(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("files_per_peer", c_uint32),
+        ("files_total", c_uint32),
+        ("reserved", c_uint32),
+        ("max_file_bytes", c_uint64),
+        ("bytes_per_peer", c_uint64),
+        ("bytes_total", c_uint64),
+    ]
+
+
+class gk_file_offer(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("name", c_char_p),
+        ("size", c_uint64),
+        ("sha256", c_void_p),
+    ]
+
+
+class gk_file_target(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("replace", c_uint32),
+        ("directory", c_char_p),
+        ("name", c_char_p),
+    ]
+
+
+class gk_file_end(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("result", c_int32),
+        ("name", c_char_p),
+        ("path", c_char_p),
+        ("text", c_char_p),
+        ("size", c_uint64),
+    ]
+
+
+class gk_file_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("name", c_char_p),
+        ("on_progress", CALLBACK),
+        ("user_data", c_void_p),
     ]
 
 
@@ -307,6 +363,11 @@ STRUCTURES: List[Type[Structure]] = [
     gk_conditions,
     gk_stream_options,
     gk_found,
+    gk_file_quota,
+    gk_file_offer,
+    gk_file_target,
+    gk_file_end,
+    gk_file_options,
 ]
 
 #: Those that the caller makes, each with its function that fills in size and defaults.
@@ -317,6 +378,9 @@ INITIALISED: Dict[str, Type[Structure]] = {
     "gk_peer_stats_init": gk_peer_stats_t,
     "gk_server_stats_init": gk_server_stats_t,
     "gk_conditions_init": gk_conditions,
+    "gk_file_quota_init": gk_file_quota,
+    "gk_file_target_init": gk_file_target,
+    "gk_file_options_init": gk_file_options,
     "gk_stream_options_init": gk_stream_options,
 }
 
@@ -397,6 +461,23 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
                 POINTER(c_size_t),
             ],
         ),
+        "gk_context_set_files": (RESULT, [context, POINTER(gk_file_quota)]),
+        "gk_context_on_file": (RESULT, [context, CALLBACK, CALLBACK, CALLBACK, c_void_p]),
+        "gk_context_on_client_file": (RESULT, [context, CALLBACK, CALLBACK, CALLBACK, c_void_p]),
+        "gk_server_send_file": (
+            RESULT,
+            [server, PEER, c_char_p, POINTER(gk_file_options), CALLBACK, POINTER(FILE)],
+        ),
+        "gk_server_accept_file": (RESULT, [server, PEER, FILE, POINTER(gk_file_target)]),
+        "gk_server_refuse_file": (RESULT, [server, PEER, FILE, c_char_p]),
+        "gk_server_cancel_file": (RESULT, [server, PEER, FILE]),
+        "gk_client_send_file": (
+            RESULT,
+            [client, c_char_p, POINTER(gk_file_options), CALLBACK, POINTER(FILE)],
+        ),
+        "gk_client_accept_file": (RESULT, [client, FILE, POINTER(gk_file_target)]),
+        "gk_client_refuse_file": (RESULT, [client, FILE, c_char_p]),
+        "gk_client_cancel_file": (RESULT, [client, FILE]),
         "gk_server_send_raw": (RESULT, [server, c_char_p, c_char_p, c_size_t]),
         "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
         "gk_context_listen_stream": (RESULT, [context, c_char_p, c_int32]),

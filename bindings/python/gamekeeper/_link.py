@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import _ffi
 from ._codes import GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_RETRY_NONE
+from ._files import Files
 
 if TYPE_CHECKING:
     from .client import Client
@@ -33,6 +34,7 @@ class Link:
         # One thread may take it twice: a signal's handler may send wherever the thread is.
         self._lock = threading.RLock()
         self._closed = False
+        self.files = Files("server", pointer)
         #: Clients that were let in and whose connect event is still to come: the same objects stand for them.
         self.accepted: Dict[int, "Client"] = {}
 

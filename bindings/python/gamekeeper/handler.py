@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, List, Optional, Tuple
 
+from ._files import FileOffer
 from .client import Client as _Client
 from .enums import SeqNum
 
@@ -70,6 +71,10 @@ class EventHandler:
         """
         for client, seqnum, msg in messages:
             self.handle_message(client, seqnum, msg)
+    def file_offered(self, client: _Client, offer: FileOffer) -> None:
+        """A client offers a file: call ``offer.accept(directory)`` or ``offer.refuse()``, in here or later. Asked only after
+        ``ServerContext.setFiles()``. Where this is not overridden all are refused."""
+        offer.refuse()
 
     def writable(self, client: _Client) -> None:
         """A client's queue that had refused a message with WouldBlock has room again.

@@ -13,6 +13,7 @@ import weakref
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _batch, _codes, _ffi
+from ._files import FileOffer
 from ._link import Link
 from ._log import LEVELS, logger
 from .client import Client
@@ -88,6 +89,9 @@ class TwistedServer:
             _codes.GK_EVENT_LOG: self._on_log,
             _codes.GK_EVENT_AUTHORISE: self._on_authorise,
             _codes.GK_EVENT_REQUEST: self._on_request,
+            _codes.GK_EVENT_FILE_OFFER: self._on_file,
+            _codes.GK_EVENT_FILE_PROGRESS: self._on_file,
+            _codes.GK_EVENT_FILE_END: self._on_file,
         }
         self._http = Doors()
 
@@ -544,6 +548,24 @@ class TwistedServer:
             writable(client)
         except Exception:
             client.log.exception("error in writable")
+
+    def _on_file(self, event: Any) -> None:
+        link = self._link
+        assert link is not None  # events come only from an open server
+        if event.type != _codes.GK_EVENT_FILE_OFFER:
+            link.files.handle(event.peer, event)
+            return
+        offer, client = FileOffer(link.files, event.peer, event), self._clients.get(event.peer)
+        # A handler need not be an EventHandler, and mpgameserver's has no such method.
+        offered = getattr(self.ctxt.handler, "file_offered", None)
+        if client is None or offered is None:
+            offer.refuse()
+            return
+        try:
+            offered(client, offer)
+        except Exception:
+            client.log.exception("error in file_offered")
+            offer.refuse()
 
     def _on_sent(self, event: Any) -> None:
         link = self._link

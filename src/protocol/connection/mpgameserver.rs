@@ -245,7 +245,7 @@ impl Connection {
             return Err(SendError::NotConnected);
         }
         let delivery = delivery.into();
-        if matches!(delivery.mode, Mode::Sequenced | Mode::Ordered) {
+        if matches!(delivery.mode, Mode::Sequenced | Mode::Ordered | Mode::Files) {
             return Err(SendError::Unsupported);
         }
         self.sender.queue(now, payload, delivery, kind::APP, tag).map_err(SendError::Queue)

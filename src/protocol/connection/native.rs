@@ -21,7 +21,7 @@ use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::ack_ranges::{AckRanges, Urgency};
 use crate::protocol::crypto::{is_equal, CryptoError, Provider, Traffic};
-use crate::protocol::delivery::{Delivery, Planned, QueueError, Recovery, Sender};
+use crate::protocol::delivery::{Delivery, Mode, Planned, QueueError, Recovery, Sender};
 use crate::protocol::handshake::native::{
     packet, ClientHandshake, NativeKey, Secrets, ServerHandshake, Welcome, RESET_LEN, RESET_TOKEN_LEN,
 };
@@ -123,6 +123,8 @@ pub struct Connection {
     /// Longest message that is taken for sending: this end's own bound, at a client the server's where that is less.
     max_message: usize,
     server_key: Option<Box<NativeKey>>,
+    /// Both ends have said that they take part in transfers of files.
+    takes_files: bool,
     path: Path,
     mtu: Mtu,
     clock: ServerClock,
@@ -222,6 +224,7 @@ impl Connection {
             timeout: settings.connection_timeout,
             max_message: settings.limits.max_message,
             server_key: None,
+            takes_files: false,
             mtu: Mtu::new(now, settings.largest_datagram(path.remote())),
             path,
             clock: ServerClock::default(),
@@ -305,6 +308,11 @@ impl Connection {
     /// The server's clock and tick, as a client estimates them.
     pub fn server_clock(&self) -> &ServerClock {
         &self.clock
+    }
+
+    /// See [`super::Connection::takes_files`].
+    pub fn takes_files(&self) -> bool {
+        self.takes_files
     }
 
     /// The versions that the server is said to speak where ours is not among them; nobody vouches for that.
@@ -398,10 +406,14 @@ impl Connection {
         if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
+        let delivery = delivery.into();
+        if delivery.mode == Mode::Files && !self.takes_files {
+            return Err(SendError::Unsupported);
+        }
         if payload.len() > self.max_message {
             return Err(SendError::Queue(QueueError::TooLarge));
         }
-        let result = self.sender.queue(now, payload, delivery.into(), 0, tag);
+        let result = self.sender.queue(now, payload, delivery, 0, tag);
         // It can have taken the place of another.
         self.drain_outcomes();
         result.map_err(SendError::Queue)
@@ -541,6 +553,7 @@ impl Connection {
     /// What the server says of its bounds; 0 says nothing. What goes beyond them it would not take, and whoever it no longer
     /// hears for that long it has dropped.
     fn heed(&mut self, welcome: &Welcome) {
+        self.takes_files = welcome.files && self.settings.files;
         if welcome.timeout_ms > 0 {
             let theirs = Duration::from_millis(welcome.timeout_ms.into()).max(MIN_ANNOUNCED_TIMEOUT);
             self.timeout = self.timeout.min(theirs);
@@ -659,7 +672,7 @@ impl Connection {
                     Farewell { kind: FarewellKind::from_wire(kind), code, text },
                 );
             }
-            Frame::Join(password, data) => self.handle_join(password, data),
+            Frame::Join(password, data, files) => self.handle_join(password, data, files),
             Frame::Accept => self.let_in(),
             Frame::Time(tick, since, clock) => {
                 if self.role == Role::Client {
@@ -669,7 +682,7 @@ impl Connection {
         }
     }
 
-    fn handle_join(&mut self, password: Option<&[u8]>, data: &[u8]) {
+    fn handle_join(&mut self, password: Option<&[u8]>, data: &[u8], files: bool) {
         if self.role != Role::Server {
             return;
         }
@@ -682,6 +695,7 @@ impl Connection {
         let len = data.len() + password.map_or(0, <[u8]>::len);
         if matches!(self.joining, Joining::Unasked) && len <= MAX_JOIN_BYTES {
             self.joining = Joining::Asked;
+            self.takes_files = files && self.settings.files;
             let password = password.map(<[u8]>::to_vec);
             self.events.push_back(Event::Join { password, data: data.to_vec() });
         }
@@ -755,6 +769,10 @@ impl Connection {
         if !matches!(self.state, State::Connected | State::Lingering) {
             self.stats.messages_refused += 1;
             return false;
+        }
+        if m.mode == Mode::Files && !self.takes_files {
+            self.stats.messages_malformed += 1;
+            return true;
         }
         let (events, stats) = (&mut self.events, &mut self.stats);
         let mut sink = room.sink.take();

@@ -303,8 +303,8 @@ impl Sender {
             self.unsent_bytes = self.unsent_bytes.saturating_sub(planned.range.len() + MESSAGE_COST);
             self.next_number += u64::from(numbered);
             let (Delivery { mode, channel, .. }, tag) = (message.delivery, message.tag);
-            if whole && mode == Mode::Ordered {
-                self.release(channel);
+            if whole && mode.is_ordered() {
+                self.release(mode.lane(channel));
             }
             if mode.is_resent() {
                 self.remember(now, id, index, packet.number, &planned);

@@ -358,6 +358,7 @@ impl NativePair {
             token: 0x4000_0001,
             reset_token: self.identity.reset_token(0x0102_0304),
             tick_interval_us: 16_667,
+            files: self.settings[1].files,
             ..Welcome::default()
         };
         let timeout = Duration::from_secs(2);

@@ -71,6 +71,8 @@ pub mod frame {
     pub const MESSAGE: u8 = 0x40;
 }
 
+/// In the byte of a JOIN that tells whether there is a password: the client takes part in transfers of files.
+const JOIN_FILES: u8 = 0x02;
 const LENGTH_BIT: u8 = 0x04;
 const FRAGMENT_BIT: u8 = 0x02;
 const CHANNEL_BIT: u8 = 0x01;
@@ -367,7 +369,7 @@ pub enum Frame<'a> {
     /// The other side has heard our goodbye.
     Closed,
     /// Password (if one was given) and data.
-    Join(Option<&'a [u8]>, &'a [u8]),
+    Join(Option<&'a [u8]>, &'a [u8], bool),
     /// The server's host let us in.
     Accept,
     /// Tick, and how many microseconds ago it was; the server's clock in microseconds.
@@ -412,8 +414,11 @@ impl<'a> Frames<'a> {
             frame::CLOSED => Frame::Closed,
             frame::JOIN => {
                 let given = r.u8()?;
+                // Who also takes files says so to a server that has said it first, and to no other.
+                let (given, files) =
+                    if given <= 3 { (given & 1, given & JOIN_FILES != 0) } else { (1, false) };
                 let password = if given == 0 { None } else { Some(r.counted()?) };
-                Frame::Join(password, r.counted()?)
+                Frame::Join(password, r.counted()?, files)
             }
             frame::ACCEPT => Frame::Accept,
             frame::TIME => Frame::Time(r.varint()?, r.varint()?, r.varint()?),
@@ -450,12 +455,13 @@ fn read_any_message<'a>(r: &mut Reader<'a>, kind: u8) -> Option<MessageFrame<'a>
         2 => Mode::BestEffort,
         3 => Mode::Guaranteed,
         4 => Mode::Ordered,
+        5 => Mode::Files,
         _ => return None,
     };
     let length = if kind & LENGTH_BIT != 0 { Some(usize::try_from(r.varint()?).ok()?) } else { None };
     let number = if mode.is_resent() { r.u16()? } else { 0 };
     let channel = if kind & CHANNEL_BIT != 0 { r.u8()? } else { 0 };
-    let sequence = if mode == Mode::Ordered { r.u16()? } else { 0 };
+    let sequence = if mode.is_ordered() { r.u16()? } else { 0 };
     let part = if kind & FRAGMENT_BIT != 0 {
         let (id, index, count) = (r.u16()?, r.varint()?, r.varint()?);
         let right = count > 1 && count <= u64::from(MAX_FRAGMENTS) && index < count;
@@ -493,7 +499,7 @@ impl<'a> Iterator for Frames<'a> {
 pub fn message_len(mode: Mode, channel: u8, part: Option<Part>, data: usize) -> usize {
     let part = part.map_or(0, |p| 2 + varint_len(u64::from(p.index)) + varint_len(u64::from(p.count)));
     let number = if mode.is_resent() { 2 } else { 0 };
-    let sequence = if mode == Mode::Ordered { 2 } else { 0 };
+    let sequence = if mode.is_ordered() { 2 } else { 0 };
     1 + varint_len(data as u64) + number + usize::from(channel != 0) + sequence + part + data
 }
 
@@ -525,7 +531,7 @@ fn put_any_message(out: &mut Vec<u8>, m: &MessageFrame<'_>, last: bool) {
     if m.channel != 0 {
         out.push(m.channel);
     }
-    if m.mode == Mode::Ordered {
+    if m.mode.is_ordered() {
         out.extend_from_slice(&m.sequence.to_be_bytes());
     }
     if let Some(part) = m.part {
@@ -583,8 +589,8 @@ pub fn put_close(out: &mut Vec<u8>, kind: u8, code: u32, text: &[u8]) {
 }
 
 /// Appends a client's wish to be let in.
-pub fn put_join(out: &mut Vec<u8>, password: Option<&[u8]>, data: &[u8]) {
-    out.extend_from_slice(&[frame::JOIN, u8::from(password.is_some())]);
+pub fn put_join(out: &mut Vec<u8>, password: Option<&[u8]>, data: &[u8], files: bool) {
+    out.extend_from_slice(&[frame::JOIN, u8::from(password.is_some()) | if files { JOIN_FILES } else { 0 }]);
     for part in password.into_iter().chain([data]) {
         put_varint(out, part.len() as u64);
         out.extend_from_slice(part);

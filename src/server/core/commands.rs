@@ -104,6 +104,7 @@ impl Core {
         if let Some(Err(error)) = self.access_log.as_mut().map(|log| log.tick(now)) {
             self.log(LogLevel::Error, format!("access log: {error}"));
         }
+        self.expire_files(now);
     }
 
     /// See [`crate::Server::set_block_list`].

@@ -243,7 +243,7 @@ impl Connection {
         // The server must not take a client that waits for a decision for silent.
         let most = MAX_JOIN_PAUSE.min(self.ping_interval());
         if let (true, Joining::Wish(join), Some((_, pause))) = (reasons.join, &self.joining, self.join_due) {
-            wire::put_join(out, join.password.as_deref(), &join.data);
+            wire::put_join(out, join.password.as_deref(), &join.data, self.takes_files);
             self.join_due = Some((now + pause, (pause * 2).min(most))).filter(|_| !mutant!(JoinOnce));
         }
         #[cfg(test)]
