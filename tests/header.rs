@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 16] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -20,6 +20,7 @@ const SOURCES: [&str; 15] = [
     "send.rs",
     "peer.rs",
     "stats.rs",
+    "http.rs",
     "client_callbacks.rs",
     "client_context.rs",
     "client.rs",

@@ -120,6 +120,13 @@ pub type gk_door = i32;
 
 /// Encrypted datagrams.
 pub const GK_DOOR_UDP: gk_door = 1;
+/// A WebSocket.
+pub const GK_DOOR_WEBSOCKET: gk_door = 3;
+
+/// The channel of a WebSocket's binary messages.
+pub const GK_WEBSOCKET_BINARY: u32 = 0;
+/// The channel of a WebSocket's text messages, which are UTF-8.
+pub const GK_WEBSOCKET_TEXT: u32 = 1;
 
 /// What a peer speaks: one of `GK_WIRE_…`. More will be appended.
 pub type gk_wire = i32;
@@ -180,6 +187,10 @@ pub const GK_EVENT_CONNECTING: gk_event_type = 20;
 pub const GK_EVENT_AUTHORISE: gk_event_type = 11;
 /// A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
 pub const GK_EVENT_RAW: gk_event_type = 12;
+
+/// A request came to an HTTP route without a function. `gk_response_send` answers it. Set: `request`, `user_data` (the
+/// route's).
+pub const GK_EVENT_REQUEST: gk_event_type = 30;
 
 /// A message from a peer, as the message callback gets it.
 #[repr(C)]
@@ -326,11 +337,13 @@ pub struct gk_event {
     pub app_code: u32,
     /// 0.
     pub reserved: u32,
+    /// Request: which. Connect by the door `GK_DOOR_WEBSOCKET`: the request that opened it.
+    pub request: u64,
 }
 
 versioned!(gk_event, first: len, fields: [
     struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds, tick,
-    user_data, wire, password, app_code, reserved,
+    user_data, wire, password, app_code, reserved, request,
 ]);
 
 /// A pointer to read no bytes from: `memcpy` may not be given NULL even for 0 bytes.
@@ -464,6 +477,12 @@ impl BatchBuilder {
                 let text = self.text(&from.to_string());
                 gk_event { text, ..self.bytes(data, blank(GK_EVENT_RAW)) }
             }
+            Event::Request(request, tag) => gk_event {
+                request: request.to_bits(),
+                // The tag is the pointer that `gk_context_route` brought.
+                user_data: tag as usize as *mut c_void,
+                ..blank(GK_EVENT_REQUEST)
+            },
         }
     }
 }
@@ -489,6 +508,7 @@ pub(crate) fn blank(kind: gk_event_type) -> gk_event {
         password: 0,
         app_code: 0,
         reserved: 0,
+        request: 0,
     }
 }
 

@@ -31,6 +31,7 @@ pub mod context;
 pub mod discover;
 pub mod events;
 mod handler;
+pub mod http;
 pub mod key;
 mod panic;
 pub mod peer;

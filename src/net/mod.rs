@@ -7,6 +7,7 @@ pub mod batch;
 pub mod clock;
 pub mod event_loop;
 mod fragmentation;
+pub mod http;
 pub mod interfaces;
 #[cfg(target_os = "linux")]
 mod mmsg;

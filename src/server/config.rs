@@ -12,6 +12,7 @@ use crate::protocol::delivery::Limits;
 use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
+use crate::server::http::Http;
 use crate::server::password::Password;
 
 /// Copies that ride beside a message at most.
@@ -139,6 +140,8 @@ pub struct Config {
     /// What those who look for servers are told; `None` (the default): nothing. At most 1187 bytes
     /// ([`MAX_INFO`]).
     pub discovery_info: Option<Vec<u8>>,
+    /// Doors for HTTP, and what is answered there. Default none.
+    pub http: Http,
 }
 
 /// Least send rate other than none, in bytes per second: below it a full datagram takes seconds.
@@ -188,6 +191,7 @@ impl Default for Config {
             server_send_rate: 0,
             raw_datagrams: false,
             discovery_info: None,
+            http: Http::default(),
         }
     }
 }
@@ -229,6 +233,7 @@ impl Config {
         duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
         send_rate("peer_send_rate", self.peer_send_rate)?;
         send_rate("server_send_rate", self.server_send_rate)?;
+        self.http.validate()?;
         let info = self.discovery_info.as_ref().map_or(0, Vec::len);
         integer("discovery_info in bytes", info as u64, 0, MAX_INFO as u64)
     }

@@ -677,6 +677,7 @@ impl Core {
             Event::Log(..) => (takes.log, self.log_lines >= MAX_LOG_LINES),
             Event::Authorise(..) => (takes.authorise, false),
             Event::Raw(..) => (takes.raw, false),
+            Event::Request(..) => (false, false),
         };
         if silent {
             self.stats.log_lines_suppressed += 1;

@@ -8,6 +8,7 @@ use crate::metrics::peer::PeerStats;
 use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::protocol::delivery::{Delivery, Mode};
 use crate::server::config;
+use crate::server::http::RequestId;
 use crate::server::Server;
 
 pub use crate::protocol::connection::Wire;
@@ -380,6 +381,8 @@ pub enum Event {
     Authorise(PeerId, JoinRequest),
     /// A datagram that is of no wire. [`Server::send_raw`] can answer it.
     Raw(SocketAddr, Vec<u8>),
+    /// A request came to a route that has no function but this tag. [`Server::answer`] answers it.
+    Request(RequestId, u64),
 }
 
 /// Which events a handler takes itself. Those that it does not take go to the event queue where that is

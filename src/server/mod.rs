@@ -10,6 +10,7 @@ pub mod budget;
 pub mod config;
 pub mod core;
 pub mod events;
+pub mod http;
 pub mod newcomers;
 pub mod password;
 pub mod peers;
@@ -23,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use self::core::groups::MAX_GROUP_NAME_BYTES;
 use self::core::Core;
@@ -69,6 +70,12 @@ pub(crate) struct Inner {
     /// When the loop has something to do, as it knew when it last went to sleep.
     pub(crate) next_turn: Mutex<Option<crate::protocol::time::Time>>,
     pub(crate) ticks: Mutex<(u64, u64)>,
+    /// What its routes are, and who answers them.
+    pub(crate) routes: Vec<(crate::http::config::Kind, http::RouteAction)>,
+    /// The thread that speaks HTTP, where it does.
+    pub(crate) http: Option<crate::net::http::Doors>,
+    /// The block list as other threads than the loop's ask it.
+    pub(crate) blocked: Arc<RwLock<BlockList>>,
     /// What the C ABI keeps alive between two calls.
     pub(crate) attachment: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -131,6 +138,13 @@ impl Server {
         }
         core.log(LogLevel::Info, format!("listening on {local}"));
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
+        let blocked = Arc::new(RwLock::new(config.block_list.clone()));
+        let http = http::open(&config, &blocked, &waker)?;
+        for (at, address) in http.iter().flat_map(|doors| doors.addresses()).enumerate() {
+            let secure = config.http.config.doors.get(at).is_some_and(|door| door.tls.is_some());
+            let scheme = if secure { "https" } else { "http" };
+            core.log(LogLevel::Info, format!("listening on {scheme}://{address}"));
+        }
         let runner = Runner::new(now, &config, event_loop, inbound, handler);
         Ok(Server(Arc::new(Inner {
             core: Mutex::new(core),
@@ -146,6 +160,9 @@ impl Server {
             leaving: Mutex::new(Vec::new()),
             next_turn: Mutex::new(Some(now)),
             ticks: Mutex::new((0, 0)),
+            routes: config.http.answered(),
+            http,
+            blocked,
             attachment: Mutex::new(None),
         })))
     }
@@ -458,6 +475,7 @@ impl Server {
     pub fn set_block_list(&self, list: BlockList) -> Result<()> {
         self.0.life.check_running()?;
         let now = self.0.life.clock.now();
+        self.0.blocked.write().clone_from(&list);
         self.0.core.lock().set_block_list(now, list);
         self.0.life.nudge();
         Ok(())

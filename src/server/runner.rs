@@ -73,8 +73,10 @@ impl Turns<Server> for Runner {
         // What passed since the turn before was not ours.
         self.spent(server, Activity::Idle);
         let mut happened = self.dispatch(server);
-        self.wait(server, if happened { Some(Duration::ZERO) } else { timeout })?;
+        let busy = happened || server.http_is_pending();
+        self.wait(server, if busy { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
+        happened |= server.serve_http();
         happened |= self.time(server)?;
         self.flush(server)?;
         happened |= self.dispatch(server);
@@ -341,6 +343,8 @@ impl Runner {
                     }
                 }
                 Event::Raw(from, data) => handler.raw(server, from, &data),
+                // They are functions of their own, or in the event queue.
+                Event::Request(..) => {}
             },
         }
         None
@@ -350,6 +354,9 @@ impl Runner {
     fn shut_down(&mut self, server: &Server) -> Result<()> {
         // Starting comes first even if nothing else ever ran.
         self.dispatch(server);
+        if let Some(http) = &server.0.http {
+            http.close();
+        }
         let start = server.0.life.clock.now();
         server.0.core.lock().close(start);
         self.dispatch(server);

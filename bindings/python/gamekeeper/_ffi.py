@@ -139,6 +139,7 @@ class gk_event(Structure):
         ("password", c_uint32),
         ("app_code", c_uint32),
         ("reserved", c_uint32),
+        ("request", c_uint64),
     ]
 
 
@@ -314,6 +315,29 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_is_stopped": (RESULT, [server, POINTER(c_uint32)]),
         "gk_server_address": (RESULT, [server] + _TEXT_OUT),
         "gk_server_port": (RESULT, [server, POINTER(c_uint16)]),
+        "gk_context_listen_http": (RESULT, [context, c_char_p, c_char_p, c_char_p]),
+        "gk_context_route": (RESULT, [context, c_char_p, c_char_p, CALLBACK, c_void_p]),
+        "gk_context_route_websocket": (RESULT, [context, c_char_p, CALLBACK, c_void_p]),
+        "gk_context_route_files": (RESULT, [context, c_char_p, c_char_p]),
+        "gk_context_set_http_max_body": (RESULT, [context, c_size_t]),
+        "gk_context_set_http_max_connections": (RESULT, [context, c_uint32, c_uint32]),
+        "gk_context_set_http_max_requests": (RESULT, [context, c_uint32]),
+        "gk_context_set_http_max_body_bytes": (RESULT, [context, c_size_t]),
+        "gk_context_set_http_request_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_context_set_http_head_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_server_http_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
+        **{
+            f"gk_request_{name}": (RESULT, [server, c_uint64, *_TEXT_OUT])
+            for name in ("method", "path", "query_string", "headers", "body", "address")
+        },
+        **{
+            f"gk_request_{name}": (RESULT, [server, c_uint64, c_char_p, *_TEXT_OUT])
+            for name in ("param", "query", "header")
+        },
+        "gk_request_is_secure": (RESULT, [server, c_uint64, POINTER(c_uint32)]),
+        "gk_response_header": (RESULT, [server, c_uint64, c_char_p, c_char_p]),
+        "gk_response_send": (RESULT, [server, c_uint64, c_uint32, c_void_p, c_size_t]),
+        "gk_response_upgrade": (RESULT, [server, c_uint64]),
         "gk_server_public_key_der": (RESULT, [server] + _TEXT_OUT),
         "gk_server_native_key": (RESULT, [server] + _TEXT_OUT),
         "gk_server_send": (RESULT, [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options)]),
