@@ -142,6 +142,12 @@ pub struct Config {
     pub discovery_info: Option<Vec<u8>>,
     /// Doors for HTTP, and what is answered there. Default none.
     pub http: Http,
+    /// Where the dashboard is, as [`crate::Server::start`] takes addresses: `"127.0.0.1:8080"`. `None` (the default):
+    /// nowhere, and then there is no thread for it. An address that is not of the loopback needs a token.
+    pub dashboard: Option<String>,
+    /// What who looks at the dashboard must know ([`crate::server::dashboard::answer::token`]); `None` (the default):
+    /// nothing.
+    pub dashboard_token: Option<Password>,
 }
 
 /// Least send rate other than none, in bytes per second: below it a full datagram takes seconds.
@@ -192,6 +198,8 @@ impl Default for Config {
             raw_datagrams: false,
             discovery_info: None,
             http: Http::default(),
+            dashboard: None,
+            dashboard_token: None,
         }
     }
 }

@@ -228,6 +228,7 @@ impl Core {
                 simulated.send.end(owner);
             }
         }
+        self.count_departed(slot);
         self.peers.remove(slot);
         self.end_simulation();
     }
