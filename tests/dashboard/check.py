@@ -1,12 +1,14 @@
 """Tests of the dashboard's page in headless Chromium.
 
     check.py page               what the page shows and does, beside a mock server
-    check.py frames [MOST_MS]   p95 of the time between frames with 5000 peers, in motion; fails above MOST_MS (50)
+    check.py frames [MOST_MS]   5000 peers, scrolled all the time: p95 of the time that a frame takes; fails above MOST_MS (50)
     check.py shots FOLDER       pictures: light, dark, narrow
     check.py shape URL          a real server's figures have the form that the mock server's have
     check.py numbers URL        what the page of a real server shows, as JSON
 """
 
+import bisect
+import collections
 import json
 import pathlib
 import sys
@@ -170,6 +172,7 @@ def check_page():
 def narrow(browser):
     with Mock(300) as mock:
         page = ready(browser, mock.url, width=360, height=740, mobile=True)
+        assert page.run(f"{ROWS}[0].cells[0].offsetWidth") >= 90, "no room for an address"
         assert page.run("document.documentElement.scrollWidth") <= 360, "the page is wider than a phone"
         assert page.run(f"{ROWS}[0].querySelectorAll('button')[0].offsetHeight") >= 34
         page.close()
@@ -179,9 +182,9 @@ def gone(browser):
     """A server that ends is said to be gone; when it is back the page goes on."""
     with Mock(5) as mock:
         page = ready(browser, mock.url)
-        mock.game.stats, kept = (lambda: 1 / 0), mock.game.stats
+        mock.game.broken = True
         page.wait("document.getElementById('state').classList.contains('bad')")
-        mock.game.stats = kept
+        mock.game.broken = False
         page.wait(LIVE)
         page.close()
 
@@ -199,15 +202,31 @@ def frames(most_ms):
     })()"""
     with Browser() as browser, Mock(5000) as mock:
         page = ready(browser, mock.url)
-        best = None
-        # Another program's turn is not this page's time: the best of three counts.
-        for _ in range(3):
-            seen = page.run(script)
-            print("{frames} frames in 8 s: p50 {p50:.1f} ms, p95 {p95:.1f} ms, most {most:.1f} ms".format(**seen))
-            best = min(best or seen["p95"], seen["p95"])
-            if best <= most_ms:
-                break
-        assert best <= most_ms, f"p95 {best:.1f} ms is more than {most_ms} ms"
+        seen, events = page.traced(script, ["devtools.timeline", "toplevel"])
+    worked = work_of_frames(events)
+    print("{frames} frames in 8 s, 5000 peers: between frames p50 {p50:.1f} ms, p95 {p95:.1f} ms, most {most:.1f} ms".format(**seen))
+    at = lambda part: worked[int(len(worked) * part)]
+    print(f"worked for a frame, processor time of the page's thread: p50 {at(0.5):.1f} ms, p95 {at(0.95):.1f} ms, most {worked[-1]:.1f} ms")
+    # What is between frames on a busy machine is other programs' time: that is shown, and this is what counts.
+    assert len(worked) > 10 and at(0.95) <= most_ms, f"p95 {at(0.95):.1f} ms is more than {most_ms} ms"
+
+
+def work_of_frames(events):
+    """Milliseconds of processor time that the page's main thread took from one frame to the next, sorted."""
+    frames = [event for event in events if event["name"] == "FireAnimationFrame"]
+    threads = collections.Counter((event["pid"], event["tid"]) for event in frames)
+    main = threads.most_common(1)[0][0]
+    of_main = lambda event: (event["pid"], event["tid"]) == main
+    starts = sorted(event["ts"] for event in frames if of_main(event))
+    # Callbacks of one frame follow each other at once.
+    starts = [start for before, start in zip([0, *starts], starts) if start - before > 4000]
+    work = [0.0] * len(starts)
+    for event in events:
+        if event["name"] == "ThreadControllerImpl::RunTask" and of_main(event) and "tdur" in event:
+            at = bisect.bisect_right(starts, event["ts"] + event["dur"]) - 1
+            if at >= 0:
+                work[at] += event["tdur"] / 1000
+    return sorted(work[1:-1])
 
 
 def shots(folder):

@@ -78,6 +78,9 @@ class Browser:
                 return message["result"]
             self.events.append(message)
 
+    def next_event(self, deadline):
+        return self.events.popleft() if self.events else self._message(deadline)
+
     def page(self, url, width=1440, height=900, scheme="light", mobile=False, scale=1):
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -136,6 +139,22 @@ class Page:
         for kind in ("keyDown", "keyUp"):
             more = {"text": text} if text and kind == "keyDown" else {}
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=code or 0, **more)
+
+    def traced(self, script, categories):
+        """The value of an expression, and the events of those categories while it ran."""
+        self.browser.call("Tracing.start", transferMode="ReportEvents",
+                          traceConfig={"includedCategories": categories, "excludedCategories": ["*"]})
+        value = self.run(script)
+        self.browser.events.clear()
+        self.browser.traced = []
+        self.browser.call("Tracing.end")
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            message = self.browser.next_event(deadline)
+            if message["method"] == "Tracing.dataCollected":
+                self.browser.traced += message["params"]["value"]
+            if message["method"] == "Tracing.tracingComplete":
+                return value, self.browser.traced
 
     def complaints(self):
         """What the browser found fault with: exceptions, refused resources, requests to elsewhere."""

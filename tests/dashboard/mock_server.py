@@ -27,7 +27,7 @@ class Game:
     def __init__(self, peers, token=None, nasty=False, uptime=4000.0):
         self.random = random.Random(7)
         self.token, self.nasty, self.uptime = token, nasty, uptime
-        self.actions, self.refused = [], []
+        self.actions, self.refused, self.broken = [], [], False
         self.peers = [self.peer(number) for number in range(peers)]
         self.lock = threading.Lock()
 
@@ -134,6 +134,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             policy = (f"default-src 'none'; script-src 'sha256-{digest('script')}'; style-src 'sha256-{digest('style')}'; "
                       "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
             return self.answer(200, "text/html; charset=utf-8", text, [("content-security-policy", policy)])
+        if self.server.game.broken:
+            return self.answer(500, "text/plain", "broken\n")
         if self.path in ("/stats.json", "/peers.json"):
             if self.known():
                 value = self.server.game.stats() if self.path == "/stats.json" else self.server.game.rows()
