@@ -829,6 +829,15 @@ public:
         return result(gk_context_set_access_log(native(), path.c_str()));
     }
 
+    /// Where the server shows what it does, as "127.0.0.1:8080"; without: nowhere. Beyond the loopback it needs a token.
+    result set_dashboard(const std::optional<std::string> &address) {
+        return result(gk_context_set_dashboard(native(), address ? address->c_str() : nullptr));
+    }
+    /// What who looks must know: 16 to 256 printable characters.
+    result set_dashboard_token(const std::optional<std::string> &token) {
+        return result(gk_context_set_dashboard_token(native(), token ? token->c_str() : nullptr));
+    }
+
     result set_authorise(bool enabled) { return result(gk_context_set_authorise(native(), enabled)); }
     result set_max_joining(uint32_t count) { return result(gk_context_set_max_joining(native(), count)); }
     result set_authorise_timeout(microseconds time) { return set(gk_context_set_authorise_timeout_us, time); }

@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 16] = [
+const SOURCES: [&str; 17] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -21,6 +21,7 @@ const SOURCES: [&str; 16] = [
     "peer.rs",
     "stats.rs",
     "http.rs",
+    "dashboard.rs",
     "client_callbacks.rs",
     "client_context.rs",
     "client.rs",

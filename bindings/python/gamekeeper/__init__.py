@@ -11,6 +11,7 @@ from ._version import __version__
 from .client import Client, ConnectionStats
 from .conditions import Conditions, LinkStats
 from .context import ServerContext
+from .dashboard import GuiServer
 from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
 from .errors import (
     AddressError,
@@ -43,6 +44,7 @@ __all__ = [
     "EllipticCurvePublicKey",
     "EventHandler",
     "GamekeeperError",
+    "GuiServer",
     "InvalidSignature",
     "KeyFormatError",
     "LibraryError",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Set, Tuple, Uni
 from . import _codes, _ffi
 from ._link import Link
 from ._log import logger
+from ._session import format_address
 from .client import Client
 from .handler import EventHandler
 from .keys import EllipticCurvePrivateKey
@@ -141,6 +142,18 @@ class ServerContext:
         length = 0 if info is None else len(info)
         with self._lock:
             _ffi.check(_ffi.lib.gk_context_set_discovery_info(self._pointer, info, length))
+
+    def setDashboard(self, addr: Optional[Tuple[str, int]], token: Optional[str] = None) -> None:
+        """Sets where a server shows what it does, in any browser and for Prometheus; None: nowhere. Where it is in
+        fact tells ``dashboard_address()`` of the server.
+
+        :param addr: (host, port). Port 0: a free one
+        :param token: what who looks must know, 16 to 256 printable ASCII characters. An address that is not of the
+            loopback needs one: without it the server does not start.
+        """
+        address = None if addr is None else _ffi.c_text(format_address(addr))
+        self._set("gk_context_set_dashboard_token", None if token is None else _ffi.c_text(token))
+        self._set("gk_context_set_dashboard", address)
 
     def setBlockList(self, blocklist: Iterable[str]) -> None:
         """Replaces the addresses whose datagrams are dropped unread; takes effect at once, and sends

@@ -124,6 +124,14 @@ class TwistedServer:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, link.pointer))
 
+    def dashboard_address(self) -> Address:
+        """(host, port) of the dashboard, with the real port. Raises StateError before the start, and where the context
+        has none."""
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        return _parse_address(_ffi.read_text(_ffi.lib.gk_server_dashboard_address, link.pointer))
+
     def clients(self) -> List[Client]:
         """The connected clients: a copy."""
         return list(self._clients.values())
