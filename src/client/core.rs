@@ -274,7 +274,7 @@ impl Core {
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let session = self.session.as_mut().filter(|s| s.is_connected());
         let session = session.ok_or_else(|| Error::new(ErrorKind::State, "the client is not connected"))?;
-        session.send(now, payload, delivery, tag)?;
+        session.send(now, payload, options.content.take(), delivery, tag)?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
@@ -448,7 +448,7 @@ impl Core {
 
     fn connected(&mut self) {
         let Some(session) = &self.session else { return };
-        let info = ConnectInfo { address: session.server(), token: session.token() };
+        let info = ConnectInfo { address: session.server(), token: session.token(), door: session.door() };
         self.status = Status::Connected;
         self.addresses.clear();
         self.attempt_ends = None;

@@ -13,12 +13,14 @@ use crate::metrics::server::DropReason;
 use crate::protocol::connection::{
     mpgameserver::GOODBYES,
     native::{Join, ServerClock},
-    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, SendError,
-    Settings, State,
+    CloseReason, Closing, Connection, Door, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings,
+    State,
 };
-use crate::protocol::delivery::{Delivery, Outcome as Sent, QueueError};
+use crate::protocol::delivery::{Delivery, Outcome as Sent};
+use crate::protocol::framing::Content;
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
+use crate::server::send_refused::send_refused;
 
 /// What a session has to tell.
 pub(super) enum SessionEvent {
@@ -114,6 +116,10 @@ impl Session {
             || self.ended.is_some_and(|ended| now >= ended + said)
     }
 
+    pub(super) fn door(&self) -> Door {
+        self.connection.door()
+    }
+
     pub(super) fn token(&self) -> u32 {
         self.connection.token()
     }
@@ -176,24 +182,19 @@ impl Session {
     }
 
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
-    pub(super) fn send(&mut self, now: Time, payload: Payload, delivery: Delivery, tag: u64) -> Result<()> {
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        payload: Payload,
+        content: Option<Box<Content>>,
+        delivery: Delivery,
+        tag: u64,
+    ) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
         let most = self.connection.as_native().map_or(limits.max_message, |native| native.max_message());
-        self.connection.send(now, payload, delivery, tag).map_err(|error| match error {
-            SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
-            SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
-            SendError::Queue(QueueError::Full) => Error::new(
-                ErrorKind::WouldBlock,
-                format!(
-                    "the queue is full: its bounds are {} messages and {} bytes",
-                    limits.max_messages, limits.max_bytes
-                ),
-            ),
-            SendError::Queue(QueueError::TooLarge) => Error::new(
-                ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size of this end or of the server, {most}"),
-            ),
-        })
+        self.connection
+            .send_content(now, payload, content, delivery, tag)
+            .map_err(|error| send_refused(error, &"the client", ErrorKind::State, len, limits, most))
     }
 
     /// Keeps messages back until then.
@@ -223,9 +224,10 @@ impl Session {
                 self.connected = true;
                 SessionEvent::Connected
             }
-            ConnectionEvent::Message { sequence, channel, mode, data } => {
+            ConnectionEvent::Message { sequence, channel, mode, data, content } => {
+                let door = self.connection.door();
                 let mode = mode.map(RetryMode::of);
-                SessionEvent::Message(Message { sequence, channel, mode, data })
+                SessionEvent::Message(Message { sequence, channel, mode, data, content, door })
             }
             // Only servers are asked.
             ConnectionEvent::Join { .. } => return self.poll_event(now),

@@ -8,11 +8,13 @@ use std::time::Duration;
 use crate::ffi::arguments::{bytes, text, write_array, write_text};
 use crate::ffi::callbacks::Slot;
 use crate::ffi::context::{gk_context, with_context};
+use crate::ffi::events::gk_peer;
 use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::ffi::server::{gk_server, pointer_of, with_server};
 use crate::http::config::{Limits, TlsFiles};
 use crate::http::message::Request;
 use crate::http::route::Method;
+use crate::server::events::PeerId;
 use crate::server::http::{RequestId, RouteAction};
 use crate::server::Server;
 
@@ -25,6 +27,7 @@ use crate::server::Server;
 ///
 /// - `gk_context_listen_http`: where HTTP is spoken
 /// - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
+/// - `gk_context_clear_http`: takes doors and routes out again
 /// - `gk_context_set_http_max_body`: the longest body, of the routes that follow
 /// - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`,
 ///   `gk_context_set_http_max_body_bytes`: bounds
@@ -37,6 +40,7 @@ use crate::server::Server;
 /// - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
 /// - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
 /// - `gk_response_upgrade`: opens the WebSocket
+/// - `gk_peer_request`: the request that opened the WebSocket of a peer
 pub type gk_request = u64;
 
 /// No request.
@@ -199,6 +203,21 @@ pub unsafe extern "C" fn gk_context_route_files(
         // SAFETY: null, or the caller's promise.
         let (pattern, directory) = unsafe { (text("pattern", pattern)?, text("directory", directory)?) };
         Ok(context.config.http.route_files(pattern, directory)?)
+    })
+}
+
+/// Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
+/// from. Bounds and times stay, but the longest body, which is the default again.
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_clear_http(context: *mut gk_context) -> gk_result {
+    with_context(context, |context| {
+        context.config.http.clear();
+        Ok(())
     })
 }
 
@@ -669,4 +688,27 @@ pub unsafe extern "C" fn gk_response_send(
 #[no_mangle]
 pub unsafe extern "C" fn gk_response_upgrade(server: *mut gk_server, request: gk_request) -> gk_result {
     with_server(server, |server| Ok::<(), Failure>(server.upgrade(RequestId::from_bits(request))?))
+}
+
+/// Gives the request that opened the WebSocket of a peer.
+///
+/// - `out`: the request; `GK_REQUEST_NONE` if the peer is no WebSocket, or it has closed
+///
+/// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_request(
+    server: *const gk_server,
+    peer: gk_peer,
+    out: *mut gk_request,
+) -> gk_result {
+    with_server(server, |server| {
+        not_null!(out);
+        let request = server.request_of(PeerId::from_bits(peer))?;
+        // SAFETY: not null, and the caller's to write.
+        unsafe { out.write(request.map_or(GK_REQUEST_NONE, RequestId::to_bits)) };
+        Ok(())
+    })
 }

@@ -11,6 +11,8 @@ pub mod http;
 pub mod interfaces;
 #[cfg(target_os = "linux")]
 mod mmsg;
+pub mod pipe;
 pub mod resolve;
+pub mod stream;
 pub mod thread;
 pub mod udp;

@@ -15,10 +15,11 @@ use crate::http::message::Request;
 use crate::http::route::{Method, Pattern};
 use crate::net::address::ListenAddress;
 use crate::net::event_loop::Waker;
-use crate::net::http::Doors;
+use crate::net::http::{Doors, Surroundings};
+use crate::net::pipe::Entrance;
 use crate::server::block_list::BlockList;
 use crate::server::config::Config;
-use crate::server::events::{Event, LogLevel};
+use crate::server::events::{Event, LogLevel, PeerId};
 use crate::server::Server;
 
 /// Requests that the host is called with before the loop looks at its peers and its tick again.
@@ -133,6 +134,12 @@ impl Http {
         Ok(())
     }
 
+    /// Takes all doors and routes out again; the bounds stay.
+    pub fn clear(&mut self) {
+        let limits = std::mem::take(&mut self.config.limits);
+        *self = Http { config: HttpConfig { limits, ..HttpConfig::default() }, ..Http::default() };
+    }
+
     /// The bounds.
     pub fn limits_mut(&mut self) -> &mut Limits {
         &mut self.config.limits
@@ -143,11 +150,12 @@ impl Http {
     }
 }
 
-/// Opens the doors of a configuration. Errors: Address, AddressInUse, Io, Key (certificate or key).
+/// Opens the doors of a configuration. Errors: Address, AddressInUse, Io, Key (certificate or key), Argument.
 pub(crate) fn open(
     config: &Config,
     blocked: &Arc<RwLock<BlockList>>,
     waker: &Waker,
+    entrance: Entrance,
 ) -> Result<Option<Doors>> {
     if config.http.config.doors.is_empty() {
         return Ok(None);
@@ -161,8 +169,13 @@ pub(crate) fn open(
         return Err(Error::new(ErrorKind::Argument, text));
     }
     let (waker, blocked) = (waker.clone(), Arc::clone(blocked));
-    let admit = Box::new(move |address| !blocked.read().contains(address));
-    Ok(Some(Doors::open(&config.http.config, admit, Box::new(move || waker.wake()))?))
+    let surroundings = Surroundings {
+        wake: Box::new(move || waker.wake()),
+        admit: Box::new(move |address| !blocked.read().contains(address)),
+        entrance,
+        max_message: config.max_message_size,
+    };
+    Ok(Some(Doors::open(&config.http.config, surroundings)?))
 }
 
 impl Server {
@@ -205,6 +218,13 @@ impl Server {
             return Err(Error::new(ErrorKind::State, "the request came to a route that opens no WebSocket"));
         }
         exchange.upgrade(id.0)
+    }
+
+    /// The request that opened the WebSocket of a peer; `None`: the peer is none, or its WebSocket has closed. Errors: Panic.
+    pub fn request_of(&self, peer: PeerId) -> Result<Option<RequestId>> {
+        self.check()?;
+        let doors = self.0.http.as_ref();
+        Ok(doors.and_then(|doors| doors.exchange().request_of(peer.to_bits())).map(RequestId))
     }
 
     /// Hands requests to the host, on the server's thread. Whether there were any.

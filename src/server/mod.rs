@@ -10,6 +10,7 @@ pub mod budget;
 pub mod config;
 pub mod core;
 pub mod dashboard;
+pub mod doors;
 pub mod events;
 pub mod http;
 pub mod newcomers;
@@ -17,6 +18,8 @@ pub mod password;
 pub mod peers;
 pub mod runner;
 pub mod send_rate;
+pub mod send_refused;
+pub mod stream_door;
 pub mod tick;
 pub mod timers;
 
@@ -39,11 +42,13 @@ use crate::net::address::ListenAddress;
 use crate::net::batch::ReceiveBatch;
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
+use crate::net::pipe::Entrance;
 use crate::net::udp::UdpSocket;
 use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use crate::protocol::payload::{Payload, MAX_KEPT_BYTES};
 use block_list::BlockList;
 use config::Config;
+use doors::Doors;
 use events::*;
 use runner::Runner;
 use tick::Profiler;
@@ -60,6 +65,8 @@ pub(crate) struct Inner {
     pub(crate) profiler: Mutex<Profiler>,
     pub(crate) life: Life,
     local: SocketAddr,
+    entrance: Entrance,
+    stream_addresses: Vec<SocketAddr>,
     descriptor: i32,
     public_key: [u8; 91],
     native_key: [u8; 32],
@@ -113,8 +120,10 @@ impl Server {
         )?;
         let local = socket.local_address();
         let inbound = ReceiveBatch::new(&socket, config.io, runner::SLOT);
-        let event_loop = EventLoop::new(socket)
+        let mut event_loop = EventLoop::new(socket)
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
+        let doors = Doors::open(&config.streams, config.password.is_some(), &mut event_loop)?;
+        let (entrance, stream_addresses) = (doors.entrance(), doors.addresses());
         let access_log = match &config.access_log {
             Some(path) => Some(access_log::AccessLog::open(path)?),
             None => None,
@@ -142,25 +151,30 @@ impl Server {
             core.log(LogLevel::Warn, text);
         }
         core.log(LogLevel::Info, format!("listening on {local}"));
+        for address in &stream_addresses {
+            core.log(LogLevel::Info, format!("listening on {address} for streams"));
+        }
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
         let blocked = Arc::new(RwLock::new(config.block_list.clone()));
-        let http = http::open(&config, &blocked, &waker)?;
+        let http = http::open(&config, &blocked, &waker, entrance.clone())?;
         for (at, address) in http.iter().flat_map(|doors| doors.addresses()).enumerate() {
             let secure = config.http.config.doors.get(at).is_some_and(|door| door.tls.is_some());
             let scheme = if secure { "https" } else { "http" };
             core.log(LogLevel::Info, format!("listening on {scheme}://{address}"));
         }
-        let dashboard = dashboard::watch::Dashboard::open(&config)?;
+        let dashboard = dashboard::watch::Dashboard::open(&config, entrance.clone())?;
         if let Some(address) = dashboard.as_ref().and_then(dashboard::watch::Dashboard::address) {
             core.log(LogLevel::Info, format!("the dashboard is at http://{address}/"));
         }
-        let runner = Runner::new(now, &config, event_loop, inbound, handler);
+        let runner = Runner::new(now, &config, event_loop, doors, inbound, handler);
         let server = Server(Arc::new(Inner {
             core: Mutex::new(core),
             runner: Mutex::new(runner),
             profiler: Mutex::new(Profiler::new(now)),
             life: Life::new("server", clock, waker, hosting),
             local,
+            entrance,
+            stream_addresses,
             descriptor,
             public_key,
             native_key,
@@ -246,6 +260,12 @@ impl Server {
             }
             events.push(event);
         }
+        let waits = core.has_waiting_streams();
+        drop(core);
+        if waits {
+            // They have room again.
+            self.0.life.waker.wake();
+        }
         Ok(events)
     }
 
@@ -270,6 +290,16 @@ impl Server {
     /// The address that the socket is bound to, with the real port.
     pub fn local_address(&self) -> SocketAddr {
         self.0.local
+    }
+
+    /// The addresses that its doors for streams are bound to, with the real ports, in the order of the configuration.
+    pub fn stream_addresses(&self) -> &[SocketAddr] {
+        &self.0.stream_addresses
+    }
+
+    /// Where other threads bring connections that become peers: see [`crate::net::pipe`].
+    pub fn entrance(&self) -> Entrance {
+        self.0.entrance.clone()
     }
 
     /// The server's public key as SubjectPublicKeyInfo, DER, 91 bytes.

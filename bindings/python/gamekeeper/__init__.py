@@ -4,7 +4,7 @@ Make a subclass of :class:`EventHandler`, give it to a :class:`ServerContext`, g
 :class:`TwistedServer` and call its ``run()``. The clients are those of mpgameserver.
 """
 
-from . import aio
+from . import aio, http
 from ._ffi import LibraryError
 from ._log import logger
 from ._version import __version__
@@ -28,6 +28,26 @@ from .errors import (
     WouldBlock,
 )
 from .handler import EventHandler
+from .http import (
+    ErrorResponse,
+    HTTPServer,
+    JsonResponse,
+    Request,
+    Resource,
+    Response,
+    Router,
+    SerializableResponse,
+    WebSocket,
+    WebSocketOpCode,
+    delete,
+    get,
+    header,
+    param,
+    path_join_safe,
+    post,
+    put,
+    websocket,
+)
 from .keys import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from .server import ThreadedServer, TwistedServer
 from .udp_client import UdpClient
@@ -42,18 +62,26 @@ __all__ = [
     "Direction",
     "EllipticCurvePrivateKey",
     "EllipticCurvePublicKey",
+    "ErrorResponse",
     "EventHandler",
     "GamekeeperError",
     "GuiServer",
+    "HTTPServer",
     "InvalidSignature",
+    "JsonResponse",
     "KeyFormatError",
     "LibraryError",
     "LinkStats",
     "MessageTooLarge",
     "NetworkError",
+    "Request",
+    "Resource",
+    "Response",
     "RetryMode",
+    "Router",
     "SECP256R1",
     "SeqNum",
+    "SerializableResponse",
     "ServerContext",
     "ServerPanic",
     "SessionEnded",
@@ -62,8 +90,19 @@ __all__ = [
     "ThreadedServer",
     "TwistedServer",
     "UdpClient",
+    "WebSocket",
+    "WebSocketOpCode",
     "WouldBlock",
     "__version__",
     "aio",
+    "delete",
+    "get",
+    "header",
+    "http",
     "logger",
+    "param",
+    "path_join_safe",
+    "post",
+    "put",
+    "websocket",
 ]

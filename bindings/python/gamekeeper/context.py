@@ -205,6 +205,8 @@ class ServerContext:
         """Binds a server of this configuration, which from now on hears of the block list and of shutdown."""
         pointer = ctypes.c_void_p()
         with self._lock:
+            # The doors are the server's own, what else stands in the context is everybody's.
+            server._http.configure(self._pointer)
             _ffi.check(_ffi.lib.gk_server_open(self._pointer, _ffi.c_text(address), ctypes.byref(pointer)))
             link = Link(pointer)
             self._servers.add(server)

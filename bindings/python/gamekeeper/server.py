@@ -20,6 +20,7 @@ from .conditions import Conditions, native
 from .context import ServerContext
 from .enums import Direction, RetryMode, SeqNum
 from .errors import AddressError, GamekeeperError, StateError
+from .http import Doors, Router
 
 Address = Tuple[str, int]
 
@@ -77,7 +78,9 @@ class TwistedServer:
             _codes.GK_EVENT_SHUTDOWN: self._on_shutdown,
             _codes.GK_EVENT_LOG: self._on_log,
             _codes.GK_EVENT_AUTHORISE: self._on_authorise,
+            _codes.GK_EVENT_REQUEST: self._on_request,
         }
+        self._http = Doors()
 
     # What its owner calls.
 
@@ -116,6 +119,25 @@ class TwistedServer:
         self._request_stop()
         if self._started and self._thread != threading.get_ident():
             self._done.wait()
+
+    def listenTCP(
+        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+    ) -> None:
+        """Answers HTTP requests and opens WebSockets beside the game; to be called before the start.
+
+        :param router: the routes
+        :param addr: (host, port); port 0 is a free one, see :meth:`http_addresses`
+        :param privkey: file with the private key, PEM
+        :param cert: file with the certificate and those that it is signed with, PEM; with it: HTTPS
+        """
+        if self._link is not None:
+            raise StateError(_codes.GK_ERR_STATE, "listenTCP is to be called before the start")
+        self._http.listen(router, _format_address(addr), privkey, cert)
+
+    def http_addresses(self) -> List[Address]:
+        """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
+        link = self._link
+        return [] if link is None else [_parse_address(text) for text in self._http.addresses(link)]
 
     def bound_address(self) -> Address:
         """(host, port) of the socket, with the real port. Raises StateError before the start."""
@@ -339,6 +361,13 @@ class TwistedServer:
             self.ctxt.handler.connect(client)
         except Exception:
             client.log.exception("error in connect")
+        if event.door == _codes.GK_DOOR_WEBSOCKET:
+            self._http.connected(link, client)
+
+    def _on_request(self, event: Any) -> None:
+        link = self._link
+        assert link is not None  # events come only from an open server
+        self._http.request(link, event.request, event.user_data)
 
     def _on_authorise(self, event: Any) -> None:
         link = self._link
@@ -366,6 +395,7 @@ class TwistedServer:
         if client is None:
             return
         client._left(code)
+        self._http.disconnected(peer)
         client.log.info("disconnected (%d): %s", len(self._clients), reason)
         try:
             self.ctxt.handler.disconnect(client)
@@ -377,6 +407,8 @@ class TwistedServer:
         if client is None or client._sent_away:
             return
         message = ctypes.string_at(event.data, event.len) if event.len else b""
+        if event.door == _codes.GK_DOOR_WEBSOCKET and self._http.message(event.peer, event.channel, message):
+            return
         try:
             self.ctxt.handler.handle_message(client, SeqNum(event.sequence), message)
         except Exception:
@@ -439,6 +471,16 @@ class ThreadedServer(threading.Thread):
     def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
         """Lets datagrams pass a bad network, as :meth:`TwistedServer.simulate`."""
         self.server.simulate(direction, conditions)
+
+    def listenTCP(
+        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+    ) -> None:
+        """Answers HTTP requests and opens WebSockets, as :meth:`TwistedServer.listenTCP`."""
+        self.server.listenTCP(router, addr, privkey, cert)
+
+    def http_addresses(self) -> List[Address]:
+        """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
+        return self.server.http_addresses()
 
     def start(self) -> None:
         """Binds the socket and starts the thread. Raises AddressError where the address cannot be

@@ -19,6 +19,7 @@ use crate::net::http::exchange::Exchange;
 use crate::net::http::guard::Guarded;
 use crate::net::http::service::{serve, Client};
 use crate::net::http::tls::Certificates;
+use crate::net::pipe::Entrance;
 
 /// Longest head of a request, in bytes; a longer one is answered with 431.
 pub const MAX_HEAD_BYTES: usize = 16 << 10;
@@ -57,8 +58,24 @@ impl Door {
 pub struct Shared {
     pub config: HttpConfig,
     pub exchange: Arc<Exchange>,
+    /// Where WebSockets become peers.
+    pub entrance: Entrance,
+    /// Longest message of a WebSocket, in bytes.
+    pub max_message: usize,
     admit: Admit,
     open: Mutex<Counts>,
+}
+
+/// What the doors are opened into.
+pub struct Surroundings {
+    /// Makes the server look at the exchange.
+    pub wake: Box<dyn Fn() + Send + Sync>,
+    /// Whether connections from an address are taken.
+    pub admit: Admit,
+    /// Where WebSockets become peers.
+    pub entrance: Entrance,
+    /// Longest message of a WebSocket, in bytes.
+    pub max_message: usize,
 }
 
 #[derive(Default)]
@@ -68,8 +85,11 @@ struct Counts {
 }
 
 impl Shared {
-    pub fn new(config: HttpConfig, exchange: Arc<Exchange>, admit: Admit) -> Shared {
-        Shared { config, exchange, admit, open: Mutex::default() }
+    pub fn new(config: HttpConfig, surroundings: Surroundings) -> Shared {
+        let Surroundings { wake, admit, entrance, max_message } = surroundings;
+        let limits = &config.limits;
+        let exchange = Arc::new(Exchange::new(limits.max_requests as usize, limits.max_body_bytes, wake));
+        Shared { config, exchange, entrance, max_message, admit, open: Mutex::default() }
     }
 
     /// A place for a connection, if there is one.
@@ -238,14 +258,25 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::address::ListenAddress;
+    use crate::net::event_loop::EventLoop;
+    use crate::net::udp::UdpSocket;
 
     #[test]
     fn sources_share_what_they_may_have() {
-        let exchange = Arc::new(Exchange::new(1, 1, Box::new(|| {})));
+        let address = ListenAddress::parse("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind(&address, 4096, 4096).unwrap();
+        let event_loop = EventLoop::new(socket).unwrap();
+        let surroundings = Surroundings {
+            wake: Box::new(|| {}),
+            admit: Box::new(|_| true),
+            entrance: Entrance::new(event_loop.waker()),
+            max_message: 1,
+        };
         let mut config = HttpConfig::default();
         config.limits.max_connections = 3;
         config.limits.max_connections_per_source = 2;
-        let shared = Arc::new(Shared::new(config, exchange, Box::new(|_| true)));
+        let shared = Arc::new(Shared::new(config, surroundings));
         let at = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = shared.seat(at("2001:db8::1"));
         let second = shared.seat(at("2001:db8::2:3"));

@@ -22,6 +22,8 @@ struct Open {
     headers: Vec<(String, String)>,
     /// Where the answer goes; `None` once it has gone, of a WebSocket.
     reply: Option<oneshot::Sender<Answer>>,
+    /// The peer that the WebSocket is; 0 before it is one.
+    peer: u64,
     /// Its body's share of all bodies.
     _held: Held,
 }
@@ -31,6 +33,8 @@ struct State {
     /// Requests that the host has not seen.
     arrived: VecDeque<u64>,
     open: HashMap<u64, Open>,
+    /// The requests of peers.
+    peers: HashMap<u64, u64>,
     /// How many of them have no answer.
     waiting: usize,
     /// Lines for the server's log: whether they are warnings, and their text.
@@ -113,7 +117,10 @@ impl Exchange {
         }
         state.waiting += 1;
         let request = Arc::new(request);
-        state.open.insert(id, Open { request, route, headers: Vec::new(), reply: Some(reply), _held: held });
+        state.open.insert(
+            id,
+            Open { request, route, headers: Vec::new(), reply: Some(reply), peer: 0, _held: held },
+        );
         state.arrived.push_back(id);
         drop(state);
         (self.wake)();
@@ -220,6 +227,19 @@ impl Exchange {
         }
     }
 
+    /// The WebSocket of a request is this peer from now on.
+    pub fn seat(&self, id: u64, peer: u64) {
+        let mut state = self.state.lock();
+        let Some(open) = state.open.get_mut(&id) else { return };
+        open.peer = peer;
+        state.peers.insert(peer, id);
+    }
+
+    /// The request that opened the WebSocket of a peer, if it is open.
+    pub fn request_of(&self, peer: u64) -> Option<u64> {
+        self.state.lock().peers.get(&peer).copied()
+    }
+
     /// How many requests wait for an answer.
     pub fn waiting(&self) -> usize {
         self.state.lock().waiting
@@ -257,6 +277,7 @@ impl Drop for Ticket {
             if open.reply.is_some() {
                 state.waiting -= 1;
             }
+            state.peers.remove(&open.peer);
         }
     }
 }

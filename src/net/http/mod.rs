@@ -24,7 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::config::HttpConfig;
 use crate::net::address::ListenAddress;
 use crate::panic_scope;
-use connection::{Admit, Door, Shared};
+pub use connection::Surroundings;
+use connection::{Door, Shared};
 use exchange::Exchange;
 
 /// Connections that wait to be accepted, per door.
@@ -39,11 +40,8 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Binds the addresses, reads the certificates and starts the thread. `wake` makes the server look at the exchange;
-    /// `admit` says whether connections from an address are taken at all. Errors: Address, AddressInUse, Io, Key.
-    pub fn open(config: &HttpConfig, admit: Admit, wake: Box<dyn Fn() + Send + Sync>) -> Result<Doors> {
-        let limits = &config.limits;
-        let exchange = Arc::new(Exchange::new(limits.max_requests as usize, limits.max_body_bytes, wake));
+    /// Binds the addresses, reads the certificates and starts the thread. Errors: Address, AddressInUse, Io, Key.
+    pub fn open(config: &HttpConfig, surroundings: Surroundings) -> Result<Doors> {
         let mut addresses = Vec::new();
         let mut listeners = Vec::new();
         for door in &config.doors {
@@ -53,7 +51,8 @@ impl Doors {
             addresses.push(listener.local_addr().map_err(refused)?);
             listeners.push((listener, tls));
         }
-        let shared = Arc::new(Shared::new(config.clone(), Arc::clone(&exchange), admit));
+        let shared = Arc::new(Shared::new(config.clone(), surroundings));
+        let exchange = Arc::clone(&shared.exchange);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -33,7 +33,7 @@ impl Core {
             rows.push(PeerRow {
                 id: peer.id.to_bits(),
                 address: peer.address,
-                door: "udp",
+                door: peer.connection.door(),
                 wire: peer.connection.wire(),
                 status: peer.status,
                 token: peer.connection.token(),

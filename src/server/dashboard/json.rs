@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::metrics::series::Second;
-use crate::server::dashboard::{share, status_name, wire_name, Overview, PeerRow, DROP_NAMES};
+use crate::server::dashboard::{door_name, share, status_name, wire_name, Overview, PeerRow, DROP_NAMES};
 
 /// Columns of a row of `/peers.json`, in their order.
 pub const PEER_COLUMNS: [&str; 15] = [
@@ -234,7 +234,7 @@ pub fn peers(rows: &[PeerRow]) -> String {
             "{comma}[\"{}\",\"{}\",\"{}\",\"{}\",\"{}\",{},{},{},{},{},{},{},{},{},{}]",
             row.id,
             row.address,
-            row.door,
+            door_name(row.door),
             wire_name(row.wire),
             status_name(row.status),
             row.token,

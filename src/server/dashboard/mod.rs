@@ -18,7 +18,7 @@ use self::log_tail::LogLine;
 use crate::metrics::peer::PeerStats;
 use crate::metrics::series::Second;
 use crate::metrics::server::{ServerStats, TimeProfile, DROP_REASONS};
-use crate::server::events::{Status, Wire};
+use crate::server::events::{Door, Status, Wire};
 
 /// The page: markup, style and script in one, which asks for nothing but this server's own figures.
 pub const PAGE: &str = include_str!("page.html");
@@ -78,7 +78,7 @@ pub struct PeerRow {
     /// Where its datagrams come from.
     pub address: SocketAddr,
     /// Through which door it came.
-    pub door: &'static str,
+    pub door: Door,
     /// What it speaks.
     pub wire: Wire,
     /// Where it stands.
@@ -150,11 +150,21 @@ pub fn add(sum: &mut PeerStats, more: &PeerStats) {
     }
 }
 
+/// What a door is called.
+pub fn door_name(door: Door) -> &'static str {
+    match door {
+        Door::Udp => "udp",
+        Door::Stream => "stream",
+        Door::Websocket => "websocket",
+    }
+}
+
 /// What a wire is called.
 pub fn wire_name(wire: Wire) -> &'static str {
     match wire {
         Wire::Mpgameserver => "mpgameserver",
         Wire::Native => "native",
+        Wire::Stream => "stream",
     }
 }
 

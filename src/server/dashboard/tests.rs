@@ -8,7 +8,7 @@ pub(crate) fn peer(number: u64) -> PeerRow {
     PeerRow {
         id: number << 24 | number,
         address: format!("[2001:db8::{number}]:{}", 4000 + number).parse().expect("an address"),
-        door: "udp",
+        door: Door::Udp,
         wire: if number % 2 == 0 { Wire::Native } else { Wire::Mpgameserver },
         status: Status::Connected,
         token: 0x1000 + number as u32,

@@ -14,7 +14,8 @@ use crate::http::message::Request;
 use crate::http::route::{Method, Pattern};
 use crate::metrics::peer::PeerStats;
 use crate::net::address::ListenAddress;
-use crate::net::http::Doors;
+use crate::net::http::{Doors, Surroundings};
+use crate::net::pipe::Entrance;
 use crate::panic_scope;
 use crate::protocol::time::Time;
 use crate::server::config::Config;
@@ -164,7 +165,7 @@ pub(crate) struct Dashboard {
 impl Dashboard {
     /// Binds the address. Errors: Address, AddressInUse, Io, Argument (an address that is not of the loopback, without a
     /// token).
-    pub(crate) fn open(config: &Config) -> Result<Option<Dashboard>> {
+    pub(crate) fn open(config: &Config, entrance: Entrance) -> Result<Option<Dashboard>> {
         let Some(address) = &config.dashboard else { return Ok(None) };
         let listen = ListenAddress::parse(address)?;
         if config.dashboard_token.is_none() && !listen.socket.ip().to_canonical().is_loopback() {
@@ -187,7 +188,14 @@ impl Dashboard {
         http.doors.push(crate::http::config::DoorConfig { address: address.clone(), tls: None });
         let bell = Arc::new(Bell::default());
         let rings = Arc::clone(&bell);
-        let doors = Doors::open(&http, Box::new(|_| true), Box::new(move || rings.ring(false)))?;
+        let surroundings = Surroundings {
+            wake: Box::new(move || rings.ring(false)),
+            admit: Box::new(|_| true),
+            // It has no routes of WebSockets.
+            entrance,
+            max_message: MAX_BODY,
+        };
+        let doors = Doors::open(&http, surroundings)?;
         Ok(Some(Dashboard { doors: Arc::new(doors), bell, thread: None }))
     }
 
