@@ -171,6 +171,12 @@ def check_page():
 
 def narrow(browser):
     with Mock(300) as mock:
+        for width in (770, 1001, 1220):
+            page = ready(browser, mock.url, width=width)
+            assert page.run("document.documentElement.scrollWidth") <= width, f"wider than {width}"
+            fits = f"{ROWS}.every(r => [...r.cells].every(c => !c.offsetWidth || c.scrollWidth <= c.clientWidth + 1))"
+            assert page.run(fits), f"cells are cut off at {width}"
+            page.close()
         page = ready(browser, mock.url, width=360, height=740, mobile=True)
         assert page.run(f"{ROWS}[0].cells[0].offsetWidth") >= 90, "no room for an address"
         assert page.run("document.documentElement.scrollWidth") <= 360, "the page is wider than a phone"
@@ -233,7 +239,8 @@ def shots(folder):
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with Browser() as browser, Mock(1200) as mock:
-        for name, how in (("light", {}), ("dark", {"scheme": "dark"}), ("narrow", {"width": 390, "height": 844, "mobile": True, "scale": 2}),
+        # The first is README's.
+        for name, how in (("light", {"width": 1280}), ("dark", {"scheme": "dark"}), ("narrow", {"width": 390, "height": 844, "mobile": True, "scale": 2}),
                           ("narrow-dark", {"width": 390, "height": 844, "mobile": True, "scale": 2, "scheme": "dark"})):
             page = ready(browser, mock.url, **how)
             time.sleep(1.5)
