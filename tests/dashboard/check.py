@@ -171,7 +171,7 @@ def check_page():
 
 def narrow(browser):
     with Mock(300) as mock:
-        for width in (770, 1001, 1220):
+        for width in (770, 1041, 1251):
             page = ready(browser, mock.url, width=width)
             assert page.run("document.documentElement.scrollWidth") <= width, f"wider than {width}"
             fits = f"{ROWS}.every(r => [...r.cells].every(c => !c.offsetWidth || c.scrollWidth <= c.clientWidth + 1))"
