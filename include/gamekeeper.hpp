@@ -599,6 +599,68 @@ private:
     }
 };
 
+/// A request that waits for its answer. Cheap to copy; once it is answered all functions give GK_ERR_STALE.
+class request {
+public:
+    request(server_ref server, gk_request id) : server_(server), id_(id) {}
+    request(gk_server *server, gk_request id) : server_(server, nullptr), id_(id) {}
+
+    gk_request native() const noexcept { return id_; }
+
+    expected<std::string> method() const { return text(gk_request_method); }
+    expected<std::string> path() const { return text(gk_request_path); }
+    expected<std::string> query_string() const { return text(gk_request_query_string); }
+    expected<std::string> address() const { return text(gk_request_address); }
+    /// What a name of the route's pattern stands for; GK_ERR_ARGUMENT if nothing.
+    expected<std::string> param(const std::string &name) const { return named(gk_request_param, name); }
+    expected<std::string> query(const std::string &name) const { return named(gk_request_query, name); }
+    expected<std::string> header(const std::string &name) const { return named(gk_request_header, name); }
+    expected<std::string> body() const {
+        return read([this](char *buf, size_t cap, size_t *len) {
+            return gk_request_body(server_.native(), id_, reinterpret_cast<uint8_t *>(buf), cap, len);
+        });
+    }
+
+    /// A header of the answer.
+    result set_header(const std::string &name, const std::string &value) const {
+        return result(gk_response_header(server_.native(), id_, name.c_str(), value.c_str()));
+    }
+    /// The answer; on any thread.
+    result send(uint32_t status, bytes body = {}) const {
+        return result(gk_response_send(server_.native(), id_, status, body.data, body.size));
+    }
+    /// Opens the WebSocket that it asks for.
+    result upgrade() const { return result(gk_response_upgrade(server_.native(), id_)); }
+
+private:
+    template <class Read>
+    static expected<std::string> read(Read call) {
+        std::string out;
+        size_t len = 0;
+        gk_result code = call(nullptr, 0, &len);
+        while (code == GK_ERR_BUFFER_TOO_SMALL) {
+            out.resize(len);
+            code = call(out.data(), out.size(), &len);
+        }
+        if (code != GK_OK) return gk::result(code);
+        out.resize(len);
+        return out;
+    }
+    template <class Function>
+    expected<std::string> text(Function function) const {
+        return read([&](char *buf, size_t cap, size_t *len) { return function(server_.native(), id_, buf, cap, len); });
+    }
+    template <class Function>
+    expected<std::string> named(Function function, const std::string &name) const {
+        return read([&](char *buf, size_t cap, size_t *len) {
+            return function(server_.native(), id_, name.c_str(), buf, cap, len);
+        });
+    }
+
+    server_ref server_;
+    gk_request id_;
+};
+
 namespace detail {
 
 struct completion {
@@ -852,6 +914,21 @@ public:
     }
     result set_server_send_rate(uint64_t bytes_per_second) {
         return result(gk_context_set_server_send_rate(native(), bytes_per_second));
+    }
+    /// A door for HTTP and WebSockets; with files for HTTPS.
+    result listen_http(const std::string &address, const std::string &cert = {}, const std::string &key = {}) {
+        return result(gk_context_listen_http(native(), address.c_str(), cert.empty() ? nullptr : cert.c_str(),
+                                             key.empty() ? nullptr : key.c_str()));
+    }
+    /// What is answered there: `function` makes a gk::request of what it gets.
+    result route(const std::string &method, const std::string &pattern, gk_route_fn function, void *user_data = nullptr) {
+        return result(gk_context_route(native(), method.c_str(), pattern.c_str(), function, user_data));
+    }
+    result route_websocket(const std::string &pattern, gk_route_fn function = nullptr, void *user_data = nullptr) {
+        return result(gk_context_route_websocket(native(), pattern.c_str(), function, user_data));
+    }
+    result route_files(const std::string &pattern, const std::string &directory) {
+        return result(gk_context_route_files(native(), pattern.c_str(), directory.c_str()));
     }
     result set_raw_datagrams(bool enabled) { return result(gk_context_set_raw_datagrams(native(), enabled)); }
     /// Without info: no answer to those who look for servers.

@@ -40,6 +40,27 @@ const WALLS: &[(&str, &[&str])] = &[
     ("src/protocol/delivery", &["super::wire", "protocol::wire", "super::handshake"]),
     ("src/protocol/fragment.rs", &["super::wire", "protocol::wire"]),
     ("src/protocol/dedup.rs", &["super::wire", "protocol::wire"]),
+    // As pure as the protocol.
+    (
+        "src/http",
+        &[
+            "Instant",
+            "SystemTime",
+            "std::thread",
+            "std::fs",
+            "std::env",
+            "TcpListener",
+            "TcpStream",
+            "tokio",
+            "hyper",
+            "parking_lot",
+            "crate::net",
+            "crate::server",
+            "crate::client",
+            "crate::ffi",
+            "crate::protocol",
+        ],
+    ),
     ("src/net", &["crate::server", "crate::client", "crate::ffi"]),
     ("src/server", &["crate::client", "crate::ffi"]),
     // The two ends share their configuration, their words, their ticks and their send rates, and nothing else.

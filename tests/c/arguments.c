@@ -9,6 +9,95 @@
 
 #define BAD_UTF8 "ab\xff"
 
+/* Doors, routes, requests that are none, and answers. */
+static void http_doors(void) {
+    gk_context *context = NULL;
+    gk_server *server = NULL;
+    gk_request request = 77;
+    char text[64];
+    uint8_t bytes[64];
+    uint32_t word = 77;
+    size_t size = 77;
+
+    EXPECT_TEXT(GK_ERR_NULL, "context is NULL", gk_context_listen_http(NULL, "127.0.0.1:0", NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_route(NULL, "GET", "/", NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_route_websocket(NULL, "/", NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_route_files(NULL, "/", "."));
+    EXPECT(GK_ERR_NULL, gk_context_clear_http(NULL));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_body(NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_connections(NULL, 1, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_requests(NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_body_bytes(NULL, 65536));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_request_timeout_us(NULL, 100000));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_head_timeout_us(NULL, 100000));
+
+    OK(gk_context_new(&context));
+    EXPECT_TEXT(GK_ERR_NULL, "address is NULL", gk_context_listen_http(context, NULL, NULL, NULL));
+    EXPECT(GK_ERR_UTF8, gk_context_listen_http(context, BAD_UTF8, NULL, NULL));
+    EXPECT(GK_ERR_ADDRESS, gk_context_listen_http(context, "nonsense", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "both or none", gk_context_listen_http(context, "127.0.0.1:0", "cert.pem", NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "method", gk_context_route(context, "PATCH", "/", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "method is NULL", gk_context_route(context, NULL, "/", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "pattern is NULL", gk_context_route(context, "GET", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "slash", gk_context_route(context, "GET", "abc", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "variable number", gk_context_route_websocket(context, "/:a*/:b*", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "directory is NULL", gk_context_route_files(context, "/", NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_body(context, ((size_t)1 << 30) + 1));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_connections(context, 0, 1));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_connections(context, 1, 0));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_requests(context, 0));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_requests(context, 65537));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_body_bytes(context, 65535));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_request_timeout_us(context, 99999));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_head_timeout_us(context, UINT64_C(3600001000)));
+    OK(gk_context_set_http_max_body(context, 0));
+    OK(gk_context_set_http_max_connections(context, 1000000, 1000000));
+    OK(gk_context_set_http_request_timeout_us(context, 100000));
+
+    /* A route without a function needs an event queue. */
+    OK(gk_context_listen_http(context, "127.0.0.1:0", NULL, NULL));
+    OK(gk_context_route(context, "GET", "/:a?", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "event queue", gk_server_open(context, "127.0.0.1:0", &server));
+    OK(gk_context_clear_http(context));
+    OK(gk_context_listen_http(context, "127.0.0.1:0", "nonexistent.pem", "nonexistent.pem"));
+    EXPECT(GK_ERR_KEY, gk_server_open(context, "127.0.0.1:0", &server));
+    OK(gk_context_clear_http(context));
+    OK(gk_server_open(context, "127.0.0.1:0", &server));
+    EXPECT(GK_ERR_ARGUMENT, gk_server_http_address(server, 0, text, sizeof text, &size));
+    EXPECT_TEXT(GK_ERR_STATE, "no HTTP door", gk_request_method(server, 1, text, sizeof text, &size));
+    gk_server_free(server);
+
+    OK(gk_context_listen_http(context, "127.0.0.1:0", NULL, NULL));
+    OK(gk_server_open(context, "127.0.0.1:0", &server));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_http_address(server, 0, text, 1, &size));
+    CHECK(size > 1 && size < sizeof text);
+    OK(gk_server_http_address(server, 0, text, sizeof text, &size));
+    CHECK(strncmp(text, "127.0.0.1:", 10) == 0);
+    EXPECT(GK_ERR_NULL, gk_server_http_address(NULL, 0, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_method(server, GK_REQUEST_NONE, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_path(server, 1, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_query_string(server, 1, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_param(server, 1, "a", text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_query(server, 1, "a", text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_header(server, 1, "a", text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_headers(server, 1, bytes, sizeof bytes, &size));
+    EXPECT(GK_ERR_STALE, gk_request_body(server, 1, bytes, sizeof bytes, &size));
+    EXPECT(GK_ERR_STALE, gk_request_address(server, 1, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_is_secure(server, 1, &word));
+    EXPECT(GK_ERR_NULL, gk_request_is_secure(server, 1, NULL));
+    EXPECT(GK_ERR_STALE, gk_response_header(server, 1, "a", "b"));
+    EXPECT_TEXT(GK_ERR_NULL, "name is NULL", gk_response_header(server, 1, NULL, "b"));
+    EXPECT_TEXT(GK_ERR_NULL, "value is NULL", gk_response_header(server, 1, "a", NULL));
+    EXPECT(GK_ERR_STALE, gk_response_send(server, 1, 200, NULL, 0));
+    EXPECT_TEXT(GK_ERR_NULL, "body is NULL", gk_response_send(server, 1, 200, NULL, 1));
+    EXPECT(GK_ERR_STALE, gk_response_upgrade(server, 1));
+    EXPECT(GK_ERR_NULL, gk_peer_request(server, 1, NULL));
+    OK(gk_peer_request(server, 1, &request));
+    CHECK(request == GK_REQUEST_NONE && word == 77);
+    gk_server_free(server);
+    gk_context_free(context);
+}
+
 static void all_null_objects(void) {
     gk_peer peer = 1, peers[1];
     uint8_t bytes[1] = {0};
@@ -960,6 +1049,7 @@ int main(int argc, char **argv) {
     states();
     peers();
     clients();
+    http_doors();
     puts("ok");
     return 0;
 }
