@@ -4,10 +4,9 @@ import os
 import sys
 import threading
 import webbrowser
-from typing import Any, Optional
+from typing import Optional
 
 from ._link import Link
-from ._log import logger
 from .context import ServerContext
 from .server import Address, TwistedServer
 
@@ -46,10 +45,6 @@ class GuiServer(TwistedServer):
         self.ctxt.setDashboard(self._dashboard, self._token)
         self._ready = True
 
-    def listenTCP(self, *arguments: Any, **named: Any) -> Any:
-        """As ``TwistedServer.listenTCP``."""
-        return super().listenTCP(*arguments, **named)  # type: ignore[misc]
-
     def run(self) -> None:
         """Runs the server until it is stopped, as ``TwistedServer.run`` does."""
         if not self._ready:
@@ -64,7 +59,6 @@ class GuiServer(TwistedServer):
     def _open(self) -> Link:
         link = super()._open()
         url = self.url()
-        logger.info("the dashboard is at %s", url)
         if _has_display() if self._browser is None else self._browser:
             # What stands behind the # stays in the browser.
             where = url if self._token is None else "{}#token={}".format(url, self._token)

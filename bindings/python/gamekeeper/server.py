@@ -482,6 +482,10 @@ class ThreadedServer(threading.Thread):
         """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
         return self.server.http_addresses()
 
+    def dashboard_address(self) -> Address:
+        """(host, port) of the dashboard, as :meth:`TwistedServer.dashboard_address`."""
+        return self.server.dashboard_address()
+
     def start(self) -> None:
         """Binds the socket and starts the thread. Raises AddressError where the address cannot be
         listened on."""
