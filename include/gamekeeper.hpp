@@ -401,6 +401,12 @@ public:
         return detail::fill<std::string>(
             64, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_address(server_, buf, cap, len); });
     }
+    /// Where the dashboard is; GK_ERR_STATE without one.
+    expected<std::string> dashboard_address() const {
+        return detail::fill<std::string>(64, 0, [this](char *buf, size_t cap, size_t *len) {
+            return gk_server_dashboard_address(server_, buf, cap, len);
+        });
+    }
     expected<uint16_t> port() const { return get<uint16_t>(gk_server_port); }
     expected<std::vector<uint8_t>> public_key_der() const {
         return detail::fill<std::vector<uint8_t>>(91, 0, [this](uint8_t *buf, size_t cap, size_t *len) {

@@ -11,18 +11,24 @@ use gamekeeper::client::{ClientConfig, ServerKey, Status};
 use gamekeeper::error::ErrorKind;
 use gamekeeper::server::config::Config;
 use gamekeeper::server::dashboard::{answer, PAGE};
+use gamekeeper::server::events::Handler;
 use gamekeeper::{Client, Server};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const TOKEN: &str = "correct-horse-battery";
 
+/// A host that does nothing.
+struct Nothing;
+
+impl Handler for Nothing {}
+
 fn watched() -> Config {
     Config { dashboard: Some("127.0.0.1:0".to_owned()), ..Config::default() }
 }
 
 fn start(config: Config) -> (Server, SocketAddr) {
-    let server = Server::start(config, Box::new(()), "127.0.0.1:0").expect("a server");
+    let server = Server::start(config, Box::new(Nothing), "127.0.0.1:0").expect("a server");
     let address = server.dashboard_address().expect("a dashboard");
     (server, address)
 }
@@ -213,7 +219,7 @@ fn a_token_guards_figures_and_actions() {
 fn beyond_the_loopback_nothing_is_shown_without_a_token() {
     for address in ["0.0.0.0:0", ":0", "[::]:0", "192.0.2.1:0"] {
         let config = Config { dashboard: Some(address.to_owned()), ..Config::default() };
-        let error = Server::start(config, Box::new(()), "127.0.0.1:0").map(|_| ()).unwrap_err();
+        let error = Server::start(config, Box::new(Nothing), "127.0.0.1:0").map(|_| ()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Argument, "{address}");
         assert!(error.to_string().contains("token"), "{error}");
     }
@@ -227,7 +233,7 @@ fn beyond_the_loopback_nothing_is_shown_without_a_token() {
 /// takes it along.
 #[test]
 fn a_server_that_nobody_polls_is_still_watched() {
-    let server = Server::open(watched(), Box::new(()), "127.0.0.1:0").expect("a server");
+    let server = Server::open(watched(), Box::new(Nothing), "127.0.0.1:0").expect("a server");
     let door = server.dashboard_address().expect("a dashboard");
     assert_eq!(get(door, "/stats.json")["server"]["ticks"], 0);
     drop(server);
