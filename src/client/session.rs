@@ -13,6 +13,7 @@ use crate::metrics::server::DropReason;
 use crate::protocol::connection::{
     mpgameserver::GOODBYES,
     native::{Join, ServerClock},
+    stream::{Connection as Stream, Terms},
     CloseReason, Closing, Connection, Door, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings,
     State,
 };
@@ -63,6 +64,10 @@ impl Session {
                 let join = Join { password: config.password.clone(), data: config.join_data.clone() };
                 Connection::native_connect(now, shared, pinned.native, join, &provider, server)
             }
+            Wire::Stream => {
+                let connection = Session::open_stream(now, config, shared, server)?;
+                Ok(Connection::Stream(Box::new(connection), server))
+            }
             Wire::Mpgameserver => {
                 let root = pinned.root.as_ref().map(|key| *key.point());
                 Connection::connect(now, shared, root, &provider, server)
@@ -72,6 +77,32 @@ impl Session {
             connection.map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
         let settings = Arc::clone(settings);
         Ok(Session { connection, settings, server, pinned, connected: false, forged: 0, ended: None })
+    }
+
+    /// The first half of a session in a stream, which nothing carries yet.
+    fn open_stream(
+        now: Time,
+        config: &ClientConfig,
+        settings: Arc<Settings>,
+        server: SocketAddr,
+    ) -> Result<Stream> {
+        if config.password.is_some() && !config.stream.password_in_clear && !server.ip().is_loopback() {
+            let text = "the password would be told in clear to a server that is not on loopback";
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+        let terms = Terms {
+            door: Door::Stream,
+            framing: config.stream.framing,
+            password: false,
+            answer_time: Duration::ZERO,
+            stall_timeout: config.stream.stall_timeout,
+        };
+        let limits = settings.limits.clone();
+        let password = config.password.as_deref();
+        Stream::opened(now, settings, terms, password).map_err(|error| {
+            let len = password.map_or(0, <[u8]>::len);
+            send_refused(error, &"the client", ErrorKind::Argument, len, &limits, limits.max_message)
+        })
     }
 
     // --- getters --------------------------------------------------------------------------------------
@@ -114,6 +145,15 @@ impl Session {
         self.is_closed()
             || self.connection.is_goodbye_acknowledged()
             || self.ended.is_some_and(|ended| now >= ended + said)
+    }
+
+    /// Its stream, where it is one.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.connection.as_stream()
+    }
+
+    pub(super) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        self.connection.as_stream_mut()
     }
 
     pub(super) fn door(&self) -> Door {

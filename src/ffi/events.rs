@@ -20,7 +20,7 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 ///
 /// - `gk_peer_address`: where its datagrams come from
 /// - `gk_peer_token`: the public number of its session
-/// - `gk_peer_wire`: which wire it speaks
+/// - `gk_peer_wire`, `gk_peer_door`: which wire it speaks; how it came in
 /// - `gk_peer_latency_us`: the smoothed one-way time
 /// - `gk_peer_status`: where the connection stands
 /// - `gk_peer_queued_bytes`: what is queued for it

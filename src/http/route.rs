@@ -91,7 +91,7 @@ impl Pattern {
             return Err(bad("is too long"));
         }
         let rest = text.strip_prefix('/').ok_or_else(|| bad("does not begin with a slash"))?;
-        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let rest = rest.strip_suffix('/').filter(|rest| !rest.is_empty()).unwrap_or(rest);
         let mut parts = Vec::new();
         for component in rest.split('/').filter(|_| !rest.is_empty()) {
             let part = match component.strip_prefix(':') {

@@ -15,4 +15,5 @@ pub mod pipe;
 pub mod resolve;
 pub mod stream;
 pub mod thread;
+pub mod tls;
 pub mod udp;

@@ -120,6 +120,8 @@ pub struct TcpPipe {
     socket: mio::net::TcpStream,
     /// A client's: the system has not said yet that it is connected.
     connecting: bool,
+    /// And that nobody listens there.
+    refused: bool,
 }
 
 impl TcpPipe {
@@ -130,7 +132,7 @@ impl TcpPipe {
         #[cfg(unix)]
         let keepalive = keepalive.with_retries(KEEPALIVE_QUESTIONS);
         let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
-        TcpPipe { socket, connecting: false }
+        TcpPipe { socket, connecting: false, refused: false }
     }
 
     /// Begins to connect; the first [`read`](Pipe::read) that finds it done says [`Incoming::Opened`]. Errors: what the
@@ -138,6 +140,16 @@ impl TcpPipe {
     pub fn connect(address: SocketAddr) -> io::Result<TcpPipe> {
         let pipe = TcpPipe::new(mio::net::TcpStream::connect(address)?);
         Ok(TcpPipe { connecting: true, ..pipe })
+    }
+
+    /// For what is spoken over it.
+    pub(super) fn socket_mut(&mut self) -> &mut mio::net::TcpStream {
+        &mut self.socket
+    }
+
+    /// Whether it never came about because nobody listens there.
+    pub fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// Whether the system says that the connection stands. Errors: why it does not and will not.
@@ -178,7 +190,10 @@ impl Pipe for TcpPipe {
                     Incoming::Opened
                 }
                 Ok(false) => Incoming::Nothing,
-                Err(error) => Incoming::Gone(Some(failure(&error))),
+                Err(error) => {
+                    self.refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                    Incoming::Gone(Some(Farewell { text: error.to_string(), ..Farewell::default() }))
+                }
             };
         }
         match unless_blocked(|| self.socket.read(buffer)) {

@@ -14,7 +14,7 @@ use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
 use crate::server::http::Http;
 use crate::server::password::Password;
-pub use crate::server::stream_door::{Framing, StreamDoor, MAX_STREAM_DOORS};
+pub use crate::server::stream_door::{Framing, StreamDoor, TlsFiles, MAX_STREAM_DOORS};
 
 /// Copies that ride beside a message at most.
 pub const MAX_REDUNDANCY: u8 = 4;

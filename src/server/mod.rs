@@ -297,6 +297,27 @@ impl Server {
         &self.0.stream_addresses
     }
 
+    /// The addresses that others can reach it at, with what they are of, `udp` or `tcp`. Where a door takes all interfaces,
+    /// these are the ones that are up now, without loopback unless there is no other.
+    pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        let streams = self.0.stream_addresses.iter().map(|address| ("tcp", *address));
+        let doors = std::iter::once(("udp", self.0.local)).chain(streams);
+        let mut interfaces = None;
+        doors
+            .flat_map(|(what, bound)| {
+                let reached = if bound.ip().is_unspecified() {
+                    let all = interfaces.get_or_insert_with(crate::net::interfaces::addresses);
+                    // An IPv6 socket on all interfaces takes IPv4, too, unless it was asked not to.
+                    let fits = |ip: &&IpAddr| bound.is_ipv6() || ip.is_ipv4();
+                    all.iter().filter(fits).map(|ip| SocketAddr::new(*ip, bound.port())).collect()
+                } else {
+                    vec![bound]
+                };
+                reached.into_iter().map(move |address| (what, address))
+            })
+            .collect()
+    }
+
     /// Where other threads bring connections that become peers: see [`crate::net::pipe`].
     pub fn entrance(&self) -> Entrance {
         self.0.entrance.clone()

@@ -12,7 +12,7 @@ from .client import Client, ConnectionStats
 from .conditions import Conditions, LinkStats
 from .context import ServerContext
 from .dashboard import GuiServer
-from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
+from .enums import ConnectionStatus, Direction, Framing, RetryMode, SeqNum
 from .errors import (
     AddressError,
     ArgumentError,
@@ -50,6 +50,7 @@ from .http import (
 )
 from .keys import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from .server import ThreadedServer, TwistedServer
+from .streams import Server
 from .udp_client import UdpClient
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "EllipticCurvePublicKey",
     "ErrorResponse",
     "EventHandler",
+    "Framing",
     "GamekeeperError",
     "GuiServer",
     "HTTPServer",
@@ -82,6 +84,7 @@ __all__ = [
     "SECP256R1",
     "SeqNum",
     "SerializableResponse",
+    "Server",
     "ServerContext",
     "ServerPanic",
     "SessionEnded",

@@ -285,6 +285,7 @@ mod tests {
         let third = shared.seat(at("127.0.0.1"));
         assert!(third.is_some() && shared.seat(at("127.0.0.2")).is_none(), "there are no more");
         drop((first, second, third));
-        assert_eq!((shared.open.lock().all, shared.open.lock().sources.len()), (0, 0));
+        let open = shared.open.lock();
+        assert_eq!((open.all, open.sources.len()), (0, 0));
     }
 }

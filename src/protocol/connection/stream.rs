@@ -43,8 +43,8 @@ pub struct Terms {
     pub framing: Framing,
     /// The first message is a password.
     pub password: bool,
-    /// When the other side has ended its half, for how long the host may still answer what it said last; nothing is
-    /// needed where the host has handled a message before the end is handed in.
+    /// When the other side has ended its half, for how long the host may still answer what it said last: until the next
+    /// [`handle_timeout`](Connection::handle_timeout) at least.
     pub answer_time: Duration,
     /// How long a message may stand still that has begun, and bytes that wait to be written.
     pub stall_timeout: Duration,
@@ -515,11 +515,14 @@ impl Connection {
     /// All that the other side sent was handed up.
     fn remote_ended(&mut self, now: Time) {
         if self.state == State::Connected && self.received > 0 {
-            let until = *self.answers_until.get_or_insert(now + self.terms.answer_time);
-            if now < until {
-                return;
-            }
+            // The host has not seen yet what came last.
+            self.answers_until.get_or_insert(now + self.terms.answer_time);
+            return;
         }
+        self.end_after_remote(now);
+    }
+
+    fn end_after_remote(&mut self, now: Time) {
         match self.state {
             State::Connected if self.queued.0 > 0 => {
                 self.state = State::Lingering;
@@ -540,7 +543,7 @@ impl Connection {
             self.outward = Progress { deadline: Some(self.held_until + self.terms.stall_timeout), moved: 0 };
         }
         if self.answers_until.is_some_and(|until| until <= now) {
-            self.remote_ended(now);
+            self.end_after_remote(now);
         }
         let stalled = self.inward.is_over(now) || self.outward.is_over(now);
         let lingered = self.state == State::Lingering && self.deadline <= now;

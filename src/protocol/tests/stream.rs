@@ -192,6 +192,8 @@ fn whoever_ends_its_side_still_gets_what_is_queued() {
     send(&mut connection, b"answer", 0).expect("room");
     connection.handle_end(at(0.0), &mut endless());
     assert_eq!(messages(&mut connection), [b"question".to_vec()]);
+    assert_eq!((connection.state(), connection.poll_timeout(at(0.0))), (State::Connected, Some(at(0.0))));
+    connection.handle_timeout(at(0.0));
     assert_eq!(connection.state(), State::Lingering);
     assert_eq!(written(&mut connection, 0.0, 2), b"answer\n");
     assert_eq!(ending(&mut connection), Some((CloseReason::Remote, FarewellKind::Left)));
@@ -210,6 +212,7 @@ fn an_end_that_comes_while_the_host_has_no_room_waits_behind_the_messages() {
     assert_eq!(connection.state(), State::Connected);
     connection.resume(at(100.0), &mut Room { messages: 2, bytes: 100, buffers: None });
     assert_eq!(messages(&mut connection), [b"two".to_vec()]);
+    connection.handle_timeout(at(100.0));
     assert_eq!(connection.state(), State::Closed);
 }
 
