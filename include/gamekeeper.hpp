@@ -497,6 +497,12 @@ public:
         return detail::fill<std::string>(
             64, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_address(server_, buf, cap, len); });
     }
+    /// Where the dashboard is; GK_ERR_STATE without one.
+    expected<std::string> dashboard_address() const {
+        return detail::fill<std::string>(64, 0, [this](char *buf, size_t cap, size_t *len) {
+            return gk_server_dashboard_address(server_, buf, cap, len);
+        });
+    }
     /// Where others can reach it, at all of its doors: lines of `udp` or `tcp`, a blank, and an address.
     expected<std::string> addresses() const {
         return detail::fill<std::string>(
@@ -1127,6 +1133,15 @@ public:
     }
     result set_access_log(const std::string &path) {
         return result(gk_context_set_access_log(native(), path.c_str()));
+    }
+
+    /// Where the server shows what it does, as "127.0.0.1:8080"; without: nowhere. Beyond the loopback it needs a token.
+    result set_dashboard(const std::optional<std::string> &address) {
+        return result(gk_context_set_dashboard(native(), address ? address->c_str() : nullptr));
+    }
+    /// What who looks must know: 16 to 256 printable characters.
+    result set_dashboard_token(const std::optional<std::string> &token) {
+        return result(gk_context_set_dashboard_token(native(), token ? token->c_str() : nullptr));
     }
 
     result set_authorise(bool enabled) { return result(gk_context_set_authorise(native(), enabled)); }

@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 19] = [
+const SOURCES: [&str; 20] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -23,6 +23,7 @@ const SOURCES: [&str; 19] = [
     "stats.rs",
     "streams.rs",
     "http.rs",
+    "dashboard.rs",
     "client_callbacks.rs",
     "client_context.rs",
     "client.rs",

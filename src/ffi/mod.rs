@@ -28,6 +28,7 @@ pub mod client_callbacks;
 pub mod client_context;
 pub mod conditions;
 pub mod context;
+pub mod dashboard;
 pub mod discover;
 pub mod events;
 pub mod files;

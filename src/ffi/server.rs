@@ -38,6 +38,7 @@ use crate::server::{Inner, Server};
 /// - `gk_server_disconnect`: end a peer
 /// - `gk_server_set_block_list`: replace the block list
 /// - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
+/// - `gk_server_dashboard_address`: where the dashboard is in fact
 /// - `gk_server_set_discovery_info`: replace what those who look for servers are told
 /// - `gk_server_peers`: who is connected
 /// - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times

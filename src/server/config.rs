@@ -150,6 +150,12 @@ pub struct Config {
     /// received. Default none: who offers one gets an error at once. Needs a `max_message_size` of at least 32,781 bytes
     /// ([`MAX_MESSAGE`](crate::protocol::files::MAX_MESSAGE)).
     pub files: Option<Quota>,
+    /// Where the dashboard is, as [`crate::Server::start`] takes addresses: `"127.0.0.1:8080"`. `None` (the default):
+    /// nowhere, and then there is no thread for it. An address that is not of the loopback needs a token.
+    pub dashboard: Option<String>,
+    /// What who looks at the dashboard must know ([`crate::server::dashboard::answer::token`]); `None` (the default):
+    /// nothing.
+    pub dashboard_token: Option<Password>,
 }
 
 /// Least send rate other than none, in bytes per second: below it a full datagram takes seconds.
@@ -202,6 +208,8 @@ impl Default for Config {
             discovery_info: None,
             http: Http::default(),
             files: None,
+            dashboard: None,
+            dashboard_token: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::peer::PeerStats;
 use crate::metrics::series::Series;
 use crate::metrics::server::{DropReason, ServerStats};
 use crate::protocol::connection::{
@@ -27,6 +28,7 @@ use crate::server::admission::{Admission, Admitted, HELLO_BURST};
 use crate::server::block_list::BlockList;
 use crate::server::budget::{Budgets, Rate};
 use crate::server::config::Config;
+use crate::server::dashboard::log_tail::LogTail;
 use crate::server::events::*;
 use crate::server::newcomers::Newcomers;
 use crate::server::password::Password;
@@ -47,6 +49,7 @@ pub mod rate;
 pub mod raw;
 mod simulated;
 pub mod streams;
+pub mod watched;
 
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
@@ -140,6 +143,10 @@ pub struct Core {
     pub woken: bool,
     stats: ServerStats,
     series: Series,
+    /// What connections that are gone had counted.
+    departed: PeerStats,
+    /// The last lines of the log, where somebody watches.
+    tail: Option<Box<LogTail>>,
 }
 
 impl Core {
@@ -208,6 +215,8 @@ impl Core {
             woken: false,
             stats: ServerStats::default(),
             series: Series::new(now),
+            departed: PeerStats::default(),
+            tail: config.dashboard.is_some().then(Box::default),
         }
     }
 
@@ -783,7 +792,11 @@ impl Core {
 
     /// A line for the host's log.
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
-        self.emit(Event::Log(level, text.into()));
+        let text = text.into();
+        if let Some(tail) = &mut self.tail {
+            tail.push(level.name(), &text);
+        }
+        self.emit(Event::Log(level, text));
     }
 
     fn refuse(&mut self, now: Time, address: SocketAddr, reason: &str) {
@@ -798,6 +811,10 @@ impl Core {
         token: Option<u32>,
         reason: &str,
     ) {
+        if let Some(tail) = &mut self.tail {
+            let token = token.map_or_else(|| "-".to_owned(), |token| token.to_string());
+            tail.push(what.name(), &format!("{address} {token} {reason}"));
+        }
         let Some(log) = &mut self.access_log else { return };
         if let Err(error) = log.line(now, what, address, token, reason) {
             self.log(LogLevel::Error, format!("access log: {error}"));

@@ -305,6 +305,18 @@ pub enum LogLevel {
     Debug = 4,
 }
 
+impl LogLevel {
+    /// What it is called where lines are written down.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        }
+    }
+}
+
 /// Calls back with what became of a message; runs on the server's thread.
 pub type SentCallback = Box<dyn FnOnce(&Server, PeerId, Outcome) + Send>;
 

@@ -9,6 +9,7 @@ pub mod block_list;
 pub mod budget;
 pub mod config;
 pub mod core;
+pub mod dashboard;
 pub mod doors;
 pub mod events;
 pub mod files;
@@ -85,6 +86,10 @@ pub(crate) struct Inner {
     pub(crate) routes: Vec<(crate::http::config::Kind, http::RouteAction)>,
     /// The thread that speaks HTTP, where it does.
     pub(crate) http: Option<crate::net::http::Doors>,
+    /// Who watches, where the host wants that.
+    pub(crate) dashboard: Mutex<Option<dashboard::watch::Dashboard>>,
+    /// When it was made.
+    pub(crate) started: crate::protocol::time::Time,
     /// The block list as other threads than the loop's ask it.
     pub(crate) blocked: Arc<RwLock<BlockList>>,
     /// What the C ABI keeps alive between two calls.
@@ -161,8 +166,12 @@ impl Server {
             let scheme = if secure { "https" } else { "http" };
             core.log(LogLevel::Info, format!("listening on {scheme}://{address}"));
         }
+        let dashboard = dashboard::watch::Dashboard::open(&config, entrance.clone())?;
+        if let Some(address) = dashboard.as_ref().and_then(dashboard::watch::Dashboard::address) {
+            core.log(LogLevel::Info, format!("the dashboard is at http://{address}/"));
+        }
         let runner = Runner::new(now, &config, event_loop, doors, inbound, handler);
-        Ok(Server(Arc::new(Inner {
+        let server = Server(Arc::new(Inner {
             core: Mutex::new(core),
             runner: Mutex::new(runner),
             profiler: Mutex::new(Profiler::new(now)),
@@ -180,9 +189,15 @@ impl Server {
             ticks: Mutex::new((0, 0)),
             routes: config.http.answered(),
             http,
+            dashboard: Mutex::new(dashboard),
+            started: now,
             blocked,
             attachment: Mutex::new(None),
-        })))
+        }));
+        if let Some(dashboard) = server.0.dashboard.lock().as_mut() {
+            dashboard.run(&server, &config)?;
+        }
+        Ok(server)
     }
 
     // --- running --------------------------------------------------------------------------------------
@@ -574,10 +589,36 @@ impl Server {
     pub fn set_block_list(&self, list: BlockList) -> Result<()> {
         self.0.life.check_running()?;
         let now = self.0.life.clock.now();
-        self.0.blocked.write().clone_from(&list);
+        // The lock is held until both have it: of two calls at once none is lost.
+        let mut blocked = self.0.blocked.write();
+        blocked.clone_from(&list);
         self.0.core.lock().set_block_list(now, list);
+        drop(blocked);
         self.0.life.nudge();
         Ok(())
+    }
+
+    /// Puts one address on the block list, beside what is there; peers from there are disconnected. Errors: State, Panic.
+    pub fn block(&self, address: IpAddr) -> Result<()> {
+        self.0.life.check_running()?;
+        let now = self.0.life.clock.now();
+        let mut blocked = self.0.blocked.write();
+        blocked.insert(address);
+        self.0.core.lock().block(now, address);
+        drop(blocked);
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// What the dashboard is bound to, with the real port; `None` without one.
+    pub fn dashboard_address(&self) -> Option<SocketAddr> {
+        self.0.dashboard.lock().as_ref().and_then(dashboard::watch::Dashboard::address)
+    }
+
+    /// Ends the dashboard.
+    pub(crate) fn close_dashboard(&self) {
+        let dashboard = self.0.dashboard.lock().take();
+        drop(dashboard);
     }
 
     /// Lets everybody's datagrams of one direction pass a bad network from now on, strangers' included;

@@ -482,6 +482,7 @@ impl Runner {
         if let Some(http) = &server.0.http {
             http.close();
         }
+        server.close_dashboard();
         let start = server.0.life.clock.now();
         server.0.core.lock().close(start);
         self.dispatch(server);

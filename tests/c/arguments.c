@@ -159,6 +159,9 @@ static void all_null_objects(void) {
     SETTER(raw_datagrams);
     EXPECT(GK_ERR_NULL, gk_context_set_password(NULL, bytes, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_discovery_info(NULL, bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_dashboard(NULL, "127.0.0.1:0"));
+    EXPECT(GK_ERR_NULL, gk_context_set_dashboard_token(NULL, "0123456789abcdef"));
+    EXPECT(GK_ERR_NULL, gk_server_dashboard_address(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_context_set_block_list(NULL, entries, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_access_log(NULL, NULL));
 #define CALLBACK(name) EXPECT(GK_ERR_NULL, gk_context_on_##name(NULL, NULL, NULL))
@@ -427,6 +430,15 @@ static void context_ranges(void) {
     EXPECT_TEXT(GK_ERR_ARGUMENT, "discovery_info", gk_context_set_discovery_info(context, long_bytes, 1188));
     EXPECT(GK_ERR_NULL, gk_context_set_discovery_info(context, NULL, 1));
     OK(gk_context_set_discovery_info(context, NULL, 0));
+    EXPECT(GK_ERR_ADDRESS, gk_context_set_dashboard(context, "nowhere"));
+    EXPECT(GK_ERR_UTF8, gk_context_set_dashboard(context, BAD_UTF8));
+    OK(gk_context_set_dashboard(context, "127.0.0.1:0"));
+    OK(gk_context_set_dashboard(context, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "token", gk_context_set_dashboard_token(context, "0123456789abcde"));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "token", gk_context_set_dashboard_token(context, "0123456789 abcdef"));
+    EXPECT(GK_ERR_UTF8, gk_context_set_dashboard_token(context, BAD_UTF8));
+    OK(gk_context_set_dashboard_token(context, "0123456789abcdef"));
+    OK(gk_context_set_dashboard_token(context, NULL));
 
     IN(tick_rate_hz, 1, 10000);
     OUT(tick_rate_hz, "tick_rate_hz", 0.99);

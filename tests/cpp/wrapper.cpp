@@ -138,6 +138,8 @@ static void a_life() {
     CHECK(context.set_password("swordfish").ok() && context.set_password(std::nullopt).ok());
     CHECK(context.set_password("").code() == GK_ERR_ARGUMENT && context.set_discovery_info("here").ok());
     CHECK(context.set_peer_send_rate(1'000'000).ok() && context.set_server_send_rate(0).ok());
+    CHECK(context.set_dashboard("127.0.0.1:0").ok() && context.set_dashboard_token("0123456789abcdef").ok());
+    CHECK(context.set_dashboard_token("short").code() == GK_ERR_ARGUMENT && context.set_dashboard(std::nullopt).ok());
     CHECK(context.set_raw_datagrams(true).ok() && context.set_authorise(false).ok());
     context.on_message([&, token](gk::server_ref, gk::peer from, const gk_message &message) {
         CHECK(from == peer);

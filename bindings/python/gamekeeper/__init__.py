@@ -12,6 +12,7 @@ from ._version import __version__
 from .client import Client, ConnectionStats
 from .conditions import Conditions, LinkStats
 from .context import ServerContext
+from .dashboard import GuiServer
 from .enums import ConnectionStatus, Direction, Framing, RetryMode, SeqNum
 from .errors import (
     AddressError,
@@ -70,6 +71,7 @@ __all__ = [
     "FileOffer",
     "Framing",
     "GamekeeperError",
+    "GuiServer",
     "HTTPServer",
     "InvalidSignature",
     "JsonResponse",

@@ -426,6 +426,9 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_set_http_request_timeout_us": (RESULT, [context, c_uint64]),
         "gk_context_set_http_head_timeout_us": (RESULT, [context, c_uint64]),
         "gk_server_http_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
+        "gk_context_set_dashboard": (RESULT, [context, c_char_p]),
+        "gk_context_set_dashboard_token": (RESULT, [context, c_char_p]),
+        "gk_server_dashboard_address": (RESULT, [server, *_TEXT_OUT]),
         **{
             f"gk_request_{name}": (RESULT, [server, c_uint64, *_TEXT_OUT])
             for name in ("method", "path", "query_string", "headers", "body", "address")

@@ -11,6 +11,7 @@ from . import _codes, _ffi
 from ._files import quota
 from ._link import Link
 from ._log import logger
+from ._session import format_address
 from .client import Client
 from .enums import Framing
 from .handler import EventHandler
@@ -200,6 +201,17 @@ class ServerContext:
         """
         given = quota(max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total)
         self._set("gk_context_set_files", ctypes.byref(given))
+    def setDashboard(self, addr: Optional[Tuple[str, int]], token: Optional[str] = None) -> None:
+        """Sets where a server shows what it does, in any browser and for Prometheus; None: nowhere. Where it is in
+        fact tells ``dashboard_address()`` of the server.
+
+        :param addr: (host, port). Port 0: a free one
+        :param token: what who looks must know, 16 to 256 printable ASCII characters. An address that is not of the
+            loopback needs one: without it the server does not start.
+        """
+        address = None if addr is None else _ffi.c_text(format_address(addr))
+        self._set("gk_context_set_dashboard_token", None if token is None else _ffi.c_text(token))
+        self._set("gk_context_set_dashboard", address)
 
     def setBlockList(self, blocklist: Iterable[str]) -> None:
         """Replaces the addresses whose datagrams are dropped unread; takes effect at once, and sends

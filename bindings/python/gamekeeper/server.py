@@ -159,6 +159,14 @@ class TwistedServer:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, link.pointer))
 
+    def dashboard_address(self) -> Address:
+        """(host, port) of the dashboard, with the real port. Raises StateError before the start, and where the context
+        has none."""
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        return _parse_address(_ffi.read_text(_ffi.lib.gk_server_dashboard_address, link.pointer))
+
     def addresses(self) -> List[Tuple[str, Address]]:
         """Where others can reach the server, at all of its doors: ("udp" or "tcp", (host, port)). Raises StateError
         before the start."""
@@ -621,6 +629,10 @@ class ThreadedServer(threading.Thread):
     def http_addresses(self) -> List[Address]:
         """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
         return self.server.http_addresses()
+
+    def dashboard_address(self) -> Address:
+        """(host, port) of the dashboard, as :meth:`TwistedServer.dashboard_address`."""
+        return self.server.dashboard_address()
 
     def start(self) -> None:
         """Binds the socket and starts the thread. Raises AddressError where the address cannot be

@@ -110,6 +110,17 @@ impl Core {
     /// See [`crate::Server::set_block_list`].
     pub fn set_block_list(&mut self, now: Time, list: BlockList) {
         self.block_list = list;
+        self.heed_block_list(now);
+    }
+
+    /// See [`crate::Server::block`].
+    pub fn block(&mut self, now: Time, address: std::net::IpAddr) {
+        self.block_list.insert(address);
+        self.heed_block_list(now);
+    }
+
+    /// Ends whoever is on the list now.
+    fn heed_block_list(&mut self, now: Time) {
         let blocked: Vec<usize> = self
             .peers
             .slots()
