@@ -298,6 +298,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_addresses`: where others can reach it, at all of its doors
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+ * - `gk_server_send_many`: many of them in one call
  * - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
  * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
@@ -834,6 +835,65 @@ typedef struct {
      */
     uint64_t deadline_us;
 } gk_send_options;
+
+/**
+ * One of many messages: what `gk_server_send` takes, and in `result` what it would have answered.
+ * `gk_send_item_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * How it is delivered. Default `GK_RETRY_NONE`.
+     */
+    gk_retry_mode retry;
+    /**
+     * Who gets it. Default `GK_PEER_NONE`, which is refused.
+     */
+    gk_peer peer;
+    /**
+     * The bytes; may be NULL with 0. Default NULL.
+     */
+    const uint8_t *data;
+    /**
+     * How many. Default 0.
+     */
+    size_t len;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint32_t channel;
+    /**
+     * As in `gk_send_options`. Default `GK_PRIORITY_NORMAL`.
+     */
+    gk_priority priority;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint32_t redundancy;
+    /**
+     * 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`. Default 0.
+     */
+    uint32_t notify;
+    /**
+     * Given back in that event. Default NULL.
+     */
+    void *user_data;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint64_t deadline_us;
+    /**
+     * Filled by the call: `GK_OK`, or why this message was not queued.
+     */
+    gk_result result;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_send_item;
 
 /**
  * Where a peer's connection stands: one of `GK_STATUS_…`.
@@ -3282,6 +3342,43 @@ gk_result gk_server_send_raw(gk_server *server, const char *to, const uint8_t *d
  * Ownership: the text is copied.
  */
 gk_result gk_server_disconnect(gk_server *server, gk_peer peer, const gk_disconnect_info *info);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `item`: the struct
+ * - `struct_size`: `sizeof(gk_send_item)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_send_item_init(gk_send_item *item, size_t struct_size);
+
+/**
+ * Queues many messages, for one peer or for many, in the order of the array: as a call of `gk_server_send` for each, but in one,
+ * for callers to whom each call is dear. A message that is refused does not keep back those behind it.
+ *
+ * - `items`: the messages; `result` of each tells what became of it, where `gk_last_error` has no text; may be NULL
+ *   with 0
+ * - `item_size`: `sizeof(gk_send_item)`
+ * - `count`: how many
+ * - `out_queued`: for how many `result` is `GK_OK`; may be NULL
+ *
+ * Errors, after which nothing is queued and no `result` set: `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT`
+ * (`item_size`, `count`, or an item's `struct_size` is not `item_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`. A `result` can be:
+ * `GK_OK` and the errors of `gk_server_send`.
+ *
+ * Thread: any; an item is no other thread's while the call lasts.
+ * Ownership: array and bytes stay the caller's, the bytes are copied; `user_data` stays the host's.
+ */
+gk_result gk_server_send_many(gk_server *server,
+                              gk_send_item *items,
+                              size_t item_size,
+                              size_t count,
+                              size_t *out_queued);
 
 /**
  * Gives where a peer's datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.

@@ -34,6 +34,28 @@ namespace gk {
 using peer = gk_peer;
 using std::chrono::microseconds;
 
+/// The library that runs: 0xMMmmpp, and as text. GK_VERSION and GK_VERSION_STR are the header's.
+inline uint32_t version() noexcept { return gk_version(); }
+inline std::string_view version_text() noexcept { return gk_version_str(); }
+/// What a code means, in one sentence.
+inline std::string_view text_of(gk_result code) noexcept { return gk_result_str(code); }
+
+/// Of a network that does nothing to anybody; then set what it shall do, for simulate().
+inline gk_conditions no_conditions() noexcept {
+    gk_conditions conditions{};
+    // It fails for a size that is none, which this is not.
+    (void)gk_conditions_init(&conditions, sizeof conditions);
+    return conditions;
+}
+
+/// The defaults of a door for streams, for listen_stream().
+inline gk_stream_options stream_options() noexcept {
+    gk_stream_options options{};
+    // As above.
+    (void)gk_stream_options_init(&options, sizeof options);
+    return options;
+}
+
 /// What or_throw() and value() throw.
 class error : public std::runtime_error {
 public:
@@ -279,6 +301,16 @@ inline std::array<char, GK_GROUP_MAX_NAME_BYTES + 2> group_name(std::string_view
 }
 } // namespace detail
 
+/// One of many messages: see server_ref::send_many. `data` is read by the call only.
+struct outgoing {
+    gk::peer to = GK_PEER_NONE;
+    bytes data;
+    gk_retry_mode retry = GK_RETRY_NONE;
+    uint8_t channel = 0;
+    gk_priority priority = GK_PRIORITY_NORMAL;
+    uint32_t redundancy = 0;
+};
+
 /// For how many peers a message to many was queued, and how many had no room.
 struct reach {
     size_t sent = 0;
@@ -301,6 +333,27 @@ public:
         options.retry = GK_RETRY_ON_TIMEOUT;
         options.on_sent = std::move(on_sent);
         return send(to, data, std::move(options));
+    }
+    /// Many messages in one call; gives what became of each, in their order.
+    expected<std::vector<gk_result>> send_many(const std::vector<outgoing> &messages) const {
+        std::vector<gk_send_item> items(messages.size());
+        for (size_t i = 0; i < items.size(); i++) {
+            gk_result initialised = gk_send_item_init(&items[i], sizeof items[i]);
+            if (initialised != GK_OK) return gk::result(initialised);
+            items[i].peer = messages[i].to;
+            items[i].data = messages[i].data.data;
+            items[i].len = messages[i].data.size;
+            items[i].retry = messages[i].retry;
+            items[i].channel = messages[i].channel;
+            items[i].priority = messages[i].priority;
+            items[i].redundancy = messages[i].redundancy;
+        }
+        gk_result code = gk_server_send_many(server_, items.data(), sizeof(gk_send_item), items.size(), nullptr);
+        if (code != GK_OK) return gk::result(code);
+        std::vector<gk_result> results;
+        results.reserve(items.size());
+        for (const gk_send_item &item : items) results.push_back(item.result);
+        return results;
     }
     /// To all peers, or all but one; gives to how many.
     expected<size_t> broadcast(bytes data, gk_retry_mode retry = GK_RETRY_NONE,
@@ -410,6 +463,12 @@ public:
     expected<std::vector<uint8_t>> public_key_der() const {
         return detail::fill<std::vector<uint8_t>>(91, 0, [this](uint8_t *buf, size_t cap, size_t *len) {
             return gk_server_public_key_der(server_, buf, cap, len);
+        });
+    }
+    /// The key of the native wire.
+    expected<std::vector<uint8_t>> native_key() const {
+        return detail::fill<std::vector<uint8_t>>(32, 0, [this](uint8_t *buf, size_t cap, size_t *len) {
+            return gk_server_native_key(server_, buf, cap, len);
         });
     }
     result set_block_list(const std::vector<std::string> &entries) const {
@@ -559,6 +618,18 @@ public:
         gk_result code = gk_client_latency_us(client_, &latency);
         if (code != GK_OK) return gk::result(code);
         return microseconds(latency);
+    }
+    /// The server's time, and its tick with the part of the next one that has passed, as this end estimates them.
+    expected<microseconds> server_clock() const {
+        uint64_t clock = 0;
+        gk_result code = gk_client_server_clock_us(client_, &clock);
+        if (code != GK_OK) return gk::result(code);
+        return microseconds(clock);
+    }
+    expected<double> server_tick() const { return get<double>(gk_client_server_tick); }
+    /// Conditions that `gk_conditions_init` filled; null ends it.
+    result simulate(gk_direction direction, const gk_conditions *conditions) const {
+        return result(gk_client_simulate(client_, direction, conditions));
     }
     expected<size_t> queued_bytes() const { return get<size_t>(gk_client_queued_bytes); }
     expected<uint32_t> token() const { return get<uint32_t>(gk_client_token); }
@@ -809,6 +880,18 @@ public:
             return gk_key_sign(native(), data.data, data.size, buf, cap, len);
         });
     }
+    /// What clients of the native wire pin.
+    expected<std::vector<uint8_t>> native_public() const { return get<std::vector<uint8_t>>(gk_key_native_public); }
+    static expected<std::vector<uint8_t>> public_pem_to_der(const std::string &pem) {
+        return detail::fill<std::vector<uint8_t>>(91, 0, [&](uint8_t *buf, size_t cap, size_t *len) {
+            return gk_public_key_pem_to_der(pem.c_str(), buf, cap, len);
+        });
+    }
+    static expected<std::string> public_der_to_pem(bytes der) {
+        return detail::fill<std::string>(256, 0, [&](char *buf, size_t cap, size_t *len) {
+            return gk_public_key_der_to_pem(der.data, der.size, buf, cap, len);
+        });
+    }
     static result verify(bytes public_der, bytes data, bytes signature) {
         return result(gk_public_key_verify(public_der.data, public_der.size, data.data, data.size,
                                            signature.data, signature.size));
@@ -886,6 +969,12 @@ public:
     result set_socket_send_bytes(size_t size) { return result(gk_context_set_socket_send_bytes(native(), size)); }
     /// One of `GK_IO_…`.
     result set_io(gk_io io) { return result(gk_context_set_io(native(), io)); }
+    /// Which datagram formats a server speaks.
+    result set_wires(bool mpgameserver, bool native_wire) {
+        return result(gk_context_set_wires(native(), mpgameserver, native_wire));
+    }
+    /// Copies ahead of a loss of all short messages, 0 to 4. Native wire.
+    result set_redundancy(uint32_t copies) { return result(gk_context_set_redundancy(native(), copies)); }
     /// How long a server's loop does not sleep after the last datagram; it costs a whole core.
     result set_busy_poll(microseconds time) { return set(gk_context_set_busy_poll_us, time); }
     result set_block_list(const std::vector<std::string> &entries) {
@@ -1170,6 +1259,36 @@ private:
     friend class detail::owning<client_ref, detail::client_handlers, gk_client_free>;
     client(gk_client *made, std::unique_ptr<detail::client_handlers> owner) : owning(made, std::move(owner)) {}
 };
+
+/// A server that was found.
+struct found {
+    std::string address;
+    /// What it tells of itself.
+    std::vector<uint8_t> info;
+    microseconds round_trip{0};
+};
+
+/// Looks for servers on ports of the local network, and at addresses; waits for answers, at most so long.
+inline expected<std::vector<found>> discover(const std::vector<uint16_t> &ports,
+                                             const std::vector<std::string> &addresses, microseconds timeout) {
+    std::vector<const char *> texts;
+    for (const std::string &address : addresses) texts.push_back(address.c_str());
+    std::vector<found> all;
+    auto add = [](void *user_data, const gk_found *one) {
+        // Where there is no memory for one it is left out, with a line on stderr.
+        detail::guarded(static_cast<const detail::handlers *>(nullptr), [&] {
+            found copy;
+            copy.address = one->address;
+            copy.info.assign(one->info, one->info + one->len);
+            copy.round_trip = microseconds(one->round_trip_us);
+            static_cast<std::vector<found> *>(user_data)->push_back(std::move(copy));
+        });
+    };
+    gk_result code = gk_client_discover(ports.data(), ports.size(), texts.data(), texts.size(),
+                                        detail::wait_time(timeout), add, &all, nullptr);
+    if (code != GK_OK) return result(code);
+    return all;
+}
 
 } // namespace gk
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 18] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 17] = [
     "context.rs",
     "server.rs",
     "send.rs",
+    "send_many.rs",
     "peer.rs",
     "stats.rs",
     "streams.rs",

@@ -221,6 +221,7 @@ impl Core {
             messages: self.queue().saturating_sub(self.pulled.len() + self.dispatches.len()),
             bytes: self.config.max_queued_event_bytes.saturating_sub(self.pulled_bytes),
             buffers: None,
+            sink: None,
         }
     }
 

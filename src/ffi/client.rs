@@ -5,7 +5,9 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Client, ClientConfig, Event, Handler, Inner, RetryMode, SendOptions, SentCallback};
+use crate::client::{
+    Client, ClientConfig, Event, Handler, Inner, Message, RetryMode, SendOptions, SentCallback,
+};
 use crate::error::{Error, ErrorKind};
 use crate::ffi::arguments::{bytes, text, write_array, write_text};
 use crate::ffi::callbacks::{gk_sent_fn, Slot};
@@ -265,7 +267,7 @@ pub unsafe extern "C" fn gk_client_next_events(
     with_client(client, |client| {
         let array = EventArray { events, event_size, max, out_count };
         // SAFETY: the caller's promise.
-        unsafe { array.fill(&client.0.attachment, |max| client.next_events(max), event) }
+        unsafe { array.fill(&client.0.attachment, |max| client.next_events(max), received, event) }
     })
 }
 
@@ -691,6 +693,14 @@ pub unsafe extern "C" fn gk_client_server_root_key_der(
         // SAFETY: the caller's promise.
         unsafe { write_array(&key, buf, cap, out_len) }
     })
+}
+
+/// The message in an event, if it is one.
+fn received(event: &Event) -> Option<&Message> {
+    match event {
+        Event::Message(message) => Some(message),
+        _ => None,
+    }
 }
 
 /// An event as C has it; what it points to is the batch's.

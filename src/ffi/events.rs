@@ -402,13 +402,19 @@ pub(crate) fn message(message: &Message) -> gk_message {
 #[derive(Default)]
 struct Batch {
     /// Only held: the C structs point into them. Moving a `Vec` or a `CString` does not move its bytes.
+    _block: Vec<u8>,
     _messages: Vec<Vec<u8>>,
     _texts: Vec<CString>,
 }
 
+/// Longest message that lies in its batch's block, one behind the other; a longer one stays where it is.
+const MAX_BLOCK_MESSAGE: usize = 2048;
+
 /// Turns events into C structs that point into a batch.
 #[derive(Default)]
 pub(crate) struct BatchBuilder {
+    /// Short messages, one behind the other. It must not grow, since events point into it.
+    block: Vec<u8>,
     messages: Vec<Vec<u8>>,
     texts: Vec<CString>,
 }
@@ -423,9 +429,16 @@ impl BatchBuilder {
 
     pub(crate) fn message(&mut self, received: Message) -> gk_event {
         let shape = message(&received);
-        self.messages.push(received.data);
+        let start = self.block.len();
+        let data = if shape.len <= MAX_BLOCK_MESSAGE && shape.len <= self.block.capacity() - start {
+            self.block.extend_from_slice(&received.data);
+            self.block.get(start..).map_or(shape.data, data_pointer)
+        } else {
+            self.messages.push(received.data);
+            shape.data
+        };
         gk_event {
-            data: shape.data,
+            data,
             len: shape.len,
             sequence: shape.sequence,
             mode: shape.mode,
@@ -549,8 +562,18 @@ pub unsafe extern "C" fn gk_server_next_events(
     with_server(server, |server| {
         let array = EventArray { events, event_size, max, out_count };
         // SAFETY: the caller's promise.
-        unsafe { array.fill(&server.0.attachment, |max| server.next_events(max), BatchBuilder::event) }
+        unsafe {
+            array.fill(&server.0.attachment, |max| server.next_events(max), received, BatchBuilder::event)
+        }
     })
+}
+
+/// The message in an event, if it is one.
+fn received(event: &Event) -> Option<&Message> {
+    match event {
+        Event::Message(_, message) => Some(message),
+        _ => None,
+    }
 }
 
 /// Where a host wants its events.
@@ -570,6 +593,7 @@ impl EventArray {
         self,
         kept: &Mutex<Option<Box<dyn Any + Send>>>,
         take: impl FnOnce(usize) -> crate::Result<Vec<E>>,
+        message_of: impl Fn(&E) -> Option<&Message>,
         build: impl Fn(&mut BatchBuilder, E) -> gk_event,
     ) -> Result<(), Failure> {
         let EventArray { events, event_size, max, out_count } = self;
@@ -585,7 +609,9 @@ impl EventArray {
         // More than was asked for would be written behind the caller's array.
         assert!(taken.len() <= max, "more events than asked for");
         let count = taken.len();
-        let mut builder = BatchBuilder::default();
+        let short = taken.iter().filter_map(|event| Some(message_of(event)?.data.len()));
+        let block: usize = short.filter(|len| *len <= MAX_BLOCK_MESSAGE).sum();
+        let mut builder = BatchBuilder { block: Vec::with_capacity(block), ..BatchBuilder::default() };
         for (at, event) in taken.into_iter().enumerate() {
             let event = build(&mut builder, event);
             // SAFETY: `at < max`, and the caller's array has `max` slots of `event_size` bytes.
@@ -594,7 +620,8 @@ impl EventArray {
                 versioned::write_slot(slot, event_size, &event);
             }
         }
-        let batch = Batch { _messages: builder.messages, _texts: builder.texts };
+        let BatchBuilder { block, messages, texts } = builder;
+        let batch = Batch { _block: block, _messages: messages, _texts: texts };
         *kept = Some(Box::new(batch));
         // SAFETY: not null, and the caller's to write.
         unsafe { out_count.write(count) };
@@ -629,7 +656,8 @@ mod tests {
                 door: Door::Udp,
             },
         ));
-        let batch = Batch { _messages: builder.messages, _texts: builder.texts };
+        let BatchBuilder { block, messages, texts } = builder;
+        let batch = Batch { _block: block, _messages: messages, _texts: texts };
         // SAFETY: the batch lives.
         assert_eq!(unsafe { std::slice::from_raw_parts(event.data, event.len) }, data);
         assert_eq!((event.peer, event.sequence, event.mode), (9, 65535, GK_MODE_UNKNOWN));

@@ -37,6 +37,7 @@ mod panic;
 pub mod peer;
 pub mod result;
 pub mod send;
+pub mod send_many;
 pub mod server;
 pub mod stats;
 pub mod streams;

@@ -206,7 +206,8 @@ pub fn native_connection(script: &[u8]) {
                 };
                 let (ip, port) = NATIVE_CLIENT;
                 let from = (ip, port + u16::from(what >> 3 == 5) + 2 * u16::from(what >> 3 == 6)).into();
-                let mut room = Room { messages: usize::from(*what), bytes: 100_000, buffers: None };
+                let mut room =
+                    Room { messages: usize::from(*what), bytes: 100_000, buffers: None, sink: None };
                 let _reason = connection.handle_datagram(now, from, &mut datagram, &mut room);
             }
         }
@@ -278,7 +279,8 @@ pub fn connection(script: &[u8]) {
                 rest = after;
                 seq = seq.wrapping_add(1).max(1);
                 let mut datagram = if what % 8 == 3 { bytes.to_vec() } else { sealed(seq, bytes) };
-                let mut room = Room { messages: usize::from(*what), bytes: 100_000, buffers: None };
+                let mut room =
+                    Room { messages: usize::from(*what), bytes: 100_000, buffers: None, sink: None };
                 let _reason = connection.handle_datagram(now, &mut datagram, &mut room);
             }
         }

@@ -233,7 +233,7 @@ impl Core {
         from: SocketAddr,
         datagram: &mut [u8],
     ) -> std::result::Result<(), DropReason> {
-        if self.block_list.contains(from.ip()) {
+        if !self.block_list.is_empty() && self.block_list.contains(from.ip()) {
             return Err(DropReason::Blocked);
         }
         if let Some(taken) = self.take_raw(now, from, datagram) {
@@ -265,13 +265,23 @@ impl Core {
         from: SocketAddr,
         datagram: &mut [u8],
     ) -> std::result::Result<(), DropReason> {
-        let mut room = self.room();
+        let room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
-        if peer.status == Status::Joining {
-            room = Room::NONE;
+        let Room { messages, bytes, .. } = if peer.status == Status::Joining { Room::NONE } else { room };
+        let mut room = Room { messages, bytes, buffers: None, sink: None };
+        let (id, door, dispatches) = (peer.id, peer.connection.door(), &mut self.dispatches);
+        let mut sink = |event| {
+            if let ConnectionEvent::Message { sequence, channel, mode, data, content } = event {
+                let mode = mode.map(RetryMode::of);
+                let message = Message { sequence, channel, mode, data, content, door };
+                dispatches.push_back(Dispatch::Event(Event::Message(id, message)));
+            }
+        };
+        if self.wants.takes.message {
+            // What a host pulls is its own.
+            room.buffers = Some(&mut self.buffers);
+            room.sink = Some(&mut sink);
         }
-        // What a host pulls is its own.
-        room.buffers = self.wants.takes.message.then_some(&mut self.buffers);
         peer.connection.handle_datagram(now, from, datagram, &mut room)?;
         let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
@@ -341,6 +351,7 @@ impl Core {
             messages: self.wants.queue.saturating_sub(self.pulled.len() + self.dispatches.len()),
             bytes: self.wants.queue_bytes.saturating_sub(self.pulled_bytes),
             buffers: None,
+            sink: None,
         }
     }
 
@@ -423,15 +434,17 @@ impl Core {
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
     fn touched(&mut self, now: Time, slot: usize) {
-        self.collect(now, slot);
-        if let Some(peer) = self.peers.at(slot) {
-            if peer.connection.as_stream().is_some() {
-                self.note_stream(slot);
-                self.arm_peer(now, slot);
-            } else if !peer.dirty {
-                peer.dirty = true;
-                self.dirty.push_back(slot);
-            }
+        let Some(peer) = self.peers.at(slot) else { return };
+        let streams = peer.connection.as_stream().is_some();
+        if !streams && !std::mem::replace(&mut peer.dirty, true) {
+            self.dirty.push_back(slot);
+        }
+        if peer.connection.has_events() {
+            self.collect(now, slot);
+        }
+        if streams && self.peers.at(slot).is_some() {
+            self.note_stream(slot);
+            self.arm_peer(now, slot);
         }
     }
 
@@ -492,11 +505,14 @@ impl Core {
             return Some(address);
         }
         while let Some(&slot) = self.dirty.front() {
-            if let Some(address) = self.transmit(now, slot, false, out) {
-                return Some(address);
+            let sent = self.transmit(now, slot, false, out);
+            if sent.is_none() || self.peers.at(slot).is_none_or(|p| p.connection.is_done_for_now(now)) {
+                self.dirty.pop_front();
+                self.rest(now, slot);
             }
-            self.dirty.pop_front();
-            self.rest(now, slot);
+            if sent.is_some() {
+                return sent;
+            }
         }
         while let Some((slot, id)) = self.rates.next_turn(now) {
             if let Some(address) = self.transmit(now, slot, true, out) {
@@ -579,6 +595,16 @@ impl Core {
         next
     }
 
+    /// All of them at once, in the place of `handled`, which must be empty.
+    pub fn poll_dispatches(&mut self, handled: &mut VecDeque<Dispatch>) {
+        debug_assert!(handled.is_empty());
+        std::mem::swap(&mut self.dispatches, handled);
+        // They are what all log lines wait in where the handler takes those.
+        if self.log_lines > 0 && self.wants.takes.log {
+            self.log_lines = 0;
+        }
+    }
+
     /// The host has handled a message: its memory serves another.
     pub fn recycle(&mut self, message: Message) {
         self.buffers.give(message.data);
@@ -619,8 +645,8 @@ impl Core {
     /// Turns a connection's events into the server's.
     fn collect(&mut self, now: Time, slot: usize) {
         while let Some(peer) = self.peers.at(slot) {
-            let Some(event) = peer.connection.poll_event() else { return };
             let (id, door) = (peer.id, peer.connection.door());
+            let Some(event) = peer.connection.poll_event() else { return };
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}

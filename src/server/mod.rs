@@ -12,6 +12,7 @@ pub mod core;
 pub mod doors;
 pub mod events;
 pub mod http;
+pub mod many;
 pub mod newcomers;
 pub mod password;
 pub mod peers;

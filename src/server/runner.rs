@@ -1,5 +1,6 @@
 //! The loop: waits, reads, calls the host, ticks, writes. One turn at a time, on one thread.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ const BATCHES_PER_TURN: usize = 16;
 /// Batches per turn even if a tick is due: a host whose ticks take all the time there is gets fewer ticks
 /// rather than no datagrams.
 const MIN_BATCHES_PER_TURN: usize = 8;
-/// The least that a datagram takes of the socket's buffer, in bytes as they were asked for: with this the
-/// buffer's size says how many may have waited in it.
+/// The least that a datagram, or a train of datagrams, takes of the socket's buffer, in bytes as they were asked for: with
+/// this the buffer's size says how many may have waited in it.
 const MIN_BUFFERED_BYTES: usize = 256;
 
 /// Callbacks that took this long since the socket was last asked may have kept peers' datagrams waiting
@@ -51,18 +52,23 @@ pub struct Runner {
     reconcile: Every,
     inbound: ReceiveBatch,
     outbound: SendBatch,
+    /// What the host is being called with, and the messages that it has read.
+    dispatches: VecDeque<Dispatch>,
+    handled: Vec<Message>,
     /// What a read met that asked without sleeping.
     failed: Option<io::Error>,
     /// Failed reads in a row.
     read_errors: u32,
     /// The host's log has been told that the server broke.
     told: bool,
+    /// The clock as it was read last: what takes no time between two uses needs no reading of its own.
+    now: Time,
     /// When the socket was last asked for datagrams.
     asked: Time,
     /// How long after a datagram the loop does not sleep, and when the last was.
     busy_poll: Duration,
     last_datagram: Time,
-    /// Datagrams read since timers ran last or the socket was empty.
+    /// Datagrams read since timers ran last or the socket was empty; a train counts as one.
     read_before_timers: usize,
 }
 
@@ -75,20 +81,28 @@ impl Turns<Server> for Runner {
         // What passed since the turn before was not ours.
         self.spent(server, Activity::Idle);
         let mut happened = self.dispatch(server);
+        if happened {
+            self.spent(server, Activity::Messages);
+        }
         let busy = happened || server.http_is_pending();
         self.wait(server, if busy { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
-        happened |= server.serve_http();
+        if server.serve_http() {
+            happened = true;
+            self.spent(server, Activity::Messages);
+        }
         happened |= self.read_streams(server);
         happened |= self.time(server)?;
         self.flush(server)?;
-        happened |= self.dispatch(server);
-        let now = self.spent(server, Activity::Messages);
+        if self.dispatch(server) {
+            happened = true;
+            self.spent(server, Activity::Messages);
+        }
         let at_once = self.event_loop.is_readable()
             || self.event_loop.has_ready()
             || self.doors.have_work()
             || server.http_is_pending();
-        let due = if at_once { now } else { self.own_due() };
+        let due = if at_once { self.now } else { self.own_due() };
         *server.0.next_turn.lock() = Some(due);
         *server.0.ticks.lock() = self.ticker.counts();
         let mut core = server.0.core.lock();
@@ -120,9 +134,12 @@ impl Runner {
             reconcile: Every::new(now, config.reconcile_interval),
             inbound,
             outbound: SendBatch::new(config.io, SEND_BATCH, MAX_DATAGRAM),
+            dispatches: VecDeque::new(),
+            handled: Vec::new(),
             failed: None,
             read_errors: 0,
             told: false,
+            now,
             asked: now,
             busy_poll: config.busy_poll,
             last_datagram: now,
@@ -132,6 +149,7 @@ impl Runner {
 
     fn spent(&mut self, server: &Server, activity: Activity) -> Time {
         let now = server.0.life.clock.now();
+        self.now = now;
         server.0.profiler.lock().spent(now, activity);
         now
     }
@@ -143,7 +161,7 @@ impl Runner {
     }
 
     fn wait(&mut self, server: &Server, timeout: Option<Duration>) -> Result<()> {
-        let now = self.spent(server, Activity::Messages);
+        let now = self.now;
         let core = server.0.core.lock().poll_timeout();
         let due = core.map_or(self.own_due(), |c| c.min(self.own_due()));
         let until_due = if self.doors.have_work() { Duration::ZERO } else { due.since(now) };
@@ -160,10 +178,11 @@ impl Runner {
         let mut now = start;
         while now < until && !self.event_loop.is_readable() && !self.event_loop.is_woken() {
             // Streams wait for no datagrams.
-            if !self.doors.are_unused()
-                && (self.wait_for_socket(Duration::ZERO).is_err() || self.has_streams())
-            {
-                break;
+            if !self.doors.are_unused() {
+                let failed = self.wait_for_socket(Duration::ZERO).is_err();
+                if failed || self.event_loop.was_woken() || self.has_streams() {
+                    return Duration::ZERO;
+                }
             }
             self.failed = self.receive().err();
             if self.failed.is_some() || !self.inbound.is_empty() {
@@ -191,7 +210,8 @@ impl Runner {
                 if !self.event_loop.is_readable() {
                     break;
                 }
-                self.asked = server.0.life.clock.now();
+                // The clock was read just before.
+                self.asked = self.now;
                 failed = self.receive().err();
             }
             let now = self.spent(server, Activity::Network);
@@ -200,7 +220,6 @@ impl Runner {
             for _ in 0..RECEIVE_BATCH {
                 let Some((from, datagram)) = self.inbound.next() else { break };
                 core.handle_datagram(now, from, datagram);
-                self.read_before_timers += 1;
                 self.last_datagram = now;
             }
             if let Some(error) = failed {
@@ -235,6 +254,7 @@ impl Runner {
         self.doors.take_in(server, &mut self.event_loop, now);
         server.0.core.lock().resume_streams(now);
         let mut happened = self.dispatch(server);
+        self.spent(server, Activity::Messages);
         for _ in 0..doors::BATCHES_PER_TURN {
             if !self.doors.read_batch(server) {
                 break;
@@ -253,6 +273,7 @@ impl Runner {
     /// Fills a batch, as far as there are datagrams. Errors: the one that ended it, if one did.
     fn receive(&mut self) -> io::Result<()> {
         let received = self.event_loop.receive(&mut self.inbound);
+        self.read_before_timers += self.inbound.messages();
         if !self.inbound.is_empty() {
             self.read_errors = 0;
         }
@@ -273,7 +294,7 @@ impl Runner {
 
     /// Timers, the tick and the slow timer.
     fn time(&mut self, server: &Server) -> Result<bool> {
-        let now = server.0.life.clock.now();
+        let now = self.now;
         if now.since(self.asked) >= LONG_CALLBACKS {
             self.wait_for_socket(Duration::ZERO)?;
         }
@@ -302,15 +323,14 @@ impl Runner {
             server.0.core.lock().housekeeping(now);
             self.dispatch(server);
         }
-        self.spent(server, Activity::Messages);
         Ok(happened)
     }
 
     /// Writes whatever may leave.
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
-        let now = server.0.life.clock.now();
-        while let Some(to) = core.poll_transmit(now, self.outbound.buffer()) {
+        let start = server.0.life.clock.now();
+        while let Some(to) = core.poll_transmit(start, self.outbound.buffer()) {
             if core.is_probe() {
                 // It leaves behind what was written before it.
                 self.send(&mut core);
@@ -331,7 +351,10 @@ impl Runner {
         if streams > 0 {
             self.doors.serve(server);
         }
-        self.spent(server, Activity::Network);
+        self.now = server.0.life.clock.now();
+        let mut profiler = server.0.profiler.lock();
+        profiler.spent(start, Activity::Messages);
+        profiler.spent(self.now, Activity::Network);
         Ok(())
     }
 
@@ -349,19 +372,26 @@ impl Runner {
     }
 
     /// Calls the host with everything that waits. Callbacks may send, which makes no new events; those
-    /// that disconnect do, and they are handled here too.
+    /// that disconnect do, and they are handled here too. The core is locked once for all that waits.
     fn dispatch(&mut self, server: &Server) -> bool {
-        let (mut happened, mut read) = (false, None);
+        let mut happened = false;
         loop {
             let mut core = server.0.core.lock();
-            if let Some(message) = read.take() {
-                core.recycle(message);
-            }
-            let next = core.poll_dispatch();
+            self.handled.drain(..).for_each(|message| core.recycle(message));
+            core.poll_dispatches(&mut self.dispatches);
             drop(core);
-            let Some(next) = next else { return happened };
+            if self.dispatches.is_empty() {
+                return happened;
+            }
             happened = true;
-            read = server.0.life.calling(|| panic_scope::outside(|| self.call(server, next)));
+            server.0.life.calling(|| {
+                panic_scope::outside(|| {
+                    while let Some(next) = self.dispatches.pop_front() {
+                        let read = self.call(server, next);
+                        self.handled.extend(read);
+                    }
+                });
+            });
         }
     }
 
@@ -423,6 +453,8 @@ impl Runner {
             }
             let due = server.0.core.lock().poll_timeout().unwrap_or(end).min(end);
             self.wait_for_socket(due.since(now))?;
+            // Nobody is left whom news of streams would concern.
+            drop(self.event_loop.take_ready());
             self.read(server)?;
             let now = server.0.life.clock.now();
             server.0.core.lock().handle_timeout(now);

@@ -188,6 +188,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_native_key(NULL, bytes, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_send(NULL, peer, bytes, 1, NULL));
     EXPECT(GK_ERR_NULL, gk_server_send_guaranteed(NULL, peer, bytes, 1, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_many(NULL, NULL, sizeof(gk_send_item), 0, &size));
     EXPECT(GK_ERR_NULL, gk_server_broadcast(NULL, GK_PEER_NONE, bytes, 1, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_server_disconnect(NULL, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_block_list(NULL, entries, 1));
@@ -282,6 +283,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_key_sign(NULL, bytes, 1, bytes, 1, &size));
 
     EXPECT(GK_ERR_NULL, gk_send_options_init(NULL, sizeof(gk_send_options)));
+    EXPECT(GK_ERR_NULL, gk_send_item_init(NULL, sizeof(gk_send_item)));
     EXPECT(GK_ERR_NULL, gk_disconnect_info_init(NULL, sizeof(gk_disconnect_info)));
     EXPECT(GK_ERR_NULL, gk_peer_stats_init(NULL, sizeof peer_stats));
     EXPECT(GK_ERR_NULL, gk_server_stats_init(NULL, sizeof server_stats));
@@ -758,6 +760,48 @@ static void on_message(void *user_data, gk_server *server, gk_peer peer, const g
     add(&seen->messages, 1);
 }
 
+/* Each item of many has an answer of its own; what is wrong with the array is refused as a whole. */
+static void many(gk_server *server, gk_peer peer, gk_peer foreign) {
+    enum { COUNT = 8 };
+    const uint8_t data[2] = {1, 2};
+    gk_send_item items[COUNT];
+    size_t queued = 77, i;
+    for (i = 0; i < COUNT; i++) {
+        memset(&items[i], 0xee, sizeof items[i]);
+        OK(gk_send_item_init(&items[i], sizeof items[i]));
+        CHECK(items[i].struct_size == sizeof items[i] && items[i].retry == GK_RETRY_NONE && items[i].peer == GK_PEER_NONE);
+        CHECK(items[i].data == NULL && items[i].len == 0 && items[i].channel == 0 && items[i].notify == 0);
+        CHECK(items[i].priority == GK_PRIORITY_NORMAL && items[i].redundancy == 0 && items[i].user_data == NULL);
+        CHECK(items[i].deadline_us == 0 && items[i].result == GK_OK && items[i].reserved == 0);
+        items[i].result = 99;
+        items[i].peer = peer;
+        items[i].data = data;
+        items[i].len = 2;
+    }
+    OK(gk_server_send_many(server, NULL, sizeof *items, 0, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_many(server, NULL, sizeof *items, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item_size", gk_server_send_many(server, items, sizeof *items - 1, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item_size", gk_server_send_many(server, items, 0, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "items", gk_server_send_many(server, items, sizeof *items, SIZE_MAX, &queued));
+    items[1].struct_size--;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item 1", gk_server_send_many(server, items, sizeof *items, 2, &queued));
+    items[1].struct_size++;
+    CHECK(queued == 77 && items[0].result == 99);
+
+    items[1].peer = GK_PEER_NONE;
+    items[2].peer = foreign;
+    items[3].data = NULL;
+    items[4].retry = 4;
+    items[5].len = 0;
+    items[6].notify = 1;
+    OK(gk_server_send_many(server, items, sizeof *items, COUNT - 1, &queued));
+    CHECK(items[0].result == GK_OK && items[1].result == GK_ERR_STALE && items[2].result == GK_ERR_STALE);
+    CHECK(items[3].result == GK_ERR_NULL && items[4].result == GK_ERR_ARGUMENT && items[5].result == GK_OK);
+    /* There is no event queue. */
+    CHECK(items[6].result == GK_ERR_STATE && items[7].result == 99 && queued == 2);
+    OK(gk_server_send_many(server, items, sizeof *items, 1, NULL));
+}
+
 static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     char name[GK_GROUP_MAX_NAME_BYTES + 2];
     const gk_peer none[] = {GK_PEER_NONE, GK_FOREVER, peer + 1, peer ^ ((gk_peer)1 << 40), foreign};
@@ -796,6 +840,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
         EXPECT(GK_ERR_STALE, gk_peer_series(server, none[i], seconds, 300, &size));
     }
 
+    many(server, peer, foreign);
     EXPECT(GK_ERR_NULL, gk_server_send(server, peer, NULL, 1, NULL));
     EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, SIZE_MAX, NULL));
     OK(gk_server_send(server, peer, NULL, 0, NULL));

@@ -5,7 +5,7 @@ use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
     callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, http::*, peer::*,
-    result::*, send::*, server::*, stats::*, streams::*, version::*,
+    result::*, send::*, send_many::*, server::*, stats::*, streams::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -50,6 +50,10 @@ fn rust() -> BTreeMap<String, i128> {
         }
         gk_send_options {
             struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us
+        }
+        gk_send_item {
+            struct_size, retry, peer, data, len, channel, priority, redundancy, notify, user_data, deadline_us, result,
+            reserved
         }
         gk_peer_stats_t {
             struct_size, queued_messages, queued_bytes, latency_us, assembled, sent, dropped, received, acked,

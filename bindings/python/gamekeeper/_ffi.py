@@ -117,6 +117,24 @@ class gk_send_options(Structure):
     ]
 
 
+class gk_send_item(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("retry", c_int32),
+        ("peer", PEER),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("channel", c_uint32),
+        ("priority", c_int32),
+        ("redundancy", c_uint32),
+        ("notify", c_uint32),
+        ("user_data", c_void_p),
+        ("deadline_us", c_uint64),
+        ("result", RESULT),
+        ("reserved", c_uint32),
+    ]
+
+
 class gk_event(Structure):
     # `data` is a void pointer here, for speed: ctypes then gives it as a plain integer.
     _fields_ = [
@@ -279,6 +297,7 @@ STRUCTURES: List[Type[Structure]] = [
     gk_disconnect_info,
     gk_update,
     gk_send_options,
+    gk_send_item,
     gk_event,
     gk_link_stats,
     gk_peer_stats_t,
@@ -294,6 +313,7 @@ STRUCTURES: List[Type[Structure]] = [
 INITIALISED: Dict[str, Type[Structure]] = {
     "gk_disconnect_info_init": gk_disconnect_info,
     "gk_send_options_init": gk_send_options,
+    "gk_send_item_init": gk_send_item,
     "gk_peer_stats_init": gk_peer_stats_t,
     "gk_server_stats_init": gk_server_stats_t,
     "gk_conditions_init": gk_conditions,
@@ -359,6 +379,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_native_key": (RESULT, [server] + _TEXT_OUT),
         "gk_server_send": (RESULT, [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options)]),
         "gk_server_send_guaranteed": (RESULT, [server, PEER, c_char_p, c_size_t, CALLBACK, c_void_p]),
+        "gk_server_send_many": (RESULT, [server, c_void_p, c_size_t, c_size_t, POINTER(c_size_t)]),
         "gk_server_broadcast": (
             RESULT,
             [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options), POINTER(c_size_t)],
@@ -642,7 +663,13 @@ def error(result: int) -> errors.GamekeeperError:
     buffer = ctypes.create_string_buffer(length + 1)
     lib.gk_last_error(buffer, length + 1)
     text = buffer.value.decode("utf-8", "replace")
-    return errors.from_code(result, text or lib.gk_result_str(result).decode("utf-8", "replace"))
+    return errors.from_code(result, text or result_text(result))
+
+
+def result_text(result: int) -> str:
+    """What one of the library's numbers means."""
+    text: bytes = lib.gk_result_str(result)
+    return text.decode("utf-8", "replace")
 
 
 def read_bytes(function: Callable[..., int], *arguments: Any) -> bytes:

@@ -36,6 +36,10 @@ _WIRES: Dict[int, str] = {
 _DOORS: Dict[int, str] = {GK_DOOR_UDP: "udp", GK_DOOR_STREAM: "stream", GK_DOOR_WEBSOCKET: "websocket"}
 WIRES = {"native": GK_WIRE_NATIVE, "mpgameserver": GK_WIRE_MPGAMESERVER}
 
+#: Channel, priority and redundancy of a message that says nothing of them.
+_DEFAULTS = (0, GK_PRIORITY_NORMAL, 0)
+_ONCE = RetryMode.NONE
+
 _Series = _ffi.gk_second * SECONDS
 _FIELDS = len(_ffi.gk_second._fields_)
 
@@ -228,6 +232,12 @@ class Client:
             long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
+        more = (channel, priority, redundancy)
+        # What most messages are goes the short way: it costs half as much.
+        if retry is _ONCE and callback is None and more == _DEFAULTS and type(payload) is bytes and not self._sent_away:
+            link = self._link
+            if _ffi.lib.gk_server_send(link.pointer, self._peer, payload, len(payload), None) == GK_OK:
+                return
         mode = RetryMode(retry)
         if not isinstance(payload, bytes):
             raise TypeError("the payload is {}, not bytes".format(type(payload).__name__))
@@ -236,8 +246,7 @@ class Client:
             if callback is not None:
                 self._link.refuse(self, callback)
             return
-        more = (channel, priority, redundancy)
-        given = None if more == (0, GK_PRIORITY_NORMAL, 0) else more
+        given = None if more == _DEFAULTS else more
         if not self._link.send(self, self._peer, payload, mode.value, callback, given):
             self.log.debug("message of %d bytes not sent: the client is leaving", len(payload))
 

@@ -10,6 +10,7 @@ mod transmit;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -567,10 +568,17 @@ impl Connection {
 
     fn handle_frames(&mut self, now: Time, from: SocketAddr, number: u64, payload: &[u8], room: &mut Room) {
         let (mut urgency, mut refused, mut acked) = (Urgency::None, false, false);
-        for frame in Frames::new(payload) {
+        let mut frames = Frames::new(payload);
+        loop {
+            while !matches!(self.state, State::Draining | State::Closed) {
+                let Some(m) = frames.next_message() else { break };
+                urgency = urgency.max(urgency_of_message(&m));
+                refused |= !self.handle_message(now, number, &m, room);
+            }
             if self.state == State::Closed {
                 break;
             }
+            let Some(frame) = frames.next() else { break };
             let Ok(frame) = frame else {
                 self.stats.messages_malformed += 1;
                 break;
@@ -697,6 +705,9 @@ impl Connection {
             return;
         };
         let largest = largest - u64::from(mutant!(AckBitsShifted) && largest > 1);
+        if let Some((low, high)) = ack.only_range(largest) {
+            return self.take_ack(now, ack, low..=high, |n| (low..=high).contains(&n));
+        }
         let mut ranges = [(1, 0); wire::MAX_ACK_RANGES + 1];
         let (mut lowest, mut count) = (largest, 0);
         for (slot, range) in ranges.iter_mut().zip(ack.ranges(largest)) {
@@ -710,11 +721,22 @@ impl Connection {
             let range = ranges.get(ranges.partition_point(|(low, _)| *low > n));
             range.is_some_and(|(_, high)| n <= *high)
         };
-        if self.mtu.acknowledged(now, acked) {
+        self.take_ack(now, ack, lowest..=largest, acked);
+    }
+
+    /// Of packets within `reach`, those that `acked` says were received.
+    fn take_ack(
+        &mut self,
+        now: Time,
+        ack: &AckFrame<'_>,
+        reach: RangeInclusive<u64>,
+        acked: impl Fn(u64) -> bool + Copy,
+    ) {
+        if self.mtu.is_probing() && self.mtu.acknowledged(now, acked) {
             self.sender.set_sizes(wire::sizes(self.mtu.current()));
         }
         let delay = Duration::from_micros(ack.delay.saturating_mul(ACK_DELAY_UNIT).min(10_000_000));
-        self.sender.on_ack(now, delay, lowest..=largest, acked);
+        self.sender.on_ack(now, delay, reach, acked);
         self.check_path(now);
     }
 
@@ -726,6 +748,7 @@ impl Connection {
     }
 
     /// Whether the message was not refused.
+    #[inline]
     fn handle_message(&mut self, now: Time, packet: u64, m: &MessageFrame<'_>, room: &mut Room) -> bool {
         self.let_in();
         self.last_message = Some(now);
@@ -734,11 +757,18 @@ impl Connection {
             return false;
         }
         let (events, stats) = (&mut self.events, &mut self.stats);
+        let mut sink = room.sink.take();
         let mut deliver = |event| {
             stats.messages_received += 1;
-            events.push_back(event);
+            match &mut sink {
+                // Nothing that came before waits to be said.
+                Some(sink) if events.is_empty() => sink(event),
+                _ => events.push_back(event),
+            }
         };
-        match self.inbox.take(now, packet, m, room, &mut deliver) {
+        let taken = self.inbox.take(now, packet, m, room, &mut deliver);
+        room.sink = sink;
+        match taken {
             Taken::Accepted => {}
             Taken::Duplicate => self.stats.messages_duplicate += 1,
             Taken::Malformed => self.stats.messages_malformed += 1,
@@ -822,7 +852,14 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn drain_outcomes(&mut self) {
+        if self.sender.has_news() {
+            self.drain_news();
+        }
+    }
+
+    fn drain_news(&mut self) {
         while let Some((tag, outcome)) = self.sender.poll_outcome() {
             self.events.push_back(Event::Sent { tag, outcome });
         }
@@ -833,16 +870,28 @@ impl Connection {
 
     // --- outputs --------------------------------------------------------------------------------------
 
+    /// Whether there is a next event.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 }
 
+fn urgency_of_message(m: &MessageFrame<'_>) -> Urgency {
+    if m.mode.is_resent() {
+        Urgency::Prompt
+    } else {
+        Urgency::Lazy
+    }
+}
+
 fn urgency_of(frame: &Frame<'_>) -> Urgency {
     match frame {
-        Frame::Message(m) if m.mode.is_resent() => Urgency::Prompt,
-        Frame::Message(_) => Urgency::Lazy,
+        Frame::Message(m) => urgency_of_message(m),
         Frame::Ping | Frame::Join(..) | Frame::Accept | Frame::PathChallenge(_) => Urgency::Prompt,
         _ => Urgency::None,
     }

@@ -140,6 +140,7 @@ fn number_len(number: u64, acked: u64) -> usize {
 }
 
 /// Appends a variable-length integer (RFC 9000, 16); `value` is below 2^62.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, value: u64) {
     match value {
         0..=0x3f => out.push(value as u8),
@@ -326,6 +327,12 @@ pub struct AckFrame<'a> {
 }
 
 impl AckFrame<'_> {
+    /// The one range that most acknowledgements have, once `largest` is widened.
+    pub fn only_range(&self, largest: u64) -> Option<(u64, u64)> {
+        let low = largest.checked_sub(self.first).filter(|low| *low > 0 && self.count == 0)?;
+        Some((low, largest))
+    }
+
     /// The ranges, newest first, once `largest` is widened. Ends early where one would go below 1.
     pub fn ranges(&self, largest: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let mut reader = Reader(self.ranges);
@@ -385,6 +392,16 @@ impl<'a> Frames<'a> {
         Frames(Reader(payload))
     }
 
+    /// The next frame if it is a message that can be read: most frames are. What it leaves is for `next`.
+    #[inline]
+    pub fn next_message(&mut self) -> Option<MessageFrame<'a>> {
+        let mut r = self.0;
+        let kind = r.u8().filter(|kind| (0x40..=0x7f).contains(kind))?;
+        let message = read_message(&mut r, kind)?;
+        self.0 = r;
+        Some(message)
+    }
+
     fn read(&mut self, kind: u8) -> Option<Frame<'a>> {
         let r = &mut self.0;
         Some(match kind {
@@ -415,7 +432,18 @@ impl<'a> Frames<'a> {
     }
 }
 
+#[inline]
 fn read_message<'a>(r: &mut Reader<'a>, kind: u8) -> Option<MessageFrame<'a>> {
+    if kind & !LENGTH_BIT == frame::MESSAGE {
+        // Sent once, whole, on no channel.
+        let len = if kind & LENGTH_BIT != 0 { usize::try_from(r.varint()?).ok()? } else { r.0.len() };
+        let data = r.bytes(len)?;
+        return Some(MessageFrame { mode: Mode::Once, number: 0, channel: 0, sequence: 0, part: None, data });
+    }
+    read_any_message(r, kind)
+}
+
+fn read_any_message<'a>(r: &mut Reader<'a>, kind: u8) -> Option<MessageFrame<'a>> {
     let mode = match kind >> 3 & 7 {
         0 => Mode::Once,
         1 => Mode::Sequenced,
@@ -461,6 +489,7 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 /// Bytes of a message's frame with its length written out.
+#[inline]
 pub fn message_len(mode: Mode, channel: u8, part: Option<Part>, data: usize) -> usize {
     let part = part.map_or(0, |p| 2 + varint_len(u64::from(p.index)) + varint_len(u64::from(p.count)));
     let number = if mode.is_resent() { 2 } else { 0 };
@@ -469,7 +498,20 @@ pub fn message_len(mode: Mode, channel: u8, part: Option<Part>, data: usize) -> 
 }
 
 /// Appends a message's frame; the `last` of its packet needs no length.
+#[inline]
 pub fn put_message(out: &mut Vec<u8>, m: &MessageFrame<'_>, last: bool) {
+    if m.mode == Mode::Once && m.channel == 0 && m.part.is_none() {
+        // Nothing but a type and a length.
+        out.push(frame::MESSAGE | if last { 0 } else { LENGTH_BIT });
+        if !last {
+            put_varint(out, m.data.len() as u64);
+        }
+        return out.extend_from_slice(m.data);
+    }
+    put_any_message(out, m, last);
+}
+
+fn put_any_message(out: &mut Vec<u8>, m: &MessageFrame<'_>, last: bool) {
     let length = if last { 0 } else { LENGTH_BIT };
     let fragment = if m.part.is_some() { FRAGMENT_BIT } else { 0 };
     let channel = if m.channel != 0 { CHANNEL_BIT } else { 0 };

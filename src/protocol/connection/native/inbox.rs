@@ -118,6 +118,7 @@ impl Inbox {
 
     /// A message, or a part of one, came in packet `packet`. What can be delivered goes to `deliver`: at most what `room` has
     /// left, and the messages held back that it sets free.
+    #[inline]
     pub fn take(
         &mut self,
         now: Time,
@@ -126,6 +127,15 @@ impl Inbox {
         room: &mut Room,
         deliver: &mut impl FnMut(Event),
     ) -> Taken {
+        if m.mode == Mode::Once && m.part.is_none() && room.messages > 0 && room.bytes > 0 {
+            // Nothing is known of it before, and nothing is to be remembered.
+            if m.data.len() > self.max_message {
+                return Taken::Malformed;
+            }
+            let data = room.copy(m.data);
+            hand_over(0, m.channel, m.mode, data, room, deliver);
+            return Taken::Accepted;
+        }
         let number = if m.mode.is_resent() {
             let Some(number) = widen(u64::from(m.number), 16, self.dedup.newest() + 1) else {
                 return Taken::Malformed;
@@ -250,6 +260,7 @@ impl Inbox {
     }
 }
 
+#[inline]
 fn hand_over(
     number: u64,
     channel: u8,
