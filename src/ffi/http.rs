@@ -29,8 +29,8 @@ use crate::server::Server;
 /// - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
 /// - `gk_context_clear_http`: takes doors and routes out again
 /// - `gk_context_set_http_max_body`: the longest body, of the routes that follow
-/// - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`,
-///   `gk_context_set_http_max_body_bytes`: bounds
+/// - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
+/// - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
 /// - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
 /// - `gk_server_http_address`: where it is spoken in fact
 /// - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line

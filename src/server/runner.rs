@@ -105,7 +105,10 @@ impl Turns<Server> for Runner {
             happened = true;
             self.spent(server, Activity::Messages);
         }
-        let at_once = self.event_loop.is_readable() || self.event_loop.has_ready() || self.doors.have_work();
+        let at_once = self.event_loop.is_readable()
+            || self.event_loop.has_ready()
+            || self.doors.have_work()
+            || server.http_is_pending();
         let due = if at_once { self.now } else { self.own_due() };
         *server.0.next_turn.lock() = Some(due);
         *server.0.ticks.lock() = self.ticker.counts();

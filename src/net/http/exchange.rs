@@ -188,7 +188,7 @@ impl Exchange {
     /// Answers a request, whose number is stale from then on. Errors: Stale, Argument (the status; then it still waits).
     pub fn answer(&self, id: u64, status: u32, body: Vec<u8>) -> Result<()> {
         let mut state = self.state.lock();
-        if !state.open.get(&id).is_some_and(|open| open.reply.is_some()) {
+        if state.open.get(&id).is_none_or(|open| open.reply.is_none()) {
             return Err(stale());
         }
         let status = check_status(status)?;
