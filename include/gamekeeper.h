@@ -206,6 +206,7 @@
  * - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
  * - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
  * - `gk_client_reconnect`: begin another one
+ * - `gk_client_send_file`, `gk_client_accept_file`, `gk_client_refuse_file`, `gk_client_cancel_file`: files
  * - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
  * - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
  * - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
@@ -253,7 +254,7 @@ typedef struct gk_client gk_client;
  * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
  * - `gk_context_listen_http` and the routes: see `gk_request`
- * - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
+ * - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
  *
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
  * and the send rate of a peer, which is their server, from above, and have of their own:
@@ -299,6 +300,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_addresses`: where others can reach it, at all of its doors
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+ * - `gk_server_send_many`: many of them in one call
  * - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
  * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
@@ -346,6 +348,7 @@ typedef int32_t gk_event_type;
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
  * - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
+ * - `gk_server_send_file`, `gk_server_accept_file`, `gk_server_refuse_file`, `gk_server_cancel_file`: files, to it and from it
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
  * - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
  */
@@ -365,6 +368,11 @@ typedef int32_t gk_door;
  * What a peer speaks: one of `GK_WIRE_…`. More will be appended.
  */
 typedef int32_t gk_wire;
+
+/**
+ * A file under way: a number that is unique among those of one peer, or of one session of a client.
+ */
+typedef uint64_t gk_file;
 
 /**
  * An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
@@ -452,6 +460,19 @@ typedef struct {
      * Request: which.
      */
     uint64_t request;
+    /**
+     * Files: which one. `text` is an offered file's name (`data` its SHA-256, `file_size` its length), and where it is, or why not,
+     * when it ended (`code` is a `gk_file_result`).
+     */
+    gk_file file;
+    /**
+     * Files: bytes on the receiver's disk.
+     */
+    uint64_t file_done;
+    /**
+     * Files: bytes in all.
+     */
+    uint64_t file_size;
 } gk_event;
 
 /**
@@ -836,6 +857,65 @@ typedef struct {
      */
     uint64_t deadline_us;
 } gk_send_options;
+
+/**
+ * One of many messages: what `gk_server_send` takes, and in `result` what it would have answered.
+ * `gk_send_item_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * How it is delivered. Default `GK_RETRY_NONE`.
+     */
+    gk_retry_mode retry;
+    /**
+     * Who gets it. Default `GK_PEER_NONE`, which is refused.
+     */
+    gk_peer peer;
+    /**
+     * The bytes; may be NULL with 0. Default NULL.
+     */
+    const uint8_t *data;
+    /**
+     * How many. Default 0.
+     */
+    size_t len;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint32_t channel;
+    /**
+     * As in `gk_send_options`. Default `GK_PRIORITY_NORMAL`.
+     */
+    gk_priority priority;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint32_t redundancy;
+    /**
+     * 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`. Default 0.
+     */
+    uint32_t notify;
+    /**
+     * Given back in that event. Default NULL.
+     */
+    void *user_data;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint64_t deadline_us;
+    /**
+     * Filled by the call: `GK_OK`, or why this message was not queued.
+     */
+    gk_result result;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_send_item;
 
 /**
  * Where a peer's connection stands: one of `GK_STATUS_…`.
@@ -1462,6 +1542,209 @@ typedef struct {
 typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 
 /**
+ * How much is received. `gk_file_quota_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Files of one peer at once, those included that wait for a decision. Default 4; more are refused.
+     */
+    uint32_t files_per_peer;
+    /**
+     * Files at once from all peers. Default 64.
+     */
+    uint32_t files_total;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of the longest file. Default 0: no bound.
+     */
+    uint64_t max_file_bytes;
+    /**
+     * Bytes of one peer while it is connected. Default 0: no bound.
+     */
+    uint64_t bytes_per_peer;
+    /**
+     * Bytes of all peers since the start. Default 0: no bound.
+     */
+    uint64_t bytes_total;
+} gk_file_quota;
+
+/**
+ * Where an accepted file goes. `gk_file_target_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 1: a file of this name is replaced once the new one is whole. Default 0: the new one gets a number.
+     */
+    uint32_t replace;
+    /**
+     * The directory, which must exist. Nothing is written elsewhere. No default.
+     */
+    const char *directory;
+    /**
+     * Another name than the offered one; it is reduced to a safe base name too. Default NULL: the offered one.
+     */
+    const char *name;
+} gk_file_target;
+
+/**
+ * So many of a file's bytes are on the receiver's disk.
+ *
+ * When: about every 256 KiB. Of a client's files `server` is NULL and `peer` is `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
+ * Borrowed: nothing.
+ * May call: as `gk_sent_fn`.
+ */
+typedef void (*gk_file_progress_fn)(void *user_data,
+                                    gk_server *server,
+                                    gk_peer peer,
+                                    gk_file file,
+                                    uint64_t done,
+                                    uint64_t size);
+
+/**
+ * How a file is to be sent. `gk_file_options_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The name that it is offered under. Default NULL: the path's last component.
+     */
+    const char *name;
+    /**
+     * Told how much of it the receiver has written. Default NULL: who `gk_context_on_file` says is told.
+     */
+    gk_file_progress_fn on_progress;
+    /**
+     * Passed to both callbacks. Default NULL.
+     */
+    void *user_data;
+} gk_file_options;
+
+/**
+ * A file that is offered.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Its name, UTF-8, reduced to a safe base name.
+     */
+    const char *name;
+    /**
+     * Bytes.
+     */
+    uint64_t size;
+    /**
+     * SHA-256 of it, 32 bytes.
+     */
+    const uint8_t *sha256;
+} gk_file_offer;
+
+/**
+ * A peer offers a file. `gk_server_accept_file` takes it, `gk_server_refuse_file` does not: from inside this callback, or later
+ * from any thread.
+ *
+ * When: once per file. Without this callback, and without an event queue, all are refused.
+ * Thread: the server's.
+ * Borrowed: `offer` and what it points to, until the callback returns.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_file_offer_fn)(void *user_data,
+                                 gk_server *server,
+                                 gk_peer peer,
+                                 gk_file file,
+                                 const gk_file_offer *offer);
+
+/**
+ * How the transfer of a file ended: one of `GK_FILE_…`.
+ */
+typedef int32_t gk_file_result;
+
+/**
+ * How the transfer of a file ended.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * `GK_FILE_DONE`, or why it failed.
+     */
+    gk_file_result result;
+    /**
+     * The file's name: of a received one the offered, made safe.
+     */
+    const char *name;
+    /**
+     * Where a received file is; empty for one that was sent, and after a failure.
+     */
+    const char *path;
+    /**
+     * One sentence about a failure; empty without one.
+     */
+    const char *text;
+    /**
+     * Bytes in all.
+     */
+    uint64_t size;
+} gk_file_end;
+
+/**
+ * The transfer of a file ended.
+ *
+ * When: exactly once for each file that was sent or accepted, and for each offer that was withdrawn; at the latest before the
+ * peer's disconnect. Never from inside the call that sends it. Of a client's files `server` is NULL and `peer` is
+ * `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
+ * Borrowed: `end` and its texts, until the callback returns.
+ * May call: as `gk_sent_fn`.
+ */
+typedef void (*gk_file_end_fn)(void *user_data,
+                               gk_server *server,
+                               gk_peer peer,
+                               gk_file file,
+                               const gk_file_end *end);
+
+/**
+ * The server offers a file. `gk_client_accept_file` takes it, `gk_client_refuse_file` does not: from inside this callback, or
+ * later from any thread.
+ *
+ * When: once per file. Without this callback, and without an event queue, all are refused.
+ * Thread: the client's.
+ * Borrowed: `offer` and what it points to, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`, `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_file_offer_fn)(void *user_data,
+                                        gk_client *client,
+                                        gk_file file,
+                                        const gk_file_offer *offer);
+
+/**
  * It worked.
  */
 #define GK_OK 0
@@ -1837,6 +2120,21 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_EVENT_RAW 12
 
 /**
+ * A file is offered.
+ */
+#define GK_EVENT_FILE_OFFER 13
+
+/**
+ * More of a file is on the receiver's disk.
+ */
+#define GK_EVENT_FILE_PROGRESS 14
+
+/**
+ * The transfer of a file ended.
+ */
+#define GK_EVENT_FILE_END 15
+
+/**
  * A request came to an HTTP route without a function. `gk_response_send` answers it. Set: `request`, `user_data` (the
  * route's).
  */
@@ -1938,6 +2236,76 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * Those that we send.
  */
 #define GK_DIRECTION_SEND 2
+
+/**
+ * No file.
+ */
+#define GK_FILE_NONE 0
+
+/**
+ * All of it arrived, was checked, and is in its place.
+ */
+#define GK_FILE_DONE 0
+
+/**
+ * One of the two hosts gave it up.
+ */
+#define GK_FILE_CANCELLED 1
+
+/**
+ * The receiver's host does not want it.
+ */
+#define GK_FILE_REFUSED 2
+
+/**
+ * The receiver takes as many files as it may.
+ */
+#define GK_FILE_BUSY 3
+
+/**
+ * It would exceed a quota of the receiver.
+ */
+#define GK_FILE_QUOTA 4
+
+/**
+ * It is longer than the receiver takes.
+ */
+#define GK_FILE_TOO_LARGE 5
+
+/**
+ * The sender cannot read it, or it changed while it was sent.
+ */
+#define GK_FILE_VANISHED 6
+
+/**
+ * The receiver's disk is full.
+ */
+#define GK_FILE_NO_SPACE 7
+
+/**
+ * The receiver cannot write it.
+ */
+#define GK_FILE_DISK 8
+
+/**
+ * What arrived is not what was offered.
+ */
+#define GK_FILE_MISMATCH 9
+
+/**
+ * The other side broke the rules of transfers.
+ */
+#define GK_FILE_PROTOCOL 10
+
+/**
+ * Nothing came for a minute. What is there stays for a next try.
+ */
+#define GK_FILE_STALLED 11
+
+/**
+ * The connection ended. What is there stays for a next try.
+ */
+#define GK_FILE_DISCONNECTED 12
 
 #ifdef __cplusplus
 extern "C" {
@@ -3286,6 +3654,43 @@ gk_result gk_server_send_raw(gk_server *server, const char *to, const uint8_t *d
 gk_result gk_server_disconnect(gk_server *server, gk_peer peer, const gk_disconnect_info *info);
 
 /**
+ * Fills in size and defaults.
+ *
+ * - `item`: the struct
+ * - `struct_size`: `sizeof(gk_send_item)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_send_item_init(gk_send_item *item, size_t struct_size);
+
+/**
+ * Queues many messages, for one peer or for many, in the order of the array: as a call of `gk_server_send` for each, but in one,
+ * for callers to whom each call is dear. A message that is refused does not keep back those behind it.
+ *
+ * - `items`: the messages; `result` of each tells what became of it, where `gk_last_error` has no text; may be NULL
+ *   with 0
+ * - `item_size`: `sizeof(gk_send_item)`
+ * - `count`: how many
+ * - `out_queued`: for how many `result` is `GK_OK`; may be NULL
+ *
+ * Errors, after which nothing is queued and no `result` set: `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT`
+ * (`item_size`, `count`, or an item's `struct_size` is not `item_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`. A `result` can be:
+ * `GK_OK` and the errors of `gk_server_send`.
+ *
+ * Thread: any; an item is no other thread's while the call lasts.
+ * Ownership: array and bytes stay the caller's, the bytes are copied; `user_data` stays the host's.
+ */
+gk_result gk_server_send_many(gk_server *server,
+                              gk_send_item *items,
+                              size_t item_size,
+                              size_t count,
+                              size_t *out_queued);
+
+/**
  * Gives where a peer's datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
@@ -4063,63 +4468,6 @@ gk_result gk_response_upgrade(gk_server *server,
 gk_result gk_peer_request(const gk_server *server, gk_peer peer, gk_request *out);
 
 /**
- * Sets where a server shows what it does, by HTTP and in any browser: one page with live figures of the last five minutes
- * (packets, where the time goes, ticks, traffic, latency, loss), all peers, with which it can be parted from there, and the
- * log. Beside the page, `/`, there are `/stats.json`, `/peers.json`, and `/metrics` in Prometheus' text format.
- *
- * The server is read once a second, however many look, and a thread of its own answers. A server without a dashboard has
- * no such thread.
- *
- * Without a token (`gk_context_set_dashboard_token`) only an address of the loopback is taken, and requests are only
- * answered under a name of the loopback; any other address needs a token. The door speaks no TLS: beyond a network that you
- * trust, put a proxy that does in front of it.
- *
- * - `address`: as `gk_server_start` takes it, such as `"127.0.0.1:8080"`; port 0 lets the system choose, see
- *   `gk_server_dashboard_address`; NULL (the default): no dashboard. The address is bound when the server starts, which
- *   fails if it cannot be.
- *
- * Errors: `GK_ERR_ADDRESS`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. Of `gk_server_start` besides:
- * `GK_ERR_ARGUMENT` (an address that is not of the loopback, and no token), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
- *
- * Thread: any, one at a time per context.
- * Ownership: the text is copied.
- */
-gk_result gk_context_set_dashboard(gk_context *context,
-                                   const char *address);
-
-/**
- * Sets what who looks at the dashboard must know. The page asks for it; programs send it as `Authorization: Bearer …`, as
- * Prometheus does with `credentials`; behind the page's address, as `#token=…`, it never leaves the browser. It is compared in
- * the same time whatever is guessed, and kept as a digest.
- *
- * - `token`: 16 to 256 characters, printable ASCII without blanks; NULL (the default): none
- *
- * Errors: `GK_ERR_ARGUMENT` (its length or its characters), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
- *
- * Thread: any, one at a time per context.
- * Ownership: only a digest of the text is kept.
- */
-gk_result gk_context_set_dashboard_token(gk_context *context,
-                                         const char *token);
-
-/**
- * Gives the address that the dashboard is bound to, with the real port.
- *
- * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
- * - `cap`: size of `buf` in bytes; 64 is enough for all
- * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
- *
- * Errors: `GK_ERR_STATE` (the server has none, or has stopped), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
- *
- * Thread: any.
- * Ownership: the text is copied.
- */
-gk_result gk_server_dashboard_address(const gk_server *server,
-                                      char *buf,
-                                      size_t cap,
-                                      size_t *out_len);
-
-/**
  * Sets what is called when an address is tried; see `gk_client_connecting_fn`.
  *
  * - `function`: NULL removes it; then the event goes to the event queue if there is one
@@ -4801,6 +5149,235 @@ gk_result gk_client_discover(const uint16_t *ports,
                              gk_found_fn function,
                              void *user_data,
                              size_t *out_count);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `quota`: the struct
+ * - `struct_size`: `sizeof(gk_file_quota)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_quota_init(gk_file_quota *quota,
+                             size_t struct_size);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `target`: the struct
+ * - `struct_size`: `sizeof(gk_file_target)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_target_init(gk_file_target *target,
+                              size_t struct_size);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `options`: the struct
+ * - `struct_size`: `sizeof(gk_file_options)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_options_init(gk_file_options *options,
+                               size_t struct_size);
+
+/**
+ * Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it.
+ *
+ * - `quota`: how much is received; NULL (the default): files are not allowed
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`quota`; a longest message below 32,781 bytes), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_context_set_files(gk_context *context, const gk_file_quota *quota);
+
+/**
+ * Sets what is called about files of servers; see `gk_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that were
+ * sent with an `on_done` or `on_progress` of their own are not told of here.
+ *
+ * - `offer`, `progress`, `end`: each may be NULL. All NULL: the events go to the event queue if there is one. With another
+ *   one set and no `offer` all offers are refused
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_file(gk_context *context,
+                             gk_file_offer_fn offer,
+                             gk_file_progress_fn progress,
+                             gk_file_end_fn end,
+                             void *user_data);
+
+/**
+ * Sets what is called about files of clients; see `gk_client_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that
+ * were sent with an `on_done` or `on_progress` of their own are not told of here.
+ *
+ * - `offer`, `progress`, `end`: each may be NULL. All NULL: the events go to the event queue if there is one. With another
+ *   one set and no `offer` all offers are refused
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_file(gk_context *context,
+                                    gk_client_file_offer_fn offer,
+                                    gk_file_progress_fn progress,
+                                    gk_file_end_fn end,
+                                    void *user_data);
+
+/**
+ * Sends a file to a peer: it is hashed, offered, and flows beside everything else, when nothing else waits. Files beyond four
+ * to one peer wait. When the connection breaks, sending it again goes on where it left off.
+ *
+ * - `path`: the file; it must not change before the end
+ * - `options`: name and progress; may be NULL
+ * - `on_done`: told once how it ended, with the `user_data` of the options; may be NULL: who `gk_context_on_file` says is told
+ * - `out_file`: its number; may be NULL
+ *
+ * Errors, after which `on_done` is not called: `GK_ERR_STALE`, `GK_ERR_STATE` (files are not enabled at one of the two ends, or
+ * the peer is on mpgameserver's wire; stopped), `GK_ERR_WOULD_BLOCK` (1024 wait), `GK_ERR_ARGUMENT` (`options`),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That it cannot be read is told to `on_done`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied; `options->user_data` stays the host's and must live until `on_done`.
+ */
+gk_result gk_server_send_file(gk_server *server,
+                              gk_peer peer,
+                              const char *path,
+                              const gk_file_options *options,
+                              gk_file_end_fn on_done,
+                              gk_file *out_file);
+
+/**
+ * Sends a file to the server: it is hashed, offered, and flows beside everything else, when nothing else waits. Files beyond
+ * four wait. When the connection breaks, sending it again in another session goes on where it left off.
+ *
+ * - `path`: the file; it must not change before the end
+ * - `options`: name and progress; may be NULL
+ * - `on_done`: told once how it ended, with the `user_data` of the options; may be NULL: who `gk_context_on_client_file` says
+ *   is told
+ * - `out_file`: its number; may be NULL
+ *
+ * Errors, after which `on_done` is not called: `GK_ERR_STATE` (not connected; files are not enabled at one of the two ends, or
+ * the wire is mpgameserver's), `GK_ERR_WOULD_BLOCK` (1024 wait), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`. That it cannot be read is told to `on_done`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied; `options->user_data` stays the host's and must live until `on_done`.
+ */
+gk_result gk_client_send_file(gk_client *client,
+                              const char *path,
+                              const gk_file_options *options,
+                              gk_file_end_fn on_done,
+                              gk_file *out_file);
+
+/**
+ * Takes a file that a peer offered. What does not work later is told when it ends: a directory that does not exist, a quota.
+ *
+ * - `file`: the number of the offer
+ * - `target`: where it goes
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone, or it was decided), `GK_ERR_STATE`, `GK_ERR_ARGUMENT` (`target`),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied.
+ */
+gk_result gk_server_accept_file(gk_server *server,
+                                gk_peer peer,
+                                gk_file file,
+                                const gk_file_target *target);
+
+/**
+ * Does not take a file that a peer offered; no further callback about it follows.
+ *
+ * - `file`: the number of the offer
+ * - `why`: for the peer's host, at most 255 bytes; may be NULL
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone, or it was decided), `GK_ERR_STATE`, `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_refuse_file(gk_server *server,
+                                gk_peer peer,
+                                gk_file file,
+                                const char *why);
+
+/**
+ * Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+ *
+ * - `file`: its number
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone), `GK_ERR_STATE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_cancel_file(gk_server *server, gk_peer peer, gk_file file);
+
+/**
+ * Takes a file that the server offered. What does not work later is told when it ends: a directory that does not exist, a quota.
+ *
+ * - `file`: the number of the offer
+ * - `target`: where it goes
+ *
+ * Errors: `GK_ERR_STALE` (it is gone, or was decided), `GK_ERR_STATE`, `GK_ERR_ARGUMENT` (`target`), `GK_ERR_UTF8`,
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied.
+ */
+gk_result gk_client_accept_file(gk_client *client,
+                                gk_file file,
+                                const gk_file_target *target);
+
+/**
+ * Does not take a file that the server offered; no further callback about it follows.
+ *
+ * - `file`: the number of the offer
+ * - `why`: for the server's host, at most 255 bytes; may be NULL
+ *
+ * Errors: `GK_ERR_STALE` (it is gone, or was decided), `GK_ERR_STATE`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_client_refuse_file(gk_client *client,
+                                gk_file file,
+                                const char *why);
+
+/**
+ * Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+ *
+ * - `file`: its number
+ *
+ * Errors: `GK_ERR_STALE` (it is gone), `GK_ERR_STATE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_cancel_file(gk_client *client, gk_file file);
 
 #ifdef __cplusplus
 }  // extern "C"

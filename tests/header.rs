@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 18] = [
+const SOURCES: [&str; 20] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -18,6 +18,7 @@ const SOURCES: [&str; 18] = [
     "context.rs",
     "server.rs",
     "send.rs",
+    "send_many.rs",
     "peer.rs",
     "stats.rs",
     "streams.rs",
@@ -28,6 +29,7 @@ const SOURCES: [&str; 18] = [
     "client.rs",
     "conditions.rs",
     "discover.rs",
+    "files.rs",
 ];
 
 fn root() -> &'static Path {

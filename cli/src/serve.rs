@@ -135,7 +135,10 @@ impl Serve {
         let door = StreamDoor {
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
             password_in_clear: self.tcp.password_in_clear,
-            ..StreamDoor::new(self.address(self.tcp_port.unwrap_or(self.port)), self.tcp.framing.into())
+            ..StreamDoor::new(
+                listen_address(&self.host, self.tcp_port.unwrap_or(self.port)),
+                self.tcp.framing.into(),
+            )
         };
         let config = Config {
             streams: if self.tcp.tcp { vec![door] } else { Vec::new() },
@@ -154,7 +157,7 @@ impl Serve {
         };
         ctrlc::set_handler(handler).map_err(|error| format!("Ctrl-C cannot be caught: {error}"))?;
         let game = Game { mode: self.mode, quiet: self.quiet, counts: counts.clone() };
-        let address = self.address(self.port);
+        let address = listen_address(&self.host, self.port);
         let server = Server::start(config, Box::new(game), &address).map_err(|error| match error.kind() {
             ErrorKind::AddressInUse => format!("{address} is in use: another program listens there"),
             _ => error.to_string(),
@@ -171,12 +174,12 @@ impl Serve {
         say(&format!("stopped: {received} messages received, {sent} sent, {refused} found a full queue"));
         Ok(())
     }
+}
 
-    /// As the library reads it: IPv6 in brackets.
-    fn address(&self, port: u16) -> String {
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(ip) => format!("[{ip}]:{port}"),
-            Err(_) => format!("{}:{port}", self.host),
-        }
+/// As the library reads it: IPv6 in brackets.
+pub fn listen_address(host: &str, port: u16) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
     }
 }

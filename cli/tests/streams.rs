@@ -10,19 +10,22 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 const BINARY: &str = env!("CARGO_BIN_EXE_gamekeeper");
 
-/// A server that ends with the test.
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
 struct Serving {
-    child: Child,
+    child: Running,
     address: String,
     _output: BufReader<ChildStdout>,
     errors: Option<BufReader<ChildStderr>>,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Serving {
@@ -38,9 +41,9 @@ impl Serving {
         };
         command.args(["serve", "--port", "0", "--tcp", "--quiet", "--framing", framing]);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it runs");
-        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let errors = child.stderr.take().map(BufReader::new);
+        let mut child = Running(command.spawn().expect("it runs"));
+        let mut output = BufReader::new(child.0.stdout.take().expect("a pipe"));
+        let errors = child.0.stderr.take().map(BufReader::new);
         loop {
             let mut line = String::new();
             assert!(output.read_line(&mut line).expect("it speaks UTF-8") > 0, "the server has ended");
@@ -178,7 +181,7 @@ fn a_server_without_descriptors_waits_says_so_once_and_goes_on() {
     assert!(echoes(&mut last, b"at last"));
     assert!(echoes(&mut first, b"after"));
     drop(last);
-    let _ = server.child.kill();
+    let _ = server.child.0.kill();
     let mut rest = String::new();
     let _ = server.errors.take().expect("a pipe").read_to_string(&mut rest);
     let again = rest.matches("no more connections").count();

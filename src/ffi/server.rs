@@ -32,6 +32,7 @@ use crate::server::{Inner, Server};
 /// - `gk_server_addresses`: where others can reach it, at all of its doors
 /// - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+/// - `gk_server_send_many`: many of them in one call
 /// - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
 /// - `gk_server_send_raw`: answer a datagram that is of no wire
 /// - `gk_server_disconnect`: end a peer

@@ -6,6 +6,7 @@ pub mod address;
 pub mod batch;
 pub mod clock;
 pub mod event_loop;
+pub mod files;
 mod fragmentation;
 pub mod http;
 pub mod interfaces;

@@ -12,7 +12,9 @@ pub mod core;
 pub mod dashboard;
 pub mod doors;
 pub mod events;
+pub mod files;
 pub mod http;
+pub mod many;
 pub mod newcomers;
 pub mod password;
 pub mod peers;
@@ -25,6 +27,7 @@ pub mod timers;
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +53,7 @@ use block_list::BlockList;
 use config::Config;
 use doors::Doors;
 use events::*;
+use files::{FileId, FileTarget, FileTotals};
 use runner::Runner;
 use tick::Profiler;
 
@@ -411,6 +415,50 @@ impl Server {
         self.0.core.lock().refuse_peer(now, peer, code, text)?;
         self.0.life.nudge();
         Ok(())
+    }
+
+    /// Sends a file to a peer: it is hashed, offered, and flows at bulk priority, beside everything else. Files beyond four to one
+    /// peer wait. How it goes is told to the callbacks of `options`, or to [`Handler::file`]; that it ended is told once, at the
+    /// latest before the peer's disconnect. A file that cannot be read is told there, too. A next try goes on where a broken
+    /// connection left off. Errors: Stale, State (files are not enabled at one of the two ends, or the peer is on mpgameserver's
+    /// wire; stopped), WouldBlock (1024 wait), Panic.
+    pub fn send_file(&self, peer: PeerId, path: &Path, options: FileOptions) -> Result<FileId> {
+        self.0.life.check_running()?;
+        let file = self.0.core.lock().send_file(peer, path, options)?;
+        self.0.life.nudge();
+        Ok(file)
+    }
+
+    /// Takes a file that a peer offered; it flows from now on. Errors: Stale (peer or file are gone, or it was decided), State,
+    /// Panic. What does not work later, a directory that does not exist for instance, is told by [`Handler::file`].
+    pub fn accept_file(&self, peer: PeerId, file: FileId, target: FileTarget) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().accept_file(peer, file, target)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// Does not take a file that a peer offered; `text` (255 bytes at most) tells its host why, and no event follows.
+    /// Errors: as [`accept_file`](Self::accept_file).
+    pub fn refuse_file(&self, peer: PeerId, file: FileId, text: &str) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().refuse_file(peer, file, text)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+    /// Errors: Stale (peer or file are gone), State, Panic.
+    pub fn cancel_file(&self, peer: PeerId, file: FileId) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().cancel_file(peer, file)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// What is being received, and was, from all peers together.
+    pub fn file_totals(&self) -> FileTotals {
+        self.0.core.lock().file_totals()
     }
 
     /// Puts a peer into the group of a name, 1 to 64 bytes ([`MAX_GROUP_NAME_BYTES`]) without NUL and told apart byte

@@ -176,6 +176,20 @@ static void all_null_objects(void) {
     CALLBACK(log);
     CALLBACK(authorise);
     CALLBACK(raw);
+    EXPECT(GK_ERR_NULL, gk_context_set_files(NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_file(NULL, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_file(NULL, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_file_quota_init(NULL, sizeof(gk_file_quota)));
+    EXPECT(GK_ERR_NULL, gk_file_target_init(NULL, sizeof(gk_file_target)));
+    EXPECT(GK_ERR_NULL, gk_file_options_init(NULL, sizeof(gk_file_options)));
+    EXPECT(GK_ERR_NULL, gk_server_send_file(NULL, peer, "a", NULL, NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_server_accept_file(NULL, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_refuse_file(NULL, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_cancel_file(NULL, peer, GK_FILE_NONE));
+    EXPECT(GK_ERR_NULL, gk_client_send_file(NULL, "a", NULL, NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_client_accept_file(NULL, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_refuse_file(NULL, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_cancel_file(NULL, GK_FILE_NONE));
 
     EXPECT(GK_ERR_NULL, gk_server_poll(NULL, 0));
     EXPECT(GK_ERR_NULL, gk_server_wake(NULL));
@@ -191,6 +205,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_native_key(NULL, bytes, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_send(NULL, peer, bytes, 1, NULL));
     EXPECT(GK_ERR_NULL, gk_server_send_guaranteed(NULL, peer, bytes, 1, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_many(NULL, NULL, sizeof(gk_send_item), 0, &size));
     EXPECT(GK_ERR_NULL, gk_server_broadcast(NULL, GK_PEER_NONE, bytes, 1, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_server_disconnect(NULL, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_block_list(NULL, entries, 1));
@@ -285,6 +300,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_key_sign(NULL, bytes, 1, bytes, 1, &size));
 
     EXPECT(GK_ERR_NULL, gk_send_options_init(NULL, sizeof(gk_send_options)));
+    EXPECT(GK_ERR_NULL, gk_send_item_init(NULL, sizeof(gk_send_item)));
     EXPECT(GK_ERR_NULL, gk_disconnect_info_init(NULL, sizeof(gk_disconnect_info)));
     EXPECT(GK_ERR_NULL, gk_peer_stats_init(NULL, sizeof peer_stats));
     EXPECT(GK_ERR_NULL, gk_server_stats_init(NULL, sizeof server_stats));
@@ -372,6 +388,21 @@ static void context_ranges(void) {
     OK(gk_context_set_##name(context, (last)))
 #define OUT(name, field, value) EXPECT_TEXT(GK_ERR_ARGUMENT, field, gk_context_set_##name(context, (value)))
 
+    {
+        gk_file_quota quota;
+        OK(gk_file_quota_init(&quota, sizeof quota));
+        CHECK(quota.files_per_peer == 4 && quota.files_total == 64 && quota.max_file_bytes == 0);
+        OK(gk_context_set_files(context, &quota));
+        OK(gk_context_set_files(context, NULL));
+        OK(gk_context_set_max_message_size(context, 32780));
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "max_message_size", gk_context_set_files(context, &quota));
+        OK(gk_context_set_max_message_size(context, 32781));
+        OK(gk_context_set_files(context, &quota));
+        OUT(max_message_size, "max_message_size", 32780);
+        OK(gk_context_set_files(context, NULL));
+        quota.struct_size = 3;
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "struct_size", gk_context_set_files(context, &quota));
+    }
     IN(authorise, 0, 1);
     OUT(authorise, "enabled", 2);
     IN(raw_datagrams, 0, 1);
@@ -770,6 +801,48 @@ static void on_message(void *user_data, gk_server *server, gk_peer peer, const g
     add(&seen->messages, 1);
 }
 
+/* Each item of many has an answer of its own; what is wrong with the array is refused as a whole. */
+static void many(gk_server *server, gk_peer peer, gk_peer foreign) {
+    enum { COUNT = 8 };
+    const uint8_t data[2] = {1, 2};
+    gk_send_item items[COUNT];
+    size_t queued = 77, i;
+    for (i = 0; i < COUNT; i++) {
+        memset(&items[i], 0xee, sizeof items[i]);
+        OK(gk_send_item_init(&items[i], sizeof items[i]));
+        CHECK(items[i].struct_size == sizeof items[i] && items[i].retry == GK_RETRY_NONE && items[i].peer == GK_PEER_NONE);
+        CHECK(items[i].data == NULL && items[i].len == 0 && items[i].channel == 0 && items[i].notify == 0);
+        CHECK(items[i].priority == GK_PRIORITY_NORMAL && items[i].redundancy == 0 && items[i].user_data == NULL);
+        CHECK(items[i].deadline_us == 0 && items[i].result == GK_OK && items[i].reserved == 0);
+        items[i].result = 99;
+        items[i].peer = peer;
+        items[i].data = data;
+        items[i].len = 2;
+    }
+    OK(gk_server_send_many(server, NULL, sizeof *items, 0, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_many(server, NULL, sizeof *items, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item_size", gk_server_send_many(server, items, sizeof *items - 1, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item_size", gk_server_send_many(server, items, 0, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "items", gk_server_send_many(server, items, sizeof *items, SIZE_MAX, &queued));
+    items[1].struct_size--;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item 1", gk_server_send_many(server, items, sizeof *items, 2, &queued));
+    items[1].struct_size++;
+    CHECK(queued == 77 && items[0].result == 99);
+
+    items[1].peer = GK_PEER_NONE;
+    items[2].peer = foreign;
+    items[3].data = NULL;
+    items[4].retry = 4;
+    items[5].len = 0;
+    items[6].notify = 1;
+    OK(gk_server_send_many(server, items, sizeof *items, COUNT - 1, &queued));
+    CHECK(items[0].result == GK_OK && items[1].result == GK_ERR_STALE && items[2].result == GK_ERR_STALE);
+    CHECK(items[3].result == GK_ERR_NULL && items[4].result == GK_ERR_ARGUMENT && items[5].result == GK_OK);
+    /* There is no event queue. */
+    CHECK(items[6].result == GK_ERR_STATE && items[7].result == 99 && queued == 2);
+    OK(gk_server_send_many(server, items, sizeof *items, 1, NULL));
+}
+
 static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     char name[GK_GROUP_MAX_NAME_BYTES + 2];
     const gk_peer none[] = {GK_PEER_NONE, GK_FOREVER, peer + 1, peer ^ ((gk_peer)1 << 40), foreign};
@@ -808,6 +881,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
         EXPECT(GK_ERR_STALE, gk_peer_series(server, none[i], seconds, 300, &size));
     }
 
+    many(server, peer, foreign);
     EXPECT(GK_ERR_NULL, gk_server_send(server, peer, NULL, 1, NULL));
     EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, SIZE_MAX, NULL));
     OK(gk_server_send(server, peer, NULL, 0, NULL));
@@ -928,6 +1002,13 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT_TEXT(GK_ERR_ARGUMENT, "on_sent",
                 gk_server_group_send(server, "a", GK_PEER_NONE, data, 1, &options, NULL, NULL));
     OK(gk_server_group_send(server, "a", foreign, data, 1, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_file(server, peer, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_UTF8, gk_server_send_file(server, peer, BAD_UTF8, NULL, NULL, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_send_file(server, GK_PEER_NONE, "a", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_STATE, "files", gk_server_send_file(server, peer, "a", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "target", gk_server_accept_file(server, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_refuse_file(server, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_cancel_file(server, peer, UINT64_MAX));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(server, NULL, data, 1));
     EXPECT(GK_ERR_ADDRESS, gk_server_send_raw(server, "192.0.2.1", data, 1));
     EXPECT(GK_ERR_STATE, gk_server_send_raw(server, "192.0.2.1:1", data, 1));

@@ -6,6 +6,7 @@ Make a subclass of :class:`EventHandler`, give it to a :class:`ServerContext`, g
 
 from . import aio, http
 from ._ffi import LibraryError
+from ._files import FileEnd, FileError, FileOffer
 from ._log import logger
 from ._version import __version__
 from .client import Client, ConnectionStats
@@ -65,6 +66,9 @@ __all__ = [
     "EllipticCurvePublicKey",
     "ErrorResponse",
     "EventHandler",
+    "FileEnd",
+    "FileError",
+    "FileOffer",
     "Framing",
     "GamekeeperError",
     "GuiServer",

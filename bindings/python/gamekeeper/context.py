@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Set, Tuple, Union
 
 from . import _codes, _ffi
+from ._files import quota
 from ._link import Link
 from ._log import logger
 from .client import Client
@@ -180,6 +181,25 @@ class ServerContext:
         with self._lock:
             _ffi.check(_ffi.lib.gk_context_set_discovery_info(self._pointer, info, length))
 
+    def setFiles(
+        self,
+        max_file_bytes: int = 0,
+        files_per_peer: int = 4,
+        bytes_per_peer: int = 0,
+        files_total: int = 64,
+        bytes_total: int = 0,
+    ) -> None:
+        """Lets files be sent to clients of the native wire that allow it too, and received from them as
+        ``EventHandler.file_offered`` decides. Of the bytes 0 is no bound.
+
+        :param max_file_bytes: the longest file
+        :param files_per_peer: files of one client at once, those included that wait for a decision
+        :param bytes_per_peer: bytes of one client while it is connected
+        :param files_total: files of all clients at once
+        :param bytes_total: bytes of all clients since the start
+        """
+        given = quota(max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total)
+        self._set("gk_context_set_files", ctypes.byref(given))
     def setDashboard(self, addr: Optional[Tuple[str, int]], token: Optional[str] = None) -> None:
         """Sets where a server shows what it does, in any browser and for Prometheus; None: nowhere. Where it is in
         fact tells ``dashboard_address()`` of the server.

@@ -8,6 +8,7 @@ import concurrent.futures
 import ctypes
 import enum
 import gzip
+import importlib
 import io
 import json
 import os
@@ -137,9 +138,9 @@ class Request:
 
     def message(self) -> Any:
         """The body, which is a Serializable."""
-        from . import mpgameserver  # type: ignore[attr-defined, unused-ignore]
-
-        return mpgameserver.Serializable.loadb(self.stream.read())
+        # Only now: that module imports this one.
+        dropin: Any = importlib.import_module(__name__.rpartition(".")[0] + ".mpgameserver")
+        return dropin.Serializable.loadb(self.stream.read())
 
     def __repr__(self) -> str:
         return "<{} {} {}>".format(type(self).__name__, self.method, self.path)

@@ -565,6 +565,11 @@ impl Connection {
 
     // --- outputs --------------------------------------------------------------------------------------
 
+    /// Whether there is a next event.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
