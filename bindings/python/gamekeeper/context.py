@@ -11,7 +11,6 @@ from . import _codes, _ffi
 from ._files import quota
 from ._link import Link
 from ._log import logger
-from ._session import format_address
 from .client import Client
 from .enums import Framing
 from .handler import EventHandler
@@ -209,7 +208,9 @@ class ServerContext:
         :param token: what who looks must know, 16 to 256 printable ASCII characters. An address that is not of the
             loopback needs one: without it the server does not start.
         """
-        address = None if addr is None else _ffi.c_text(format_address(addr))
+        from .server import _format_address  # That module needs this one.
+
+        address = None if addr is None else _ffi.c_text(_format_address(addr))
         self._set("gk_context_set_dashboard_token", None if token is None else _ffi.c_text(token))
         self._set("gk_context_set_dashboard", address)
 

@@ -66,7 +66,7 @@ def test_any_server_can_have_one(serve, play):
     server = serve(game, lambda context: context.setDashboard(("127.0.0.1", 0)))
     host, port = server.dashboard_address()
     url = "http://{}:{}/".format(host, port)
-    player = play(server)
+    player = play(server).join(game)
     assert player.ask(b"hello") == b"hello"
     wait_until(lambda: len(json.loads(fetch(url + "peers.json"))["peers"]) == 1, "the player")
     peers = json.loads(fetch(url + "peers.json"))

@@ -185,7 +185,8 @@ fn now(all: &mut Object<'_>, overview: &Overview) {
 
 fn series(all: &mut Object<'_>, overview: &Overview) {
     let mut of = Object::open(all.name("series"));
-    let columns: [(&str, fn(&Second) -> u32); 5] = [
+    type Column = (&'static str, fn(&Second) -> u32);
+    let columns: [Column; 5] = [
         ("packets_sent", |s| s.packets_sent),
         ("packets_received", |s| s.packets_received),
         ("bytes_sent", |s| s.bytes_sent),
