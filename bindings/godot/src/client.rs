@@ -16,7 +16,8 @@ use crate::server::options;
 /// A client as a node, for games that send their own messages instead of remote calls.
 ///
 /// It runs on a thread of its own; its signals come in the engine's frame, while the node is in the tree and processes.
-/// [codeblock]
+///
+/// ```gdscript
 /// func _ready():
 ///     var client := GamekeeperClient.new()
 ///     client.host = "example.org"
@@ -25,7 +26,8 @@ use crate::server::options;
 ///     client.connected.connect(func(): client.send("hello".to_utf8_buffer()))
 ///     client.disconnected.connect(func(reason, code, text): print(text))
 ///     client.start()
-/// [/codeblock]
+/// ```
+///
 /// For the engine's remote calls see [GamekeeperMultiplayerPeer].
 #[derive(GodotClass)]
 #[class(init, base = Node)]

@@ -15,13 +15,14 @@ use crate::convert::{outcome, report};
 ///
 /// Make one once, keep the file on the server, and ship its [method get_public_key] with the game: a client that pins it
 /// talks to the holder of the file and nobody else.
-/// [codeblock]
+///
+/// ```gdscript
 /// var key := GamekeeperKey.load_file("user://server.pem")
 /// if key == null:
 ///     key = GamekeeperKey.generate()
 ///     key.save_file("user://server.pem")
 /// print("clients pin ", key.get_public_key())
-/// [/codeblock]
+/// ```
 #[derive(GodotClass)]
 #[class(no_init, base = RefCounted)]
 pub struct GamekeeperKey {

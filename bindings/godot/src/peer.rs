@@ -30,7 +30,8 @@ const MAX_WAITING_PACKETS: usize = 65_536;
 /// gamekeeper under the engine's high-level multiplayer: remote calls, spawners and synchronizers over encrypted UDP.
 ///
 /// Use it where you would use [ENetMultiplayerPeer]; only the lines that make the peer change:
-/// [codeblock]
+///
+/// ```gdscript
 /// # The server
 /// var peer := GamekeeperMultiplayerPeer.new()
 /// peer.root_key = GamekeeperKey.load_file("user://server.pem")
@@ -41,7 +42,8 @@ const MAX_WAITING_PACKETS: usize = 65_536;
 /// var peer := GamekeeperMultiplayerPeer.new()
 /// peer.create_client("example.org", 7777, "5a0c…64 digits…")
 /// multiplayer.multiplayer_peer = peer
-/// [/codeblock]
+/// ```
+///
 /// Set the properties before you call [method create_server] or [method create_client].
 ///
 /// Transfer modes are those of [MultiplayerPeer]. Reliable packets arrive in order per channel; unreliable ones at most
@@ -590,7 +592,6 @@ impl IMultiplayerPeerExtension for GamekeeperMultiplayerPeer {
         self.refuses
     }
 
-    /// The engine's relay runs over any server of ours.
     fn is_server_relay_supported(&self) -> bool {
         !matches!(self.link, Link::None)
     }

@@ -19,13 +19,15 @@ use gamekeeper::protocol::conditions::Direction;
 ///
 /// It listens on a thread of its own; its signals come in the engine's frame, while the node is in the tree and processes.
 /// Clients of every language of gamekeeper can connect.
-/// [codeblock]
+///
+/// ```gdscript
 /// func _ready():
 ///     var server := GamekeeperServer.new()
 ///     add_child(server)
 ///     server.message.connect(func(peer, data, channel, mode): server.send(peer, data, mode, channel))
 ///     server.start()
-/// [/codeblock]
+/// ```
+///
 /// A peer is a number that is never used again while the game runs. For the engine's remote calls see
 /// [GamekeeperMultiplayerPeer].
 #[derive(GodotClass)]

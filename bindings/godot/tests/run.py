@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Tests of the extension with the real engine: `run.py ENGINE PROJECT [--long] [NAME…]`.
+"""Tests of the extension with the real engine: `run.py ENGINE FOLDER [--long] [NAME…]`.
 
-PROJECT is a folder with the test project and the addon in it, as a game has it. Every test runs two engine processes over
+FOLDER holds `project` (the test project with the addon in it, as a game has it), `demo` and `documentation` (what the extension
+tells the editor's help). Every test runs two engine processes over
 loopback, without a window, and ends when both say PASS and have written no error, no warning, and no word of a leak.
 """
 
@@ -9,6 +10,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -91,8 +93,9 @@ class Engine:
 
 
 class Tests:
-    def __init__(self, engine, project, long):
-        self.engine, self.project, self.long = engine, pathlib.Path(project).resolve(), long
+    def __init__(self, engine, folder, long):
+        self.engine, self.folder, self.long = engine, pathlib.Path(folder).resolve(), long
+        self.project = self.folder / "project"
 
     def all(self):
         """Names and what to run."""
@@ -109,6 +112,7 @@ class Tests:
             "server_vanishes": self.vanishes,
             "refusal": lambda: self.pair("refuse"),
             "nodes": lambda: self.pair("nodes"),
+            "demo": self.demo,
             "play": lambda: self.pair("play", clients=8, seconds=seconds),
         }
 
@@ -174,25 +178,59 @@ class Tests:
     def documentation(self):
         """Everything that a game can call has its text in the editor's help."""
         with tempfile.TemporaryDirectory() as home:
-            folder = pathlib.Path(home) / "documentation"
-            folder.mkdir()
+            # The engine merges what it knows of the classes with what the extension tells the editor.
+            merged = pathlib.Path(home) / "merged"
+            shutil.copytree(self.folder / "documentation", merged / "doc_classes")
             one = Engine(
                 self.engine, self.project, pathlib.Path(home),
-                ["--doctool", str(folder), "--gdextension-docs"],
+                ["--doctool", str(merged), "--gdextension-docs"],
             )
             try:
                 one.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                one.kill()
                 raise Failed(f"no documentation in time:\n{one.text()}") from None
+            finally:
+                one.kill()
+            one.reader.join(PATIENCE)
+            one.quiet()
             seen = 0
             for name in CLASSES:
-                files = list(folder.rglob(f"Gamekeeper{name}.xml"))
-                if not files:
+                file = merged / "doc_classes" / f"Gamekeeper{name}.xml"
+                if not file.exists():
                     raise Failed(f"Gamekeeper{name} is not documented:\n{one.text()}")
-                seen += self.documented(xml.etree.ElementTree.parse(files[0]).getroot())
+                seen += self.documented(xml.etree.ElementTree.parse(file).getroot())
             if seen < 100:
                 raise Failed(f"only {seen} texts")
+
+    def demo(self):
+        """The demo, opened as the editor opens it, and played by two."""
+        project = self.folder / "demo"
+        with tempfile.TemporaryDirectory() as home:
+            home = pathlib.Path(home)
+            engines = [Engine(self.engine, project, home, ["--import"])]
+            try:
+                if engines[0].process.wait(PATIENCE) != 0:
+                    raise Failed(f"it cannot be opened:\n{engines[0].text()}")
+                engines.append(Engine(self.engine, project, home, ["--", "--host", "0"]))
+                port, key = engines[1].line("port ").split(", key ")
+                engines.append(Engine(self.engine, project, home, ["--", "--join", "127.0.0.1", key, port]))
+                own = engines[2].line("connected as ")
+                # Its host's square and its own appear at the one who joins.
+                engines[2].line("player 1 is here")
+                engines[2].line(f"player {own} is here")
+                engines[1].line("2 players")
+                # A joined one whose host is gone says so.
+                engines[1].kill()
+                engines[2].line("the server ")
+                for one in engines[1:]:
+                    one.quiet()
+            except subprocess.TimeoutExpired:
+                raise Failed("it does not open in time") from None
+            except Failed as failed:
+                raise Failed(f"{failed}\n" + "\n---\n".join(one.text() for one in engines)) from None
+            finally:
+                for one in engines:
+                    one.kill()
 
     @staticmethod
     def documented(of):
