@@ -219,6 +219,7 @@ typedef struct gk_client gk_client;
  * - `gk_context_set_mtu`: largest IP packet
  * - `gk_context_set_max_peers`, `gk_context_set_max_handshakes`: how many of each
  * - `gk_context_set_hellos_per_source_hz`, `gk_context_set_hellos_total_hz`: budgets of new handshakes
+ * - `gk_context_listen_stream`, `gk_context_listen_stream_with`: doors for streams (TCP)
  * - `gk_context_set_wires`, `gk_context_set_redundancy`: the datagram formats; copies ahead of a loss
  * - `gk_context_set_max_message_size`: longest message
  * - `gk_context_set_max_queued_messages`, `gk_context_set_max_queued_bytes`: bounds of a peer's queue
@@ -240,7 +241,7 @@ typedef struct gk_client gk_client;
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
  * and the send rate of a peer, which is their server, from above, and have of their own:
  *
- * - `gk_context_set_wire`: how the client talks
+ * - `gk_context_set_wire`, `gk_context_connect_stream`: how the client talks
  * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
  *   them is needed
  * - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
@@ -278,6 +279,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_stop`, `gk_server_wait`, `gk_server_is_stopped`: end it
  * - `gk_server_free`: end it and give it back
  * - `gk_server_address`, `gk_server_port`: where it listens
+ * - `gk_server_addresses`: where others can reach it, at all of its doors
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
  * - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
@@ -316,7 +318,7 @@ typedef int32_t gk_event_type;
  *
  * - `gk_peer_address`: where its datagrams come from
  * - `gk_peer_token`: the public number of its session
- * - `gk_peer_wire`: which wire it speaks
+ * - `gk_peer_wire`, `gk_peer_door`: which wire it speaks; how it came in
  * - `gk_peer_latency_us`: the smoothed one-way time
  * - `gk_peer_status`: where the connection stands
  * - `gk_peer_queued_bytes`: what is queued for it
@@ -1599,9 +1601,19 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_DISCONNECT_HOST 1000
 
 /**
- * Encrypted datagrams.
+ * Encrypted datagrams; `gk_peer_wire` tells of which wire.
  */
 #define GK_DOOR_UDP 1
+
+/**
+ * A stream of bytes over TCP.
+ */
+#define GK_DOOR_STREAM 2
+
+/**
+ * A WebSocket.
+ */
+#define GK_DOOR_WEBSOCKET 3
 
 /**
  * The format of the Python package mpgameserver. Its clients bring nothing to their join, and are not told
@@ -1613,6 +1625,11 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * The library's own.
  */
 #define GK_WIRE_NATIVE 2
+
+/**
+ * A stream of bytes: TCP, with a framing.
+ */
+#define GK_WIRE_STREAM 3
 
 /**
  * The server has as many peers as it may.
@@ -3158,6 +3175,18 @@ gk_result gk_peer_address(const gk_server *server, gk_peer peer, char *buf, size
 gk_result gk_peer_token(const gk_server *server, gk_peer peer, uint32_t *out);
 
 /**
+ * Gives how a peer came in: by datagrams, of which `gk_peer_wire` tells the wire, or by another door.
+ *
+ * - `out`: one of `GK_DOOR_…`
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_door(const gk_server *server, gk_peer peer, gk_door *out);
+
+/**
  * Gives the smoothed time that a message takes one way: half of what an acknowledgement takes.
  *
  * - `out`: microseconds; 0 if nothing was measured yet
@@ -3504,11 +3533,12 @@ gk_result gk_context_on_client_shutdown(gk_context *context, gk_client_shutdown_
 gk_result gk_context_on_client_log(gk_context *context, gk_client_log_fn function, void *user_data);
 
 /**
- * Sets how clients talk; servers understand all wires.
+ * Sets how clients talk in datagrams; servers understand all wires. For streams there is
+ * `gk_context_connect_stream`.
  *
- * - `wire`: default `GK_WIRE_NATIVE`
+ * - `wire`: `GK_WIRE_NATIVE` (the default) or `GK_WIRE_MPGAMESERVER`
  *
- * Errors: `GK_ERR_ARGUMENT` (not one of `GK_WIRE_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_ARGUMENT` (another), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any, one at a time per context.
  * Ownership: nothing is passed.

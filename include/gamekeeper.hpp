@@ -401,6 +401,11 @@ public:
         return detail::fill<std::string>(
             64, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_address(server_, buf, cap, len); });
     }
+    /// Where others can reach it, at all of its doors: lines of `udp` or `tcp`, a blank, and an address.
+    expected<std::string> addresses() const {
+        return detail::fill<std::string>(
+            256, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_addresses(server_, buf, cap, len); });
+    }
     expected<uint16_t> port() const { return get<uint16_t>(gk_server_port); }
     expected<std::vector<uint8_t>> public_key_der() const {
         return detail::fill<std::vector<uint8_t>>(91, 0, [this](uint8_t *buf, size_t cap, size_t *len) {
@@ -457,6 +462,7 @@ public:
     }
     expected<gk_status> peer_status(gk::peer of) const { return get<gk_status>(gk_peer_status, of); }
     expected<gk_wire> peer_wire(gk::peer of) const { return get<gk_wire>(gk_peer_wire, of); }
+    expected<gk_door> peer_door(gk::peer of) const { return get<gk_door>(gk_peer_door, of); }
     expected<size_t> peer_queued_bytes(gk::peer of) const { return get<size_t>(gk_peer_queued_bytes, of); }
     expected<void *> peer_user_data(gk::peer of) const { return get<void *>(gk_peer_user_data, of); }
     result set_peer_user_data(gk::peer of, void *user_data) const {
@@ -832,6 +838,15 @@ public:
     result set_authorise(bool enabled) { return result(gk_context_set_authorise(native(), enabled)); }
     result set_max_joining(uint32_t count) { return result(gk_context_set_max_joining(native(), count)); }
     result set_authorise_timeout(microseconds time) { return set(gk_context_set_authorise_timeout_us, time); }
+    /// A door for streams (TCP); options that `gk_stream_options_init` filled, or null.
+    result listen_stream(const std::string &address, gk_framing framing, const gk_stream_options *options = nullptr) {
+        return result(gk_context_listen_stream_with(native(), address.c_str(), framing, options));
+    }
+    /// Clients talk in a stream; options as above.
+    result connect_stream(gk_framing framing, const gk_stream_options *options = nullptr) {
+        return result(gk_context_connect_stream(native(), framing, options));
+    }
+
     /// Without one: everybody may come in. To a client it is what it says to get in.
     result set_password(std::optional<bytes> password) {
         bytes given = password.value_or(bytes());

@@ -276,7 +276,7 @@ fn both_ways_of_io_carry_the_same_and_nobody_waits_for_a_loop_that_does_not_slee
         let server = Server::start(config, handler, "127.0.0.1:0").expect("a server");
         let mut client = connect(&server);
         let peer = expect(&seen, connected);
-        // In fragments, so that there are trains of datagrams each way; and one that nothing but a wake can send.
+        // In fragments, so that there are trains of datagrams each way; and one from another thread.
         let long: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
         client.send(&long, Mode::Guaranteed, 1).expect("queued");
         server.send(peer, b"from another thread", SendOptions::default()).expect("queued");

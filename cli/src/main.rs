@@ -5,6 +5,7 @@
 
 mod bots;
 mod connect;
+mod framing;
 mod histogram;
 mod keys;
 mod output;

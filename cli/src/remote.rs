@@ -1,8 +1,9 @@
 //! What every command that connects is told about its server.
 
 use clap::{Args, ValueEnum};
-use gamekeeper::client::{ClientConfig, ServerKey, Wire};
+use gamekeeper::client::{ClientConfig, ServerKey, StreamClient, Wire};
 
+use crate::framing::TcpArguments;
 use crate::keys::known_keys;
 use crate::password::PasswordArguments;
 use crate::Failure;
@@ -22,6 +23,8 @@ pub struct Remote {
     /// How to talk
     #[arg(long, value_enum, default_value_t = WireName::Native)]
     wire: WireName,
+    #[command(flatten)]
+    tcp: TcpArguments,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -39,10 +42,16 @@ impl Remote {
         let password = self.password.read()?.map(String::into_bytes);
         let server_key = match &self.key {
             Some(text) => ServerKey::Pinned(known_keys(text)?),
-            None if self.insecure || (harmless && password.is_none()) => ServerKey::Any,
+            // Nothing proves who is there, and whoever asks for a stream knows it.
+            None if self.insecure || self.tcp.tcp || (harmless && password.is_none()) => ServerKey::Any,
             None => return Err("whom to believe? --key pins the server's key, --insecure takes any".into()),
         };
-        let config = ClientConfig { wire: self.wire(), password, ..ClientConfig::new(server_key) };
+        let stream = StreamClient {
+            framing: self.tcp.framing.into(),
+            password_in_clear: self.tcp.password_in_clear,
+            ..StreamClient::default()
+        };
+        let config = ClientConfig { wire: self.wire(), stream, password, ..ClientConfig::new(server_key) };
         config.validate().map_err(|error| error.to_string())?;
         Ok(config)
     }
@@ -57,6 +66,7 @@ impl Remote {
 
     pub fn wire(&self) -> Wire {
         match self.wire {
+            _ if self.tcp.tcp => Wire::Stream,
             WireName::Native => Wire::Native,
             WireName::Mpgameserver => Wire::Mpgameserver,
         }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use gamekeeper::keys::RootKey;
-use gamekeeper::server::config::Config;
+use gamekeeper::server::config::{Config, StreamDoor};
 use gamekeeper::server::events::*;
 use gamekeeper::server::password::Password;
 use gamekeeper::{ErrorKind, Server};
 
+use crate::framing::TcpArguments;
 use crate::keys::public_keys;
 use crate::output::{complain, say, visible};
 use crate::password::PasswordArguments;
@@ -43,6 +44,11 @@ pub struct Serve {
     /// The root key, PEM, as keygen makes it; without it one is made for this run
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    tcp: TcpArguments,
+    /// The TCP port; the UDP port's number where it is not said
+    #[arg(long, requires = "tcp", value_name = "PORT")]
+    tcp_port: Option<u16>,
     /// No line for clients that come and go
     #[arg(long)]
     quiet: bool,
@@ -92,7 +98,8 @@ impl Handler for Game {
     fn message(&mut self, server: &Server, peer: PeerId, message: &Message) {
         // In the mode in which it came; a wire that does not tell gets the one that loses nothing.
         let retry = message.mode.unwrap_or(RetryMode::OnTimeout);
-        let options = SendOptions { retry, channel: message.channel, ..SendOptions::default() };
+        let content = message.content.clone();
+        let options = SendOptions { retry, channel: message.channel, content, ..SendOptions::default() };
         let reach = match self.mode {
             Mode::Echo => server.send(peer, &message.data, options).map(|()| Reach { sent: 1, refused: 0 }),
             Mode::Relay => server.broadcast(Some(peer), &message.data, options),
@@ -118,7 +125,12 @@ impl Serve {
         };
         let key = Arc::new(key.map_err(|error| error.to_string())?);
         let password = self.password.read()?.map(|text| Password::new(text.as_bytes())).transpose();
+        let door = StreamDoor {
+            password_in_clear: self.tcp.password_in_clear,
+            ..StreamDoor::new(self.address(self.tcp_port.unwrap_or(self.port)), self.tcp.framing.into())
+        };
         let config = Config {
+            streams: if self.tcp.tcp { vec![door] } else { Vec::new() },
             root_key: Some(key.clone()),
             password: password.map_err(|error| error.to_string())?,
             max_peers: self.max_clients,
@@ -134,12 +146,15 @@ impl Serve {
         };
         ctrlc::set_handler(handler).map_err(|error| format!("Ctrl-C cannot be caught: {error}"))?;
         let game = Game { mode: self.mode, quiet: self.quiet, counts: counts.clone() };
-        let address = self.address();
+        let address = self.address(self.port);
         let server = Server::start(config, Box::new(game), &address).map_err(|error| match error.kind() {
             ErrorKind::AddressInUse => format!("{address} is in use: another program listens there"),
             _ => error.to_string(),
         })?;
-        say(&format!("listening on {}; Ctrl-C ends it\n{}", server.local_address(), public_keys(&key)));
+        let reached: String =
+            server.addresses().iter().map(|(what, at)| format!("\nothers reach it at {what} {at}")).collect();
+        let (at, keys) = (server.local_address(), public_keys(&key));
+        say(&format!("listening on {at}; Ctrl-C ends it\n{keys}{reached}"));
         while interrupted.recv_timeout(LOOK_INTERVAL).is_err() && !server.is_stopped() {}
         server.stop().map_err(|error| error.to_string())?;
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -150,10 +165,10 @@ impl Serve {
     }
 
     /// As the library reads it: IPv6 in brackets.
-    fn address(&self) -> String {
+    fn address(&self, port: u16) -> String {
         match self.host.parse::<Ipv6Addr>() {
-            Ok(ip) => format!("[{ip}]:{}", self.port),
-            Err(_) => format!("{}:{}", self.host, self.port),
+            Ok(ip) => format!("[{ip}]:{port}"),
+            Err(_) => format!("{}:{port}", self.host),
         }
     }
 }

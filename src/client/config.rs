@@ -9,6 +9,9 @@ use crate::protocol::connection::Settings;
 use crate::server::config::Config;
 use crate::server::password::MAX_PASSWORD_BYTES;
 
+pub use super::stream::StreamClient;
+pub use crate::server::stream_door::Framing;
+
 /// Longest join data in bytes: it travels in one datagram.
 pub const MAX_JOIN_DATA: usize = 768;
 
@@ -21,6 +24,9 @@ pub enum Wire {
     Native = 2,
     /// The protocol of mpgameserver, whose servers it reaches too. It has no join data and no password.
     Mpgameserver = 1,
+    /// A stream of bytes over TCP, to a server's door for streams. Nothing of it is protected on its way, and nothing proves
+    /// who the server is.
+    Stream = 3,
 }
 
 /// Public keys of one server, as far as they are known: one per wire.
@@ -48,7 +54,9 @@ pub enum ServerKey {
 pub struct ClientConfig {
     /// How to talk. Default: native.
     pub wire: Wire,
-    /// Whom to believe.
+    /// Of a client that talks in a stream: how.
+    pub stream: StreamClient,
+    /// Whom to believe. In a stream it can only be whoever answers.
     pub server_key: ServerKey,
     /// What the server's host gets to see before it lets the client in: a name, a ticket. Default empty, at most
     /// 768 bytes (`MAX_JOIN_DATA`).
@@ -119,6 +127,7 @@ impl ClientConfig {
     pub fn of(config: &Config, server_key: ServerKey) -> ClientConfig {
         ClientConfig {
             wire: Wire::default(),
+            stream: StreamClient::default(),
             server_key,
             join_data: Vec::new(),
             password: None,
@@ -186,7 +195,15 @@ impl ClientConfig {
             let text = "mpgameserver's wire carries no join data and no password";
             return Err(Error::new(ErrorKind::Argument, text));
         }
-        if self.password.is_some() && self.server_key == ServerKey::Any {
+        if self.wire == Wire::Stream && !self.join_data.is_empty() {
+            return Err(Error::new(ErrorKind::Argument, "a stream carries no join data"));
+        }
+        if self.wire == Wire::Stream && self.stream.framing == Framing::Whole {
+            let text = "framing: TCP tells no messages apart by itself";
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+        let protected = self.wire != Wire::Stream;
+        if self.password.is_some() && self.server_key == ServerKey::Any && protected {
             let text = "a password is told to nobody but a server whose key is pinned";
             return Err(Error::new(ErrorKind::Key, text));
         }
@@ -198,6 +215,11 @@ impl ClientConfig {
         let (pinned, what) = match self.wire {
             Wire::Native => (keys.native.is_some(), "the native wire needs the server's X25519 key"),
             Wire::Mpgameserver => (keys.root.is_some(), "mpgameserver's wire needs the server's P-256 key"),
+            Wire::Stream => {
+                let text =
+                    "a stream proves no key: nobody can be pinned there, only whoever answers believed";
+                return Err(Error::new(ErrorKind::Key, text));
+            }
         };
         if pinned {
             return Ok(());

@@ -51,7 +51,7 @@ pub(super) struct Core {
     /// Addresses that are left to be tried.
     addresses: VecDeque<SocketAddr>,
     /// The session, until it has ended.
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
     /// When the next address gets its turn, if there is one.
     attempt_ends: Option<Time>,
     /// The one before, for as long as it has goodbyes to say, and for its counts.
@@ -62,11 +62,11 @@ pub(super) struct Core {
     /// Whether the datagram that was given last probes the path: it must not be fragmented.
     pub(super) is_probe: bool,
     /// What may be sent, whatever session it is of.
-    send_rate: Option<SendRate>,
-    series: Series,
+    pub(super) send_rate: Option<SendRate>,
+    pub(super) series: Series,
     /// Sessions begun; of addresses that were tried.
     sessions: u64,
-    attempts: u64,
+    pub(super) attempts: u64,
     dispatches: VecDeque<Dispatch>,
     pulled: VecDeque<Event>,
     pulled_bytes: usize,
@@ -213,7 +213,7 @@ impl Core {
     }
 
     /// What the host's event queue can still take; without one, events are handled before the next batch.
-    fn room(&self) -> Room<'static> {
+    pub(super) fn room(&self) -> Room<'static> {
         if self.queue() == 0 || self.takes.message {
             return Room::ENDLESS;
         }
@@ -274,7 +274,7 @@ impl Core {
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let session = self.session.as_mut().filter(|s| s.is_connected());
         let session = session.ok_or_else(|| Error::new(ErrorKind::State, "the client is not connected"))?;
-        session.send(now, payload, delivery, tag)?;
+        session.send(now, payload, options.content.take(), delivery, tag)?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
@@ -434,7 +434,7 @@ impl Core {
     }
 
     /// Turns the session's events into the client's.
-    fn collect(&mut self, now: Time) {
+    pub(super) fn collect(&mut self, now: Time) {
         while let Some(event) = self.session.as_mut().and_then(|s| s.poll_event(now)) {
             match event {
                 SessionEvent::Connected => self.connected(),
@@ -448,7 +448,7 @@ impl Core {
 
     fn connected(&mut self) {
         let Some(session) = &self.session else { return };
-        let info = ConnectInfo { address: session.server(), token: session.token() };
+        let info = ConnectInfo { address: session.server(), token: session.token(), door: session.door() };
         self.status = Status::Connected;
         self.addresses.clear();
         self.attempt_ends = None;

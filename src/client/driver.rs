@@ -4,6 +4,7 @@
 //! time. A game uses [`crate::Client`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::RingProvider;
@@ -13,10 +14,11 @@ use crate::metrics::peer::PeerStats;
 use crate::net::address::ListenAddress;
 use crate::net::clock::Clock;
 use crate::net::udp::UdpSocket;
-use crate::protocol::connection::{Connection, Room, SendError, State};
-use crate::protocol::delivery::QueueError;
+use crate::protocol::connection::{Connection, Room, State};
+use crate::protocol::delivery::Limits;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 use crate::server::config::Config;
+use crate::server::send_refused::send_refused;
 
 pub use crate::protocol::connection::{CloseReason, Closing, Event, Farewell, FarewellKind};
 pub use crate::protocol::delivery::{Mode, Outcome};
@@ -29,6 +31,7 @@ pub struct Client {
     clock: Clock,
     socket: UdpSocket,
     connection: Connection,
+    limits: Arc<Limits>,
     buffer: Vec<u8>,
     outbound: Vec<u8>,
 }
@@ -46,16 +49,13 @@ impl Client {
         )?;
         let clock = Clock::new();
         let pinned = pinned.map(|key| *key.point());
-        let connection = Connection::connect(
-            clock.now(),
-            config.protocol_settings(),
-            pinned,
-            &RingProvider::new(),
-            server,
-        );
+        let settings = config.protocol_settings();
+        let limits = settings.limits.clone();
+        let connection = Connection::connect(clock.now(), settings, pinned, &RingProvider::new(), server);
         let connection =
             connection.map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
-        Ok(Client { clock, socket, connection, buffer: vec![0; MAX_DATAGRAM + 1], outbound: Vec::new() })
+        let (buffer, outbound) = (vec![0; MAX_DATAGRAM + 1], Vec::new());
+        Ok(Client { clock, socket, connection, limits, buffer, outbound })
     }
 
     /// Reads what came, runs timers, writes what may leave. Never waits.
@@ -98,11 +98,16 @@ impl Client {
 
     /// Queues a message; `tag` other than 0 asks for an [`Event::Sent`]. Errors: State, WouldBlock, TooLarge.
     pub fn send(&mut self, data: &[u8], mode: Mode, tag: u64) -> Result<()> {
-        self.connection.send(self.clock.now(), data.into(), mode.into(), tag).map_err(|e| match e {
-            SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
-            SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
-            SendError::Queue(QueueError::Full) => Error::new(ErrorKind::WouldBlock, "the queue is full"),
-            SendError::Queue(QueueError::TooLarge) => Error::new(ErrorKind::TooLarge, "too long a message"),
+        let sent = self.connection.send(self.clock.now(), data.into(), mode.into(), tag);
+        sent.map_err(|e| {
+            send_refused(
+                e,
+                &"the client",
+                ErrorKind::State,
+                data.len(),
+                &self.limits,
+                self.limits.max_message,
+            )
         })
     }
 

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use crate::client::Client;
 
-pub use crate::server::events::{refusal, LogLevel, Message, Outcome, Priority, RetryMode, Status};
+pub use crate::server::events::{
+    refusal, Content, Door, LogLevel, Message, Outcome, Priority, RetryMode, Status,
+};
 
 /// Why a session ended. The host hears of each session's end once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +58,10 @@ pub struct DisconnectInfo {
 pub struct ConnectInfo {
     /// The server's address.
     pub address: SocketAddr,
-    /// The session's public number, as the server knows it.
+    /// The session's public number, as the server knows it; 0 through a stream, which does not tell it.
     pub token: u32,
+    /// Through which door of the server.
+    pub door: Door,
 }
 
 /// Calls back with what became of a message; runs where the client's callbacks run.

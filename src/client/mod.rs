@@ -35,6 +35,7 @@ pub mod events;
 mod runner;
 mod session;
 mod simulated;
+pub mod stream;
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -56,7 +57,7 @@ pub use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use crate::protocol::time::Time;
 use runner::Runner;
 
-pub use config::{ClientConfig, KnownKeys, ServerKey, Wire};
+pub use config::{ClientConfig, Framing, KnownKeys, ServerKey, StreamClient, Wire};
 pub use events::*;
 
 /// How often a thread looks that waits for the end of a session which another one drives.
@@ -133,7 +134,8 @@ impl Client {
         let life = Life::new("client", clock, waker, hosting);
         let pulls = config.max_queued_events > 0;
         let takes = handler.takes();
-        let runner = Runner::new(now, config.tick_rate_hz, event_loop, handler);
+        let is_stream = config.wire == Wire::Stream;
+        let runner = Runner::new(now, config.tick_rate_hz, event_loop, handler, is_stream);
         let core = Core::new(now, config, takes, remote);
         Ok(Client(Arc::new(Inner {
             max_message: core.max_message(),
@@ -206,7 +208,12 @@ impl Client {
             return Err(Error::new(ErrorKind::State, text));
         }
         let mut core = self.0.core.lock();
-        Ok(std::iter::from_fn(|| core.poll_pulled()).take(max).collect())
+        let events = std::iter::from_fn(|| core.poll_pulled()).take(max).collect();
+        if core.stream_waits() {
+            // Now there is room for it.
+            self.0.life.waker.wake();
+        }
+        Ok(events)
     }
 
     /// Ends the session at once and reports it, says goodbye (up to 0.2 s), calls `shutdown` last, and

@@ -8,6 +8,7 @@ use parking_lot::MutexGuard;
 
 use super::core::{Core, Dispatch};
 use super::events::*;
+use super::stream::Streams;
 use super::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::Turns;
@@ -38,6 +39,7 @@ const SHUTDOWN_TIME: Duration = Duration::from_millis(200);
 /// The loop's own state.
 pub(super) struct Runner {
     event_loop: EventLoop,
+    streams: Streams,
     handler: Box<dyn Handler>,
     ticker: Ticker,
     inbound: Box<[u8]>,
@@ -50,6 +52,8 @@ pub(super) struct Runner {
     busy_turns: u32,
     /// The host's log has been told that the client broke.
     told: bool,
+    /// The client talks in a stream.
+    is_stream: bool,
 }
 
 impl Turns<Client> for Runner {
@@ -62,12 +66,22 @@ impl Turns<Client> for Runner {
         self.resolve(client);
         self.wait(client, if happened { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(client)?;
+        if self.is_stream {
+            self.streams.read(client, &mut self.event_loop);
+            happened |= self.dispatch(client);
+        }
         happened |= self.time(client);
         self.flush(client);
+        if self.is_stream {
+            self.streams.write(client, &mut self.event_loop);
+        }
         happened |= self.dispatch(client);
         let now = client.now();
-        *client.0.next_turn.lock() =
-            Some(if self.event_loop.is_readable() { now } else { self.ticker.due() });
+        *client.0.next_turn.lock() = Some(if self.event_loop.is_readable() || self.has_streams(client) {
+            now
+        } else {
+            self.ticker.due()
+        });
         let mut core = client.0.core.lock();
         client.over(core.over(now));
         Ok(happened | std::mem::take(&mut core.woken) | core.has_pulled())
@@ -81,15 +95,22 @@ impl Turns<Client> for Runner {
 }
 
 impl Runner {
+    /// Whether the stream has something to be read.
+    fn has_streams(&self, client: &Client) -> bool {
+        self.is_stream && (self.event_loop.has_ready() || self.streams.have_work(client))
+    }
+
     /// Before the first turn.
     pub(super) fn new(
         now: Time,
         tick_rate_hz: f64,
         event_loop: EventLoop,
         handler: Box<dyn Handler>,
+        is_stream: bool,
     ) -> Self {
         Runner {
             event_loop,
+            streams: Streams::default(),
             handler,
             ticker: Ticker::new(now, tick_rate_hz),
             inbound: vec![0; SLOT].into(),
@@ -99,6 +120,7 @@ impl Runner {
             read_errors: 0,
             busy_turns: 0,
             told: false,
+            is_stream,
         }
     }
 
@@ -141,9 +163,15 @@ impl Runner {
     fn wait(&mut self, client: &Client, timeout: Option<Duration>) -> Result<()> {
         let failed = |e: io::Error| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}"));
         if timeout.is_some_and(|t| t.is_zero()) {
+            if self.is_stream {
+                return self.event_loop.wait(Some(Duration::ZERO)).map_err(failed);
+            }
             return self.event_loop.skip_wait().map_err(failed);
         }
         let now = client.now();
+        if self.has_streams(client) {
+            return self.event_loop.wait(Some(Duration::ZERO)).map_err(failed);
+        }
         let core = client.0.core.lock().poll_timeout(now);
         let until_due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
@@ -311,6 +339,7 @@ impl Runner {
             }
             client.0.core.lock().handle_timeout(client.now());
         }
+        self.streams.close();
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();
         client.0.core.lock().emit(Event::Shutdown);

@@ -13,12 +13,15 @@ use crate::metrics::server::DropReason;
 use crate::protocol::connection::{
     mpgameserver::GOODBYES,
     native::{Join, ServerClock},
-    CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, FarewellKind, Room, SendError,
-    Settings, State,
+    stream::{Connection as Stream, Terms},
+    CloseReason, Closing, Connection, Door, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings,
+    State,
 };
-use crate::protocol::delivery::{Delivery, Outcome as Sent, QueueError};
+use crate::protocol::delivery::{Delivery, Outcome as Sent};
+use crate::protocol::framing::Content;
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
+use crate::server::send_refused::send_refused;
 
 /// What a session has to tell.
 pub(super) enum SessionEvent {
@@ -61,6 +64,10 @@ impl Session {
                 let join = Join { password: config.password.clone(), data: config.join_data.clone() };
                 Connection::native_connect(now, shared, pinned.native, join, &provider, server)
             }
+            Wire::Stream => {
+                let connection = Session::open_stream(now, config, shared, server)?;
+                Ok(Connection::Stream(Box::new(connection), server))
+            }
             Wire::Mpgameserver => {
                 let root = pinned.root.as_ref().map(|key| *key.point());
                 Connection::connect(now, shared, root, &provider, server)
@@ -70,6 +77,32 @@ impl Session {
             connection.map_err(|_| Error::new(ErrorKind::Io, "the system gives no randomness"))?;
         let settings = Arc::clone(settings);
         Ok(Session { connection, settings, server, pinned, connected: false, forged: 0, ended: None })
+    }
+
+    /// The first half of a session in a stream, which nothing carries yet.
+    fn open_stream(
+        now: Time,
+        config: &ClientConfig,
+        settings: Arc<Settings>,
+        server: SocketAddr,
+    ) -> Result<Stream> {
+        if config.password.is_some() && !config.stream.password_in_clear && !server.ip().is_loopback() {
+            let text = "the password would be told in clear to a server that is not on loopback";
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+        let terms = Terms {
+            door: Door::Stream,
+            framing: config.stream.framing,
+            password: false,
+            answer_time: Duration::ZERO,
+            stall_timeout: config.stream.stall_timeout,
+        };
+        let limits = settings.limits.clone();
+        let password = config.password.as_deref();
+        Stream::opened(now, settings, terms, password).map_err(|error| {
+            let len = password.map_or(0, <[u8]>::len);
+            send_refused(error, &"the client", ErrorKind::Argument, len, &limits, limits.max_message)
+        })
     }
 
     // --- getters --------------------------------------------------------------------------------------
@@ -112,6 +145,19 @@ impl Session {
         self.is_closed()
             || self.connection.is_goodbye_acknowledged()
             || self.ended.is_some_and(|ended| now >= ended + said)
+    }
+
+    /// Its stream, where it is one.
+    pub(super) fn stream(&self) -> Option<&Stream> {
+        self.connection.as_stream()
+    }
+
+    pub(super) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        self.connection.as_stream_mut()
+    }
+
+    pub(super) fn door(&self) -> Door {
+        self.connection.door()
     }
 
     pub(super) fn token(&self) -> u32 {
@@ -176,24 +222,19 @@ impl Session {
     }
 
     /// Queues a message; a tag other than 0 asks for what becomes of it. Errors: State, WouldBlock, TooLarge.
-    pub(super) fn send(&mut self, now: Time, payload: Payload, delivery: Delivery, tag: u64) -> Result<()> {
+    pub(super) fn send(
+        &mut self,
+        now: Time,
+        payload: Payload,
+        content: Option<Box<Content>>,
+        delivery: Delivery,
+        tag: u64,
+    ) -> Result<()> {
         let (len, limits) = (payload.len(), &self.settings.limits);
         let most = self.connection.as_native().map_or(limits.max_message, |native| native.max_message());
-        self.connection.send(now, payload, delivery, tag).map_err(|error| match error {
-            SendError::Unsupported => Error::new(ErrorKind::Argument, "this wire has no such mode"),
-            SendError::NotConnected => Error::new(ErrorKind::State, "the client is not connected"),
-            SendError::Queue(QueueError::Full) => Error::new(
-                ErrorKind::WouldBlock,
-                format!(
-                    "the queue is full: its bounds are {} messages and {} bytes",
-                    limits.max_messages, limits.max_bytes
-                ),
-            ),
-            SendError::Queue(QueueError::TooLarge) => Error::new(
-                ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size of this end or of the server, {most}"),
-            ),
-        })
+        self.connection
+            .send_content(now, payload, content, delivery, tag)
+            .map_err(|error| send_refused(error, &"the client", ErrorKind::State, len, limits, most))
     }
 
     /// Keeps messages back until then.
@@ -223,9 +264,10 @@ impl Session {
                 self.connected = true;
                 SessionEvent::Connected
             }
-            ConnectionEvent::Message { sequence, channel, mode, data } => {
+            ConnectionEvent::Message { sequence, channel, mode, data, content } => {
+                let door = self.connection.door();
                 let mode = mode.map(RetryMode::of);
-                SessionEvent::Message(Message { sequence, channel, mode, data })
+                SessionEvent::Message(Message { sequence, channel, mode, data, content, door })
             }
             // Only servers are asked.
             ConnectionEvent::Join { .. } => return self.poll_event(now),

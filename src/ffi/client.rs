@@ -370,7 +370,10 @@ pub unsafe extern "C" fn gk_client_send(
         let on_sent = completion(wanted.on_sent);
         let tag = wanted.tag();
         let Wanted { retry, channel, priority, redundancy, deadline, .. } = wanted;
-        Ok(client.send(data, SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag })?)
+        Ok(client.send(
+            data,
+            SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag, content: None },
+        )?)
     })
 }
 
@@ -699,7 +702,7 @@ fn event(batch: &mut BatchBuilder, event: Event) -> gk_event {
         Event::Connected(info) => gk_event {
             text: batch.text(&info.address.to_string()),
             token: info.token,
-            door: GK_DOOR_UDP,
+            door: info.door as gk_door,
             ..blank(GK_EVENT_CONNECT)
         },
         Event::Disconnected(info) => {

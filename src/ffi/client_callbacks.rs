@@ -11,11 +11,11 @@ use crate::ffi::callbacks::Slot;
 use crate::ffi::client::{gk_client, pointer_of};
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::{
-    gk_connect_info, gk_disconnect_code, gk_disconnect_info, gk_log_level, gk_message, gk_update, message,
-    GK_DISCONNECT_BLOCKED, GK_DISCONNECT_KEY, GK_DISCONNECT_KICKED, GK_DISCONNECT_LOCAL, GK_DISCONNECT_NAME,
-    GK_DISCONNECT_NOBODY_LISTENS, GK_DISCONNECT_PROTOCOL, GK_DISCONNECT_REFUSED, GK_DISCONNECT_REMOTE,
-    GK_DISCONNECT_REPLACED, GK_DISCONNECT_RESTARTED, GK_DISCONNECT_SHUTDOWN, GK_DISCONNECT_TIMEOUT,
-    GK_DISCONNECT_UNREACHABLE, GK_DOOR_UDP,
+    gk_connect_info, gk_disconnect_code, gk_disconnect_info, gk_door, gk_log_level, gk_message, gk_update,
+    message, GK_DISCONNECT_BLOCKED, GK_DISCONNECT_KEY, GK_DISCONNECT_KICKED, GK_DISCONNECT_LOCAL,
+    GK_DISCONNECT_NAME, GK_DISCONNECT_NOBODY_LISTENS, GK_DISCONNECT_PROTOCOL, GK_DISCONNECT_REFUSED,
+    GK_DISCONNECT_REMOTE, GK_DISCONNECT_REPLACED, GK_DISCONNECT_RESTARTED, GK_DISCONNECT_SHUTDOWN,
+    GK_DISCONNECT_TIMEOUT, GK_DISCONNECT_UNREACHABLE,
 };
 use crate::ffi::result::gk_result;
 use crate::panic_scope::outside;
@@ -353,7 +353,7 @@ impl Handler for ClientCallbacks {
             struct_size: std::mem::size_of::<gk_connect_info>() as u32,
             token: info.token,
             address: address.as_ptr(),
-            door: GK_DOOR_UDP,
+            door: info.door as gk_door,
             reserved: 0,
         };
         call!(self.connect, client, &info);

@@ -1,6 +1,6 @@
 //! What a context holds for clients alone.
 
-use crate::client::{ClientConfig, KnownKeys, ServerKey, Wire};
+use crate::client::{ClientConfig, KnownKeys, ServerKey, StreamClient, Wire};
 use crate::ffi::arguments::bytes;
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::{gk_wire, GK_WIRE_MPGAMESERVER, GK_WIRE_NATIVE};
@@ -13,7 +13,8 @@ const NATIVE_KEY_LEN: usize = 32;
 /// See [`ClientConfig`].
 #[derive(Clone, Default)]
 pub(crate) struct ClientPart {
-    wire: Wire,
+    pub(crate) wire: Wire,
+    pub(crate) stream: StreamClient,
     server_key: Option<ServerKey>,
     join_data: Vec<u8>,
     pub(crate) password: Option<Vec<u8>>,
@@ -40,6 +41,7 @@ impl gk_context {
         };
         Ok(ClientConfig {
             wire: part.wire,
+            stream: part.stream,
             join_data: part.join_data,
             password: part.password,
             ..ClientConfig::of(&self.config, server_key)
@@ -47,11 +49,12 @@ impl gk_context {
     }
 }
 
-/// Sets how clients talk; servers understand all wires.
+/// Sets how clients talk in datagrams; servers understand all wires. For streams there is
+/// `gk_context_connect_stream`.
 ///
-/// - `wire`: default `GK_WIRE_NATIVE`
+/// - `wire`: `GK_WIRE_NATIVE` (the default) or `GK_WIRE_MPGAMESERVER`
 ///
-/// Errors: `GK_ERR_ARGUMENT` (not one of `GK_WIRE_…`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_ARGUMENT` (another), `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any, one at a time per context.
 /// Ownership: nothing is passed.
@@ -62,7 +65,7 @@ pub unsafe extern "C" fn gk_context_set_wire(context: *mut gk_context, wire: gk_
             GK_WIRE_NATIVE => Wire::Native,
             GK_WIRE_MPGAMESERVER => Wire::Mpgameserver,
             other => {
-                let text = format!("wire is {other}, allowed is one of GK_WIRE_...");
+                let text = format!("wire is {other}, allowed is GK_WIRE_NATIVE or GK_WIRE_MPGAMESERVER");
                 return Err(Failure::new(GK_ERR_ARGUMENT, text));
             }
         };

@@ -34,6 +34,7 @@ use crate::server::password::Password;
 /// - `gk_context_set_mtu`: largest IP packet
 /// - `gk_context_set_max_peers`, `gk_context_set_max_handshakes`: how many of each
 /// - `gk_context_set_hellos_per_source_hz`, `gk_context_set_hellos_total_hz`: budgets of new handshakes
+/// - `gk_context_listen_stream`, `gk_context_listen_stream_with`: doors for streams (TCP)
 /// - `gk_context_set_wires`, `gk_context_set_redundancy`: the datagram formats; copies ahead of a loss
 /// - `gk_context_set_max_message_size`: longest message
 /// - `gk_context_set_max_queued_messages`, `gk_context_set_max_queued_bytes`: bounds of a peer's queue
@@ -55,7 +56,7 @@ use crate::server::password::Password;
 /// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
 /// and the send rate of a peer, which is their server, from above, and have of their own:
 ///
-/// - `gk_context_set_wire`: how the client talks
+/// - `gk_context_set_wire`, `gk_context_connect_stream`: how the client talks
 /// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
 ///   them is needed
 /// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
@@ -71,7 +72,7 @@ pub struct gk_context {
 
 impl gk_context {
     /// Sets one value, and sets it back if the configuration is not valid with it.
-    fn set<T>(&mut self, field: impl Fn(&mut Config) -> &mut T, value: T) -> Result<(), Failure> {
+    pub(crate) fn set<T>(&mut self, field: impl Fn(&mut Config) -> &mut T, value: T) -> Result<(), Failure> {
         let before = std::mem::replace(field(&mut self.config), value);
         self.config.validate().map_err(|error| {
             *field(&mut self.config) = before;

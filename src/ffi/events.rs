@@ -20,7 +20,7 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 ///
 /// - `gk_peer_address`: where its datagrams come from
 /// - `gk_peer_token`: the public number of its session
-/// - `gk_peer_wire`: which wire it speaks
+/// - `gk_peer_wire`, `gk_peer_door`: which wire it speaks; how it came in
 /// - `gk_peer_latency_us`: the smoothed one-way time
 /// - `gk_peer_status`: where the connection stands
 /// - `gk_peer_queued_bytes`: what is queued for it
@@ -118,8 +118,12 @@ pub const GK_DISCONNECT_HOST: gk_disconnect_code = 1000;
 /// How a peer came in: one of `GK_DOOR_…`. More will be appended.
 pub type gk_door = i32;
 
-/// Encrypted datagrams.
+/// Encrypted datagrams; `gk_peer_wire` tells of which wire.
 pub const GK_DOOR_UDP: gk_door = 1;
+/// A stream of bytes over TCP.
+pub const GK_DOOR_STREAM: gk_door = 2;
+/// A WebSocket.
+pub const GK_DOOR_WEBSOCKET: gk_door = 3;
 
 /// What a peer speaks: one of `GK_WIRE_…`. More will be appended.
 pub type gk_wire = i32;
@@ -129,6 +133,8 @@ pub type gk_wire = i32;
 pub const GK_WIRE_MPGAMESERVER: gk_wire = 1;
 /// The library's own.
 pub const GK_WIRE_NATIVE: gk_wire = 2;
+/// A stream of bytes: TCP, with a framing.
+pub const GK_WIRE_STREAM: gk_wire = 3;
 
 /// Why a client was refused: one of `GK_REFUSED_…`, or a number of the host's own, from `GK_REFUSED_HOST` on
 /// by custom.
@@ -348,6 +354,7 @@ pub(crate) fn wire(wire: Wire) -> gk_wire {
     match wire {
         Wire::Mpgameserver => GK_WIRE_MPGAMESERVER,
         Wire::Native => GK_WIRE_NATIVE,
+        Wire::Stream => GK_WIRE_STREAM,
     }
 }
 
@@ -375,7 +382,7 @@ pub(crate) fn message(message: &Message) -> gk_message {
         len: message.data.len(),
         mode: message.mode.map_or(GK_MODE_UNKNOWN, |mode| mode as gk_retry_mode),
         channel: message.channel.into(),
-        door: GK_DOOR_UDP,
+        door: message.door as gk_door,
         reserved: 0,
     }
 }
@@ -429,7 +436,7 @@ impl BatchBuilder {
             Event::Connect(peer, info) => gk_event {
                 text: self.text(&info.address.to_string()),
                 token: info.token,
-                door: GK_DOOR_UDP,
+                door: info.door as gk_door,
                 ..of_peer(GK_EVENT_CONNECT, peer)
             },
             Event::Disconnect(peer, info) => gk_event {
@@ -455,7 +462,7 @@ impl BatchBuilder {
             Event::Authorise(peer, request) => gk_event {
                 text: self.text(&request.address.to_string()),
                 token: request.token,
-                door: GK_DOOR_UDP,
+                door: request.door as gk_door,
                 wire: wire(request.wire),
                 password: u32::from(request.password),
                 ..self.bytes(request.data, of_peer(GK_EVENT_AUTHORISE, peer))
@@ -580,6 +587,7 @@ impl EventArray {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::events::Door;
     use crate::server::events::{ConnectInfo, DisconnectInfo, LogLevel, Outcome};
     use std::ffi::CStr;
 
@@ -594,7 +602,14 @@ mod tests {
         let data = vec![1, 2, 3];
         let (event, builder) = build(Event::Message(
             PeerId::from_bits(9),
-            Message { sequence: 65535, channel: 0, mode: None, data: data.clone() },
+            Message {
+                sequence: 65535,
+                channel: 0,
+                mode: None,
+                data: data.clone(),
+                content: None,
+                door: Door::Udp,
+            },
         ));
         let batch = Batch { _messages: builder.messages, _texts: builder.texts };
         // SAFETY: the batch lives.
@@ -612,6 +627,8 @@ mod tests {
                 channel: 7,
                 mode: Some(crate::server::events::RetryMode::Ordered),
                 data: Vec::new(),
+                content: None,
+                door: Door::Udp,
             },
         ));
         assert!(!event.data.is_null() && event.len == 0);
@@ -624,7 +641,7 @@ mod tests {
             // SAFETY: the builder of the caller lives.
             unsafe { CStr::from_ptr(event.text) }.to_str().unwrap().to_owned()
         };
-        let info = ConnectInfo { address: "[::1]:7".parse().unwrap(), token: 0x4000_0001 };
+        let info = ConnectInfo { address: "[::1]:7".parse().unwrap(), token: 0x4000_0001, door: Door::Udp };
         let (event, _builder) = build(Event::Connect(peer, info));
         assert_eq!((text(&event).as_str(), event.token, event.door), ("[::1]:7", 0x4000_0001, GK_DOOR_UDP));
         let info = DisconnectInfo::new(DisconnectReason::Host(1234), "bye");

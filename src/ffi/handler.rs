@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use crate::ffi::arguments::c_text;
 use crate::ffi::callbacks::Callbacks;
 use crate::ffi::events::{
-    data_pointer, disconnect_code, gk_connect_info, gk_disconnect_info, gk_join_request, gk_update, message,
-    wire, GK_DOOR_UDP,
+    data_pointer, disconnect_code, gk_connect_info, gk_disconnect_info, gk_door, gk_join_request, gk_update,
+    message, wire,
 };
 use crate::ffi::server::pointer_of;
 use crate::panic_scope::outside;
@@ -67,7 +67,7 @@ impl Handler for FfiHandler {
             struct_size: std::mem::size_of::<gk_connect_info>() as u32,
             token: info.token,
             address: address.as_ptr(),
-            door: GK_DOOR_UDP,
+            door: info.door as gk_door,
             reserved: 0,
         };
         call!(self.callbacks.connect, server, peer.to_bits(), &info);
@@ -121,7 +121,7 @@ impl Handler for FfiHandler {
             address: address.as_ptr(),
             data: data_pointer(&request.data),
             len: request.data.len(),
-            door: GK_DOOR_UDP,
+            door: request.door as gk_door,
             wire: wire(request.wire),
             password: u32::from(request.password),
             reserved: 0,

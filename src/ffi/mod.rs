@@ -38,5 +38,6 @@ pub mod result;
 pub mod send;
 pub mod server;
 pub mod stats;
+pub mod streams;
 pub mod version;
 pub mod versioned;

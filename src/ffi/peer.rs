@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
 use crate::ffi::arguments::{text, write_text};
-use crate::ffi::events::{gk_peer, gk_refusal, gk_wire, wire};
+use crate::ffi::events::{gk_door, gk_peer, gk_refusal, gk_wire, wire};
 use crate::ffi::result::{gk_result, Failure};
 use crate::ffi::send::peer_id;
 use crate::ffi::server::{gk_server, with_server};
@@ -82,6 +82,23 @@ pub unsafe extern "C" fn gk_peer_address(
 #[no_mangle]
 pub unsafe extern "C" fn gk_peer_token(server: *const gk_server, peer: gk_peer, out: *mut u32) -> gk_result {
     property(server, peer, out, |info| info.token)
+}
+
+/// Gives how a peer came in: by datagrams, of which `gk_peer_wire` tells the wire, or by another door.
+///
+/// - `out`: one of `GK_DOOR_…`
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_peer_door(
+    server: *const gk_server,
+    peer: gk_peer,
+    out: *mut gk_door,
+) -> gk_result {
+    property(server, peer, out, |info| info.door as gk_door)
 }
 
 /// Gives the smoothed time that a message takes one way: half of what an acknowledgement takes.

@@ -209,7 +209,16 @@ unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failur
     let wanted = unsafe { wanted(pointer)? };
     let on_sent = completion(wanted.on_sent.function, wanted.on_sent.user_data);
     let Wanted { retry, channel, priority, redundancy, deadline, .. } = wanted;
-    Ok(SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag: wanted.tag() })
+    Ok(SendOptions {
+        retry,
+        channel,
+        priority,
+        redundancy,
+        deadline,
+        on_sent,
+        tag: wanted.tag(),
+        content: None,
+    })
 }
 
 /// A peer as an argument.

@@ -29,6 +29,7 @@ use crate::server::{Inner, Server};
 /// - `gk_server_stop`, `gk_server_wait`, `gk_server_is_stopped`: end it
 /// - `gk_server_free`: end it and give it back
 /// - `gk_server_address`, `gk_server_port`: where it listens
+/// - `gk_server_addresses`: where others can reach it, at all of its doors
 /// - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
 /// - `gk_server_group_add`, `gk_server_group_remove`: who is in which group

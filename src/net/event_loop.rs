@@ -16,13 +16,26 @@ use crate::net::udp::UdpSocket;
 /// is an `int` of milliseconds, beyond which a time would turn negative: for ever.
 const MAX_WAIT: Duration = Duration::from_secs(3600);
 
-/// Most events taken per wait; what does not fit stays for the next. There are two sources now.
+/// Most events taken per wait; what does not fit stays for the next. There are two sources, but where there are streams.
 const EVENT_CAPACITY: usize = 16;
+/// The same where there are.
+const STREAM_EVENT_CAPACITY: usize = 1024;
 
 const SOCKET: Token = Token(0);
 const WAKE: Token = Token(1);
 
-/// One poll with one socket and a [`Waker`].
+/// What the system says of another source than the socket, once per change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// The number that it was [`watch`](EventLoop::watch)ed under.
+    pub key: usize,
+    /// A read may find something, or the end, or an error.
+    pub readable: bool,
+    /// A write may find room, or an error.
+    pub writable: bool,
+}
+
+/// One poll with one socket, a [`Waker`], and whatever else is to be watched.
 ///
 /// > The system tells of readiness once per change. The loop therefore remembers it: the socket counts as
 /// > readable until a [`recv_from`](Self::recv_from) found nothing, and while it does, [`wait`](Self::wait)
@@ -37,6 +50,8 @@ pub struct EventLoop {
     readable: bool,
     /// The last send found no room, and no room was reported since.
     blocked: bool,
+    /// News of other sources that nobody has taken yet.
+    ready: Vec<Ready>,
 }
 
 impl EventLoop {
@@ -51,7 +66,15 @@ impl EventLoop {
         }));
         let events = Events::with_capacity(EVENT_CAPACITY);
         // What arrived between bind and here: the first read finds out.
-        Ok(EventLoop { poll, events, socket: Some(socket), waker, readable: true, blocked: false })
+        Ok(EventLoop {
+            poll,
+            events,
+            socket: Some(socket),
+            waker,
+            readable: true,
+            blocked: false,
+            ready: Vec::new(),
+        })
     }
 
     /// The socket, for its getters; none once it is closed. Reads and writes belong to the loop.
@@ -64,6 +87,31 @@ impl EventLoop {
     pub fn close(&mut self) {
         self.socket = None;
         self.readable = false;
+    }
+
+    /// Watches another source: [`wait`](Self::wait) returns when there is news of it, which
+    /// [`take_ready`](Self::take_ready) hands out under `key`, above 1. It is told once per change, the state at the
+    /// beginning included. It ends when the source is dropped. Errors: what the operating system says.
+    pub fn watch(&mut self, source: &mut dyn mio::event::Source, key: usize) -> io::Result<()> {
+        if self.events.capacity() < STREAM_EVENT_CAPACITY {
+            self.events = Events::with_capacity(STREAM_EVENT_CAPACITY);
+        }
+        self.poll.registry().register(source, Token(key), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// The same for a socket that listens, which is never written.
+    pub fn watch_listener(&mut self, source: &mut dyn mio::event::Source, key: usize) -> io::Result<()> {
+        self.poll.registry().register(source, Token(key), Interest::READABLE)
+    }
+
+    /// News of other sources since the last call.
+    pub fn take_ready(&mut self) -> std::vec::Drain<'_, Ready> {
+        self.ready.drain(..)
+    }
+
+    /// Whether there is any.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
     }
 
     /// A handle that makes [`wait`](Self::wait) return, from any thread.
@@ -83,7 +131,11 @@ impl EventLoop {
     /// return early for no reason. Look at everything that a wake may stand for after it, never before:
     /// a wake that comes from then on ends the next wait. Errors: what the operating system says.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        let timeout = if self.readable { Duration::ZERO } else { timeout.unwrap_or(MAX_WAIT).min(MAX_WAIT) };
+        let timeout = if self.readable || self.has_ready() {
+            Duration::ZERO
+        } else {
+            timeout.unwrap_or(MAX_WAIT).min(MAX_WAIT)
+        };
         let result = self.poll.poll(&mut self.events, Some(timeout));
         // From here on a wake needs a system call again. Whatever was queued before a wake that needed none
         // is visible to whoever looks after this.
@@ -93,7 +145,19 @@ impl EventLoop {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
-        for event in self.events.iter().filter(|event| event.token() == SOCKET) {
+        for event in &self.events {
+            if event.token() == WAKE {
+                continue;
+            }
+            if event.token() != SOCKET {
+                let ended = event.is_error() || event.is_read_closed() || event.is_write_closed();
+                self.ready.push(Ready {
+                    key: event.token().0,
+                    readable: event.is_readable() || ended,
+                    writable: event.is_writable() || ended,
+                });
+                continue;
+            }
             // An error or a closed half shows at the next read or write.
             self.readable |= event.is_readable() || event.is_error();
             if self.blocked && (event.is_writable() || event.is_error()) {

@@ -10,6 +10,8 @@ mod fragmentation;
 pub mod interfaces;
 #[cfg(target_os = "linux")]
 mod mmsg;
+pub mod pipe;
 pub mod resolve;
+pub mod stream;
 pub mod thread;
 pub mod udp;

@@ -7,10 +7,12 @@
 //! The methods come in four families: getters, `handle_*` (input from the network and the clock), commands
 //! (input from the application), `poll_*` (outputs). Times never go back.
 //!
-//! Two wires, one delivery engine: a [`Connection`] is either of them, and its owner need not know which.
+//! Two wires, one delivery engine, and beside them streams, which need none: a [`Connection`] is any of them, and its
+//! owner need not know which.
 
 pub mod mpgameserver;
 pub mod native;
+pub mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use super::crypto::{CryptoError, Point, Provider};
 use super::delivery::{Delivery, Limits, Mode, Outcome, QueueError};
+use super::framing::{Content, EncodeError};
 use super::handshake::mpgameserver::Established;
 use super::handshake::native as native_handshake;
 use super::payload::{Buffers, Payload};
@@ -195,6 +198,8 @@ pub enum Event {
         mode: Option<Mode>,
         /// The bytes.
         data: Vec<u8>,
+        /// What they are; only a stream with JSON headers tells.
+        content: Option<Box<Content>>,
     },
     /// A client asks to be let in; [`Connection::accept`] or [`Connection::close`] answers. Native wire, server's end.
     Join {
@@ -225,6 +230,8 @@ pub enum SendError {
     NotConnected,
     /// Its wire has no such mode.
     Unsupported,
+    /// The framing of its stream cannot hold the message.
+    Framing(EncodeError),
 }
 
 /// The datagram format that a connection speaks.
@@ -234,6 +241,21 @@ pub enum Wire {
     Mpgameserver,
     /// Our own.
     Native,
+    /// None: a stream of bytes.
+    Stream,
+}
+
+/// The way by which a peer comes to a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Door {
+    /// Encrypted datagrams, of either wire.
+    #[default]
+    Udp = 1,
+    /// A stream of bytes over TCP.
+    Stream = 2,
+    /// A WebSocket.
+    Websocket = 3,
 }
 
 /// One end of one connection. See the module's contract.
@@ -243,14 +265,17 @@ pub enum Connection {
     Mpgameserver(Box<mpgameserver::Connection>, SocketAddr),
     /// On the native wire, to an address that may change.
     Native(Box<native::Connection>),
+    /// In a stream of bytes, from an address.
+    Stream(Box<stream::Connection>, SocketAddr),
 }
 
-/// Calls a method that both wires have.
+/// Calls a method that all have.
 macro_rules! either {
     ($self:expr, $c:ident => $call:expr) => {
         match $self {
             Connection::Mpgameserver($c, _) => $call,
             Connection::Native($c) => $call,
+            Connection::Stream($c, _) => $call,
         }
     };
 }
@@ -296,7 +321,7 @@ impl Connection {
     /// The native wire's own, where it is one.
     pub fn as_native(&self) -> Option<&native::Connection> {
         match self {
-            Connection::Mpgameserver(..) => None,
+            Connection::Mpgameserver(..) | Connection::Stream(..) => None,
             Connection::Native(c) => Some(c),
         }
     }
@@ -304,8 +329,24 @@ impl Connection {
     /// The same, to change it.
     pub fn as_native_mut(&mut self) -> Option<&mut native::Connection> {
         match self {
-            Connection::Mpgameserver(..) => None,
+            Connection::Mpgameserver(..) | Connection::Stream(..) => None,
             Connection::Native(c) => Some(c),
+        }
+    }
+
+    /// A stream, where it is one.
+    pub fn as_stream_mut(&mut self) -> Option<&mut stream::Connection> {
+        match self {
+            Connection::Stream(c, _) => Some(c),
+            _ => None,
+        }
+    }
+
+    /// The same, to look at.
+    pub fn as_stream(&self) -> Option<&stream::Connection> {
+        match self {
+            Connection::Stream(c, _) => Some(c),
+            _ => None,
         }
     }
 
@@ -328,6 +369,15 @@ impl Connection {
         match self {
             Connection::Mpgameserver(..) => Wire::Mpgameserver,
             Connection::Native(_) => Wire::Native,
+            Connection::Stream(..) => Wire::Stream,
+        }
+    }
+
+    /// Through which door it came in.
+    pub fn door(&self) -> Door {
+        match self {
+            Connection::Mpgameserver(..) | Connection::Native(_) => Door::Udp,
+            Connection::Stream(c, _) => c.door(),
         }
     }
 
@@ -344,7 +394,7 @@ impl Connection {
     /// Where the other end is, as far as is proven.
     pub fn remote(&self) -> SocketAddr {
         match self {
-            Connection::Mpgameserver(_, remote) => *remote,
+            Connection::Mpgameserver(_, remote) | Connection::Stream(_, remote) => *remote,
             Connection::Native(c) => c.remote(),
         }
     }
@@ -374,6 +424,7 @@ impl Connection {
         match self {
             Connection::Mpgameserver(c, _) => c.is_goodbye_acknowledged(),
             Connection::Native(c) => c.state() == State::Closed,
+            Connection::Stream(c, _) => c.is_closed(),
         }
     }
 
@@ -395,10 +446,28 @@ impl Connection {
         either!(self, c => c.send(now, payload, delivery, tag))
     }
 
+    /// The same, telling what the bytes are where the other side can be told: in a stream with JSON headers, or one
+    /// whose messages come whole. Elsewhere `content` is passed over.
+    pub fn send_content(
+        &mut self,
+        now: Time,
+        payload: Payload,
+        content: Option<Box<Content>>,
+        delivery: Delivery,
+        tag: u64,
+    ) -> Result<(), SendError> {
+        match self {
+            Connection::Stream(c, _) => c.send_content(now, payload, content, delivery, tag),
+            _ => self.send(now, payload, delivery, tag),
+        }
+    }
+
     /// Lets a client in that asked by [`Event::Join`]. On mpgameserver's wire it has never been outside.
     pub fn accept(&mut self, now: Time) {
-        if let Connection::Native(c) = self {
-            c.accept(now);
+        match self {
+            Connection::Mpgameserver(..) => {}
+            Connection::Native(c) => c.accept(now),
+            Connection::Stream(c, _) => c.accept(),
         }
     }
 
@@ -433,7 +502,7 @@ impl Connection {
     ) -> Result<(), DropReason> {
         match self {
             Connection::Mpgameserver(c, remote) if *remote == from => c.handle_datagram(now, datagram, room),
-            Connection::Mpgameserver(..) => Err(DropReason::Unknown),
+            Connection::Mpgameserver(..) | Connection::Stream(..) => Err(DropReason::Unknown),
             Connection::Native(c) => c.handle_datagram(now, from, datagram, room),
         }
     }
@@ -461,6 +530,7 @@ impl Connection {
         match self {
             Connection::Mpgameserver(c, remote) => c.poll_transmit(now, out).then_some(*remote),
             Connection::Native(c) => c.poll_transmit(now, out),
+            Connection::Stream(..) => None,
         }
     }
 }

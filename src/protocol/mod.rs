@@ -12,6 +12,7 @@ pub mod crypto;
 pub mod dedup;
 pub mod delivery;
 pub mod fragment;
+pub mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod handshake;

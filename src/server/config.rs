@@ -13,6 +13,7 @@ use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
 use crate::server::password::Password;
+pub use crate::server::stream_door::{Framing, StreamDoor, MAX_STREAM_DOORS};
 
 /// Copies that ride beside a message at most.
 pub const MAX_REDUNDANCY: u8 = 4;
@@ -136,6 +137,8 @@ pub struct Config {
     /// Whether datagrams that are of no wire are events in the queue even if the handler does not take `raw`.
     /// Default no.
     pub raw_datagrams: bool,
+    /// Doors for streams, beside the one for datagrams. Default none, at most 16 ([`MAX_STREAM_DOORS`]).
+    pub streams: Vec<StreamDoor>,
     /// What those who look for servers are told; `None` (the default): nothing. At most 1187 bytes
     /// ([`MAX_INFO`]).
     pub discovery_info: Option<Vec<u8>>,
@@ -187,6 +190,7 @@ impl Default for Config {
             peer_send_rate: 0,
             server_send_rate: 0,
             raw_datagrams: false,
+            streams: Vec::new(),
             discovery_info: None,
         }
     }
@@ -229,6 +233,8 @@ impl Config {
         duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
         send_rate("peer_send_rate", self.peer_send_rate)?;
         send_rate("server_send_rate", self.server_send_rate)?;
+        integer("streams", self.streams.len() as u64, 0, MAX_STREAM_DOORS as u64)?;
+        self.streams.iter().try_for_each(StreamDoor::validate)?;
         let info = self.discovery_info.as_ref().map_or(0, Vec::len);
         integer("discovery_info in bytes", info as u64, 0, MAX_INFO as u64)
     }

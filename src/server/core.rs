@@ -22,9 +22,9 @@ use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::{self as wire, Direction, Sizes};
 use crate::protocol::wire::native as native_wire;
 use crate::server::access_log::{AccessEvent, AccessLog};
-use crate::server::admission::{Admission, Admitted};
+use crate::server::admission::{Admission, Admitted, HELLO_BURST};
 use crate::server::block_list::BlockList;
-use crate::server::budget::Budgets;
+use crate::server::budget::{Budgets, Rate};
 use crate::server::config::Config;
 use crate::server::events::*;
 use crate::server::newcomers::Newcomers;
@@ -44,6 +44,7 @@ mod native;
 pub mod rate;
 pub mod raw;
 mod simulated;
+pub mod streams;
 
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
@@ -118,6 +119,12 @@ pub struct Core {
     recipients: Vec<usize>,
     rates: Rates,
     raw: Raw,
+    /// Connections that streams may open.
+    stream_budgets: Budgets,
+    next_stream_token: u32,
+    /// What there is to do for pipes, and streams whose messages wait for room in the event queue.
+    stream_work: VecDeque<streams::StreamWork>,
+    stream_waiting: VecDeque<PeerId>,
     /// Memory of messages: of those that are sent, and of those that the host has handled.
     payloads: Payloads,
     buffers: Buffers,
@@ -179,6 +186,14 @@ impl Core {
             recipients: Vec::new(),
             rates: Rates::new(now, config),
             raw: Raw::new(now, config, takes.raw),
+            stream_budgets: Budgets::new(
+                now,
+                Rate { hz: config.hellos_per_source_hz, burst: HELLO_BURST },
+                Rate { hz: config.hellos_total_hz, burst: HELLO_BURST },
+            ),
+            next_stream_token: 0,
+            stream_work: VecDeque::new(),
+            stream_waiting: VecDeque::new(),
             payloads: Payloads::default(),
             buffers: Buffers::default(),
             woken: false,
@@ -396,6 +411,7 @@ impl Core {
             || newcomers.is_some_and(Newcomers::has_work)
             || !self.dirty.is_empty()
             || answers
+            || !self.stream_work.is_empty()
         {
             return Some(Time::default());
         }
@@ -409,7 +425,10 @@ impl Core {
     fn touched(&mut self, now: Time, slot: usize) {
         self.collect(now, slot);
         if let Some(peer) = self.peers.at(slot) {
-            if !peer.dirty {
+            if peer.connection.as_stream().is_some() {
+                self.note_stream(slot);
+                self.arm_peer(now, slot);
+            } else if !peer.dirty {
                 peer.dirty = true;
                 self.dirty.push_back(slot);
             }
@@ -601,13 +620,13 @@ impl Core {
     fn collect(&mut self, now: Time, slot: usize) {
         while let Some(peer) = self.peers.at(slot) {
             let Some(event) = peer.connection.poll_event() else { return };
-            let id = peer.id;
+            let (id, door) = (peer.id, peer.connection.door());
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
-                ConnectionEvent::Message { sequence, channel, mode, data } => {
+                ConnectionEvent::Message { sequence, channel, mode, data, content } => {
                     let mode = mode.map(RetryMode::of);
-                    self.emit(Event::Message(id, Message { sequence, channel, mode, data }));
+                    self.emit(Event::Message(id, Message { sequence, channel, mode, data, content, door }));
                 }
                 ConnectionEvent::Sent { tag, outcome } => self.completed(id, tag, outcome.into()),
                 ConnectionEvent::Writable => self.emit(Event::Writable(id)),
@@ -631,6 +650,7 @@ impl Core {
 
     fn closed(&mut self, now: Time, slot: usize, closing: Closing) {
         let reason = closing.reason;
+        self.end_stream(slot, &closing.farewell);
         // A peer has one end, and one event that tells of it.
         let Some(peer) = self.peers.at(slot).filter(|p| p.status.is_seated()) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());

@@ -10,7 +10,8 @@ use crate::protocol::delivery::{Delivery, Mode};
 use crate::server::config;
 use crate::server::Server;
 
-pub use crate::protocol::connection::Wire;
+pub use crate::protocol::connection::{Door, Wire};
+pub use crate::protocol::framing::Content;
 
 /// A remote client of a server: an integer that is never reused while the process lives, in no server
 /// of the process. A stale one is answered with [`crate::ErrorKind::Stale`], never with another player.
@@ -69,6 +70,8 @@ pub struct JoinRequest {
     pub token: u32,
     /// What it speaks.
     pub wire: Wire,
+    /// Through which door it comes.
+    pub door: Door,
     /// Whether it gave the password. Only on a wire that has none to give does the host see who did not,
     /// where the configuration wants one.
     pub password: bool,
@@ -264,6 +267,8 @@ pub struct ConnectInfo {
     pub address: SocketAddr,
     /// The session's public number, unique among the server's live peers.
     pub token: u32,
+    /// Through which door it came.
+    pub door: Door,
 }
 
 /// A message from a peer.
@@ -277,6 +282,11 @@ pub struct Message {
     pub mode: Option<RetryMode>,
     /// The bytes.
     pub data: Vec<u8>,
+    /// What they are, where the door tells: a stream with JSON headers does, and a WebSocket, on which it is text or
+    /// binary.
+    pub content: Option<Box<Content>>,
+    /// Through which door it came.
+    pub door: Door,
 }
 
 /// How loud a log line is.
@@ -315,6 +325,10 @@ pub struct SendOptionsWith<C> {
     pub redundancy: u8,
     /// Told what became of it.
     pub on_sent: Option<C>,
+    /// What the bytes are, for a peer whose door can tell it so: a stream with JSON headers, or a WebSocket, where
+    /// a type that begins with `text/` makes a text message. Other doors pass it over, and so does a message to many. Default
+    /// none: bytes.
+    pub content: Option<Box<Content>>,
     /// Without `on_sent`: asks for a `Sent` event with this tag in the event queue.
     pub tag: Option<u64>,
 }
@@ -329,6 +343,7 @@ impl<C> Default for SendOptionsWith<C> {
             deadline: None,
             redundancy: 0,
             on_sent: None,
+            content: None,
             tag: None,
         }
     }
@@ -484,6 +499,8 @@ pub struct PeerInfo {
     pub stats: PeerStats,
     /// Which wire it speaks.
     pub wire: Wire,
+    /// Through which door it came in.
+    pub door: Door,
     /// Times that it went on from another address; always 0 on mpgameserver's wire, where nobody can.
     pub migrations: u64,
 }

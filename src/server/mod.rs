@@ -9,17 +9,20 @@ pub mod block_list;
 pub mod budget;
 pub mod config;
 pub mod core;
+pub mod doors;
 pub mod events;
 pub mod newcomers;
 pub mod password;
 pub mod peers;
 pub mod runner;
 pub mod send_rate;
+pub mod send_refused;
+pub mod stream_door;
 pub mod tick;
 pub mod timers;
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +40,13 @@ use crate::net::address::ListenAddress;
 use crate::net::batch::ReceiveBatch;
 use crate::net::clock::Clock;
 use crate::net::event_loop::EventLoop;
+use crate::net::pipe::Entrance;
 use crate::net::udp::UdpSocket;
 use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use crate::protocol::payload::{Payload, MAX_KEPT_BYTES};
 use block_list::BlockList;
 use config::Config;
+use doors::Doors;
 use events::*;
 use runner::Runner;
 use tick::Profiler;
@@ -58,6 +63,8 @@ pub(crate) struct Inner {
     pub(crate) profiler: Mutex<Profiler>,
     pub(crate) life: Life,
     local: SocketAddr,
+    entrance: Entrance,
+    stream_addresses: Vec<SocketAddr>,
     descriptor: i32,
     public_key: [u8; 91],
     native_key: [u8; 32],
@@ -101,8 +108,10 @@ impl Server {
         )?;
         let local = socket.local_address();
         let inbound = ReceiveBatch::new(&socket, config.io, runner::SLOT);
-        let event_loop = EventLoop::new(socket)
+        let mut event_loop = EventLoop::new(socket)
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
+        let doors = Doors::open(&config.streams, config.password.is_some(), &mut event_loop)?;
+        let (entrance, stream_addresses) = (doors.entrance(), doors.addresses());
         let access_log = match &config.access_log {
             Some(path) => Some(access_log::AccessLog::open(path)?),
             None => None,
@@ -130,14 +139,19 @@ impl Server {
             core.log(LogLevel::Warn, text);
         }
         core.log(LogLevel::Info, format!("listening on {local}"));
+        for address in &stream_addresses {
+            core.log(LogLevel::Info, format!("listening on {address} for streams"));
+        }
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
-        let runner = Runner::new(now, &config, event_loop, inbound, handler);
+        let runner = Runner::new(now, &config, event_loop, doors, inbound, handler);
         Ok(Server(Arc::new(Inner {
             core: Mutex::new(core),
             runner: Mutex::new(runner),
             profiler: Mutex::new(Profiler::new(now)),
             life: Life::new("server", clock, waker, hosting),
             local,
+            entrance,
+            stream_addresses,
             descriptor,
             public_key,
             native_key,
@@ -214,6 +228,12 @@ impl Server {
             }
             events.push(event);
         }
+        let waits = core.has_waiting_streams();
+        drop(core);
+        if waits {
+            // They have room again.
+            self.0.life.waker.wake();
+        }
         Ok(events)
     }
 
@@ -238,6 +258,37 @@ impl Server {
     /// The address that the socket is bound to, with the real port.
     pub fn local_address(&self) -> SocketAddr {
         self.0.local
+    }
+
+    /// The addresses that its doors for streams are bound to, with the real ports, in the order of the configuration.
+    pub fn stream_addresses(&self) -> &[SocketAddr] {
+        &self.0.stream_addresses
+    }
+
+    /// The addresses that others can reach it at, with what they are of, `udp` or `tcp`. Where a door takes all interfaces,
+    /// these are the ones that are up now, without loopback unless there is no other.
+    pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        let streams = self.0.stream_addresses.iter().map(|address| ("tcp", *address));
+        let doors = std::iter::once(("udp", self.0.local)).chain(streams);
+        let mut interfaces = None;
+        doors
+            .flat_map(|(what, bound)| {
+                let reached = if bound.ip().is_unspecified() {
+                    let all = interfaces.get_or_insert_with(crate::net::interfaces::addresses);
+                    // An IPv6 socket on all interfaces takes IPv4, too, unless it was asked not to.
+                    let fits = |ip: &&IpAddr| bound.is_ipv6() || ip.is_ipv4();
+                    all.iter().filter(fits).map(|ip| SocketAddr::new(*ip, bound.port())).collect()
+                } else {
+                    vec![bound]
+                };
+                reached.into_iter().map(move |address| (what, address))
+            })
+            .collect()
+    }
+
+    /// Where other threads bring connections that become peers: see [`crate::net::pipe`].
+    pub fn entrance(&self) -> Entrance {
+        self.0.entrance.clone()
     }
 
     /// The server's public key as SubjectPublicKeyInfo, DER, 91 bytes.

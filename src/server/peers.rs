@@ -39,6 +39,10 @@ pub struct Peer {
     pub armed: Option<Time>,
     /// Whether the event queue holds a `writable` of it.
     pub writable_waits: bool,
+    /// Of a stream: whether it is on the list of those to be served, and of those that wait for room in the event queue.
+    pub stream_listed: bool,
+    /// See `stream_listed`.
+    pub stream_waits: bool,
     /// Whether it is on the list of those that may have something to send.
     pub dirty: bool,
     /// Per-second series, where the host asked for them.
@@ -156,9 +160,11 @@ impl Peers {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let id = PeerId(serial << SLOT_BITS | slot as u64);
         self.tokens.insert(connection.token());
-        match connection.as_native() {
-            Some(native) => self.by_connection.insert(native.connection_id(), slot),
-            None => self.by_address.insert(address, slot),
+        match &connection {
+            Connection::Native(native) => self.by_connection.insert(native.connection_id(), slot),
+            Connection::Mpgameserver(..) => self.by_address.insert(address, slot),
+            // Its pipe finds it. A port of TCP is not the same port of UDP.
+            Connection::Stream(..) => None,
         };
         self.seated += 1;
         self.joining += 1;
@@ -174,6 +180,8 @@ impl Peers {
             ending: None,
             armed: None,
             writable_waits: false,
+            stream_listed: false,
+            stream_waits: false,
             dirty: false,
             series: None,
             join_known: false,

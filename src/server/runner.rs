@@ -7,6 +7,7 @@ use parking_lot::MutexGuard;
 
 use super::config::Config;
 use super::core::{Core, Dispatch, SHUTDOWN_TIME};
+use super::doors::{self, Doors};
 use super::events::*;
 use super::tick::{Activity, Every, Ticker};
 use super::Server;
@@ -44,6 +45,7 @@ const MAX_READ_ERRORS: u32 = 1000;
 /// The loop's own state.
 pub struct Runner {
     event_loop: EventLoop,
+    doors: Doors,
     handler: Box<dyn Handler>,
     ticker: Ticker,
     reconcile: Every,
@@ -75,12 +77,13 @@ impl Turns<Server> for Runner {
         let mut happened = self.dispatch(server);
         self.wait(server, if happened { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
+        happened |= self.read_streams(server);
         happened |= self.time(server)?;
         self.flush(server)?;
         happened |= self.dispatch(server);
         let now = self.spent(server, Activity::Messages);
-        let due =
-            if self.event_loop.is_readable() { now } else { self.ticker.due().min(self.reconcile.due()) };
+        let at_once = self.event_loop.is_readable() || self.event_loop.has_ready() || self.doors.have_work();
+        let due = if at_once { now } else { self.own_due() };
         *server.0.next_turn.lock() = Some(due);
         *server.0.ticks.lock() = self.ticker.counts();
         let mut core = server.0.core.lock();
@@ -100,11 +103,13 @@ impl Runner {
         now: Time,
         config: &Config,
         event_loop: EventLoop,
+        doors: Doors,
         inbound: ReceiveBatch,
         handler: Box<dyn Handler>,
     ) -> Self {
         Runner {
             event_loop,
+            doors,
             handler,
             ticker: Ticker::new(now, config.tick_rate_hz),
             reconcile: Every::new(now, config.reconcile_interval),
@@ -126,11 +131,17 @@ impl Runner {
         now
     }
 
+    /// When the loop has something to do of its own.
+    fn own_due(&self) -> Time {
+        let due = self.ticker.due().min(self.reconcile.due());
+        self.doors.poll_timeout().map_or(due, |doors| doors.min(due))
+    }
+
     fn wait(&mut self, server: &Server, timeout: Option<Duration>) -> Result<()> {
         let now = self.spent(server, Activity::Messages);
         let core = server.0.core.lock().poll_timeout();
-        let due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).min(self.reconcile.due());
-        let until_due = due.since(now);
+        let due = core.map_or(self.own_due(), |c| c.min(self.own_due()));
+        let until_due = if self.doors.have_work() { Duration::ZERO } else { due.since(now) };
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
         let left = self.spin(server, now, timeout);
         let waited = self.wait_for_socket(left);
@@ -143,6 +154,12 @@ impl Runner {
         let until = (self.last_datagram + self.busy_poll).min(start + timeout);
         let mut now = start;
         while now < until && !self.event_loop.is_readable() && !self.event_loop.is_woken() {
+            // Streams wait for no datagrams.
+            if !self.doors.are_unused()
+                && (self.wait_for_socket(Duration::ZERO).is_err() || self.has_streams())
+            {
+                break;
+            }
             self.failed = self.receive().err();
             if self.failed.is_some() || !self.inbound.is_empty() {
                 // The read that follows takes it.
@@ -197,6 +214,35 @@ impl Runner {
             self.event_loop.stay_readable();
         }
         Ok(happened)
+    }
+
+    /// Whether a stream has something to be read.
+    fn has_streams(&self) -> bool {
+        self.event_loop.has_ready() || self.doors.have_work()
+    }
+
+    /// Takes in who waits at the doors for streams, and reads who is there.
+    fn read_streams(&mut self, server: &Server) -> bool {
+        if self.doors.are_unused() {
+            return false;
+        }
+        let now = self.spent(server, Activity::Network);
+        self.doors.take_in(server, &mut self.event_loop, now);
+        server.0.core.lock().resume_streams(now);
+        let mut happened = self.dispatch(server);
+        for _ in 0..doors::BATCHES_PER_TURN {
+            if !self.doors.read_batch(server) {
+                break;
+            }
+            self.spent(server, Activity::Network);
+            happened |= self.dispatch(server);
+            let now = self.spent(server, Activity::Messages);
+            // Unlike datagrams, what is not read now is not lost.
+            if server.0.life.stop_wanted() || now >= self.ticker.due() {
+                break;
+            }
+        }
+        happened
     }
 
     /// Fills a batch, as far as there are datagrams. Errors: the one that ended it, if one did.
@@ -275,7 +321,11 @@ impl Runner {
             }
         }
         self.send(&mut core);
+        let streams = core.stream_works();
         drop(core);
+        if streams > 0 {
+            self.doors.serve(server);
+        }
         self.spent(server, Activity::Network);
         Ok(())
     }
@@ -367,6 +417,7 @@ impl Runner {
             let now = server.0.life.clock.now();
             server.0.core.lock().handle_timeout(now);
         }
+        self.doors.close();
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();
         server.0.core.lock().emit(Event::Shutdown);

@@ -47,6 +47,17 @@ impl SendRate {
         self.tokens = (self.tokens - bytes as f64).max(-MAX_DEBT * Self::most(self.rate));
     }
 
+    /// Bytes of a stream leave, all of which count.
+    pub fn spend_all(&mut self, now: Time, bytes: usize) {
+        self.refill(now);
+        self.tokens -= bytes as f64;
+    }
+
+    /// What it holds when it is full, in bytes.
+    pub fn burst(&self) -> usize {
+        Self::most(self.rate) as usize
+    }
+
     /// From when on messages may leave: the past, if they may now.
     pub fn free_at(&self) -> Time {
         if self.tokens > 0.0 {

@@ -131,6 +131,12 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_set_user_data(NULL, peer, pointer));
     EXPECT(GK_ERR_NULL, gk_peer_stats(NULL, peer, &peer_stats));
     EXPECT(GK_ERR_NULL, gk_peer_wire(NULL, peer, &wire));
+    EXPECT(GK_ERR_NULL, gk_peer_door(NULL, peer, &wire));
+    EXPECT(GK_ERR_NULL, gk_server_addresses(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_context_listen_stream(NULL, "127.0.0.1:0", GK_FRAMING_RAW));
+    EXPECT(GK_ERR_NULL, gk_context_listen_stream_with(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_connect_stream(NULL, GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_stream_options_init(NULL, sizeof(gk_stream_options)));
     EXPECT(GK_ERR_NULL, gk_peer_set_series(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_peer_series(NULL, peer, &second, 1, &size));
 
@@ -196,6 +202,66 @@ static void all_null_objects(void) {
     CHECK(size == 77 && number == 77 && word == 77 && port == 77 && integer == 77 && pointer == &size);
 }
 
+/* Doors for streams, and clients that talk in one. */
+static void streams(gk_context *context) {
+    gk_stream_options options;
+    struct {
+        uint32_t struct_size, read_bytes;
+    } old = {8, 100};
+    gk_context *many = NULL;
+    uint32_t i;
+    OK(gk_stream_options_init(&options, sizeof options));
+    CHECK(options.struct_size == sizeof options && options.read_bytes == 4096 && options.max_connections == 0);
+    CHECK(options.password_in_clear == 0 && options.stall_timeout_us == 30000000);
+    EXPECT(GK_ERR_ARGUMENT, gk_stream_options_init(&options, 4));
+    EXPECT(GK_ERR_NULL, gk_context_listen_stream(context, NULL, GK_FRAMING_RAW));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "framing", gk_context_listen_stream(context, "127.0.0.1:0", 4));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "framing", gk_context_listen_stream(context, "127.0.0.1:0", -1));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "framing", gk_context_connect_stream(context, 4, NULL));
+    EXPECT(GK_ERR_UTF8, gk_context_listen_stream(context, BAD_UTF8, GK_FRAMING_RAW));
+#define WRONG(field, value)                                                                                   \
+    OK(gk_stream_options_init(&options, sizeof options));                                                     \
+    options.field = (value);                                                                                  \
+    EXPECT(GK_ERR_ARGUMENT, gk_context_listen_stream_with(context, "127.0.0.1:0", GK_FRAMING_RAW, &options)); \
+    EXPECT(GK_ERR_ARGUMENT, gk_context_connect_stream(context, GK_FRAMING_RAW, &options))
+    WRONG(read_bytes, 0);
+    WRONG(read_bytes, 1048577);
+    WRONG(password_in_clear, 2);
+    WRONG(stall_timeout_us, 99999);
+    WRONG(stall_timeout_us, 3600000001);
+    WRONG(struct_size, 5);
+#undef WRONG
+    /* A caller of an older version. */
+    OK(gk_context_new(&many));
+    OK(gk_context_listen_stream_with(many, "127.0.0.1:0", GK_FRAMING_LINES, (gk_stream_options *)(void *)&old));
+    for (i = 1; i < GK_MAX_STREAM_DOORS; i++)
+        OK(gk_context_listen_stream(many, "127.0.0.1:0", GK_FRAMING_JSON));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "streams", gk_context_listen_stream(many, "127.0.0.1:0", GK_FRAMING_LENGTH));
+    OK(gk_context_connect_stream(many, GK_FRAMING_LENGTH, NULL));
+    OK(gk_context_set_wire(many, GK_WIRE_NATIVE));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_wire(many, GK_WIRE_STREAM));
+    gk_context_free(many);
+}
+
+/* What others can reach a server at. */
+static void all_addresses(void) {
+    gk_context *context = NULL;
+    gk_server *server = NULL;
+    char text[4096];
+    size_t len = 0;
+    OK(gk_context_new(&context));
+    OK(gk_context_listen_stream(context, "127.0.0.1:0", GK_FRAMING_LINES));
+    OK(gk_server_open(context, "127.0.0.1:0", &server));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_addresses(server, NULL, 0, &len));
+    CHECK(len > 20 && len < sizeof text);
+    OK(gk_server_addresses(server, text, sizeof text, &len));
+    CHECK(strncmp(text, "udp 127.0.0.1:", 14) == 0 && strstr(text, "\ntcp 127.0.0.1:") && text[len - 1] == '\n');
+    EXPECT(GK_ERR_NULL, gk_server_addresses(server, text, sizeof text, NULL));
+    OK(gk_server_stop(server));
+    gk_server_free(server);
+    gk_context_free(context);
+}
+
 static void context_ranges(void) {
     static const char *const good[] = {"192.0.2.1", "198.51.100.0/24", "2001:db8::/32"};
     static const char *const bad[] = {"192.0.2.1", "198.51.100.0/33"};
@@ -229,6 +295,7 @@ static void context_ranges(void) {
     IN(server_send_rate, 1000, 1000000000);
     OUT(server_send_rate, "server_send_rate", 1);
     OK(gk_context_set_server_send_rate(context, 0));
+    streams(context);
     OK(gk_context_set_password(context, long_bytes, 256));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "password", gk_context_set_password(context, long_bytes, 257));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "password", gk_context_set_password(context, long_bytes, 0));
@@ -633,6 +700,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
         EXPECT(GK_ERR_STALE, gk_peer_set_user_data(server, none[i], text));
         EXPECT(GK_ERR_STALE, gk_peer_stats(server, none[i], &stats));
         EXPECT(GK_ERR_STALE, gk_peer_wire(server, none[i], &wire));
+        EXPECT(GK_ERR_STALE, gk_peer_door(server, none[i], &wire));
         EXPECT(GK_ERR_STALE, gk_peer_set_series(server, none[i], 1));
         EXPECT(GK_ERR_STALE, gk_peer_series(server, none[i], seconds, 300, &size));
     }
@@ -767,6 +835,9 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT(GK_ERR_NULL, gk_peer_status(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_queued_bytes(server, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_peer_wire(server, peer, NULL));
+    EXPECT(GK_ERR_NULL, gk_peer_door(server, peer, NULL));
+    OK(gk_peer_door(server, peer, &wire));
+    CHECK(wire == GK_DOOR_UDP);
     OK(gk_peer_wire(server, peer, &wire));
     CHECK(wire == GK_WIRE_MPGAMESERVER);
     EXPECT(GK_ERR_NULL, gk_peer_user_data(server, peer, NULL));
@@ -945,6 +1016,7 @@ int main(int argc, char **argv) {
     context_ranges();
     keys(argv[1]);
     addresses();
+    all_addresses();
     states();
     peers();
     clients();

@@ -5,7 +5,7 @@ use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
     callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, peer::*, result::*,
-    send::*, server::*, stats::*, version::*,
+    send::*, server::*, stats::*, streams::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -69,12 +69,15 @@ fn rust() -> BTreeMap<String, i128> {
             struct_size, loss, burst_loss, burst_length, delay_us, jitter_us, duplicate, reorder,
             reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
         }
+        gk_stream_options {
+            struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us
+        }
         gk_found { struct_size, reserved, address, info, len, round_trip_us }
         gk_link_stats { pushed, dropped, overflowed, duplicated, reordered, corrupted }
         gk_second { packets_sent, packets_received, bytes_sent, bytes_received, latency_us }
         gk_profile_second { messages_s, update_s, network_s, idle_s, ticks, reserved }
     );
-    sizes!(all, gk_result gk_peer gk_retry_mode gk_priority gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door
+    sizes!(all, gk_result gk_peer gk_retry_mode gk_priority gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door gk_framing
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
         gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire gk_io
         gk_refusal gk_client_connecting_fn gk_client_connect_fn
@@ -89,6 +92,8 @@ fn rust() -> BTreeMap<String, i128> {
         GK_LOG_WARN GK_LOG_INFO GK_LOG_DEBUG GK_DISCONNECT_REMOTE GK_DISCONNECT_KICKED GK_DISCONNECT_TIMEOUT
         GK_DISCONNECT_SHUTDOWN GK_DISCONNECT_REPLACED GK_DISCONNECT_BLOCKED GK_DISCONNECT_LOCAL
         GK_DISCONNECT_NOBODY_LISTENS GK_DISCONNECT_UNREACHABLE GK_DISCONNECT_NAME GK_DISCONNECT_KEY GK_DISCONNECT_HOST GK_DOOR_UDP
+        GK_DOOR_STREAM GK_DOOR_WEBSOCKET GK_WIRE_STREAM GK_FRAMING_RAW GK_FRAMING_LENGTH GK_FRAMING_LINES GK_FRAMING_JSON
+        GK_MAX_STREAM_DOORS
         GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG GK_EVENT_CONNECTING
         GK_WIRE_NATIVE GK_WIRE_MPGAMESERVER

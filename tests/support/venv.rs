@@ -43,10 +43,14 @@ pub fn target_folder() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("`tmp` lies in a folder").to_owned()
 }
 
+/// How many tests run at once: they mostly wait, for an answer or for the clock.
+const WORKERS: &str = "3";
+
 /// Runs pytest on a folder or file and prints its closing line on stderr. Panics when a test failed or none ran.
 pub fn pytest(tests: &Path, environment: &[(&str, &str)]) {
     let mut command = Command::new(python());
     command.args(["-m", "pytest", "-p", "no:cacheprovider", "--color=no"]).arg(tests);
+    command.args(["-n", WORKERS, "--dist", "worksteal"]);
     // From elsewhere: in the binding's own folder its sources would be imported, not what is installed.
     command.current_dir(target_folder()).envs(environment.iter().copied());
     // What is installed brings its own library, and nothing is to be written beside the sources.

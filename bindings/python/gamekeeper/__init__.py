@@ -11,7 +11,7 @@ from ._version import __version__
 from .client import Client, ConnectionStats
 from .conditions import Conditions, LinkStats
 from .context import ServerContext
-from .enums import ConnectionStatus, Direction, RetryMode, SeqNum
+from .enums import ConnectionStatus, Direction, Framing, RetryMode, SeqNum
 from .errors import (
     AddressError,
     ArgumentError,
@@ -42,6 +42,7 @@ __all__ = [
     "EllipticCurvePrivateKey",
     "EllipticCurvePublicKey",
     "EventHandler",
+    "Framing",
     "GamekeeperError",
     "InvalidSignature",
     "KeyFormatError",

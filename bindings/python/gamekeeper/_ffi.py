@@ -240,6 +240,16 @@ class gk_profile_second(Structure):
     ]
 
 
+class gk_stream_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("read_bytes", c_uint32),
+        ("max_connections", c_uint32),
+        ("password_in_clear", c_uint32),
+        ("stall_timeout_us", c_uint64),
+    ]
+
+
 class gk_conditions(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -273,6 +283,7 @@ STRUCTURES: List[Type[Structure]] = [
     gk_second,
     gk_profile_second,
     gk_conditions,
+    gk_stream_options,
     gk_found,
 ]
 
@@ -283,6 +294,7 @@ INITIALISED: Dict[str, Type[Structure]] = {
     "gk_peer_stats_init": gk_peer_stats_t,
     "gk_server_stats_init": gk_server_stats_t,
     "gk_conditions_init": gk_conditions,
+    "gk_stream_options_init": gk_stream_options,
 }
 
 _TEXT_OUT: List[Any] = [c_void_p, c_size_t, POINTER(c_size_t)]
@@ -313,6 +325,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_free": (None, [server]),
         "gk_server_is_stopped": (RESULT, [server, POINTER(c_uint32)]),
         "gk_server_address": (RESULT, [server] + _TEXT_OUT),
+        "gk_server_addresses": (RESULT, [server] + _TEXT_OUT),
         "gk_server_port": (RESULT, [server, POINTER(c_uint16)]),
         "gk_server_public_key_der": (RESULT, [server] + _TEXT_OUT),
         "gk_server_native_key": (RESULT, [server] + _TEXT_OUT),
@@ -337,6 +350,9 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         ),
         "gk_server_send_raw": (RESULT, [server, c_char_p, c_char_p, c_size_t]),
         "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
+        "gk_context_listen_stream": (RESULT, [context, c_char_p, c_int32]),
+        "gk_context_listen_stream_with": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_connect_stream": (RESULT, [context, c_int32, POINTER(gk_stream_options)]),
         "gk_context_set_password": (RESULT, [context, c_char_p, c_size_t]),
         "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),
         "gk_peer_accept": (RESULT, [server, PEER]),
@@ -408,6 +424,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_peer_address": (RESULT, [server, PEER] + _TEXT_OUT),
         "gk_peer_token": (RESULT, [server, PEER, POINTER(c_uint32)]),
         "gk_peer_latency_us": (RESULT, [server, PEER, POINTER(c_uint64)]),
+        "gk_peer_door": (RESULT, [server, PEER, POINTER(c_int32)]),
         "gk_peer_wire": (RESULT, [server, PEER, POINTER(c_int32)]),
         "gk_peer_status": (RESULT, [server, PEER, POINTER(c_int32)]),
         "gk_peer_queued_bytes": (RESULT, [server, PEER, POINTER(c_size_t)]),

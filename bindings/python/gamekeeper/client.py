@@ -2,11 +2,14 @@
 
 import ctypes
 from array import array
-from typing import Any, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from . import _ffi
 from ._codes import (
     GK_DISCONNECT_TIMEOUT,
+    GK_DOOR_STREAM,
+    GK_DOOR_UDP,
+    GK_DOOR_WEBSOCKET,
     GK_ERR_STALE,
     GK_ERR_STATE,
     GK_OK,
@@ -14,6 +17,7 @@ from ._codes import (
     GK_REFUSED_HOST,
     GK_WIRE_MPGAMESERVER,
     GK_WIRE_NATIVE,
+    GK_WIRE_STREAM,
 )
 from ._link import Link, SendCallback
 from ._log import PeerLogger
@@ -24,6 +28,12 @@ from .enums import ConnectionStatus, Direction, RetryMode
 SECONDS = 300
 
 #: The wires by their names.
+_WIRES: Dict[int, str] = {
+    GK_WIRE_NATIVE: "native",
+    GK_WIRE_MPGAMESERVER: "mpgameserver",
+    GK_WIRE_STREAM: "stream",
+}
+_DOORS: Dict[int, str] = {GK_DOOR_UDP: "udp", GK_DOOR_STREAM: "stream", GK_DOOR_WEBSOCKET: "websocket"}
 WIRES = {"native": GK_WIRE_NATIVE, "mpgameserver": GK_WIRE_MPGAMESERVER}
 
 _Series = _ffi.gk_second * SECONDS
@@ -128,8 +138,10 @@ class Client:
     addr: Tuple[str, int]
     #: The session's number, unique among the server's clients. Others may know it.
     token: int
-    #: Which wire it speaks: "native" or "mpgameserver".
+    #: Which wire it speaks: "native", "mpgameserver" or "stream".
     wire: str
+    #: How it came in: "udp", "stream" or "websocket".
+    door: str
     #: A logger that puts the address before each message.
     log: PeerLogger
 
@@ -140,7 +152,10 @@ class Client:
         self.token = token
         wire = ctypes.c_int32()
         _ffi.lib.gk_peer_wire(link.pointer, peer, ctypes.byref(wire))
-        self.wire = "native" if wire.value == GK_WIRE_NATIVE else "mpgameserver"
+        self.wire = _WIRES.get(wire.value, "mpgameserver")
+        door = ctypes.c_int32()
+        _ffi.lib.gk_peer_door(link.pointer, peer, ctypes.byref(door))
+        self.door = _DOORS.get(door.value, "udp")
         self.log = PeerLogger(addr)
         # Sent away by this side: no more messages either way, whatever is still under way.
         self._sent_away = False

@@ -11,6 +11,7 @@ from . import _codes, _ffi
 from ._link import Link
 from ._log import logger
 from .client import Client
+from .enums import Framing
 from .handler import EventHandler
 from .keys import EllipticCurvePrivateKey
 
@@ -113,6 +114,38 @@ class ServerContext:
         self._set_seconds("gk_context_set_authorise_timeout_us", timeout)
         self._set("gk_context_set_authorise", 1 if enabled else 0)
 
+    def listenStream(
+        self,
+        address: str,
+        framing: Union[Framing, int] = Framing.RAW,
+        read_bytes: int = 4096,
+        max_connections: int = 0,
+        stall_timeout: float = 30.0,
+        password_in_clear: bool = False,
+    ) -> None:
+        """Adds a door for streams (TCP), beside the one for datagrams. Whoever comes in by it is a client like any
+        other, whose ``door`` is "stream". With a password set, the first message of each must be it.
+
+        :param address: "127.0.0.1:9000", ":9000" for all interfaces; port 0: a free one, see ``addresses``
+        :param read_bytes: bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream
+        :param max_connections: at once; 0: as many as the server takes clients
+        :param stall_timeout: seconds for which a message that has begun may stand still, 0.1 to 3600
+        :param password_in_clear: takes the password also where others can read it on the way
+        """
+        options = _ffi.gk_stream_options(
+            struct_size=ctypes.sizeof(_ffi.gk_stream_options),
+            read_bytes=read_bytes,
+            max_connections=max_connections,
+            password_in_clear=1 if password_in_clear else 0,
+            stall_timeout_us=_microseconds(stall_timeout),
+        )
+        with self._lock:
+            _ffi.check(
+                _ffi.lib.gk_context_listen_stream_with(
+                    self._pointer, _ffi.c_text(address), Framing(framing).value, ctypes.byref(options)
+                )
+            )
+
     def setPassword(self, password: Optional[bytes]) -> None:
         """Sets what a client must know to come in, 1 to 256 bytes; None: nothing. mpgameserver's clients have no
         way to give one: they are refused, unless ``setAuthorise`` lets the game decide."""
@@ -184,9 +217,7 @@ class ServerContext:
             _ffi.check(getattr(_ffi.lib, function)(self._pointer, value))
 
     def _set_seconds(self, function: str, seconds: float) -> None:
-        if not (math.isfinite(seconds) and 0 <= seconds <= 1e6):
-            raise ValueError("{!r} is not a number of seconds from 0 to 1000000".format(seconds))
-        self._set(function, round(seconds * 1e6))
+        self._set(function, _microseconds(seconds))
 
     def _open(self, server: "TwistedServer", address: str) -> Link:
         """Binds a server of this configuration, which from now on hears of the block list and of shutdown."""
@@ -201,3 +232,8 @@ class ServerContext:
         with self._lock:
             self._servers.discard(server)
 
+
+def _microseconds(seconds: float) -> int:
+    if not (math.isfinite(seconds) and 0 <= seconds <= 1e6):
+        raise ValueError("{!r} is not a number of seconds from 0 to 1000000".format(seconds))
+    return round(seconds * 1e6)

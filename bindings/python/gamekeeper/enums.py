@@ -51,6 +51,19 @@ class ConnectionStatus(_Named):
     JOINING = _codes.GK_STATUS_JOINING
 
 
+class Framing(_Named):
+    """How messages are told apart in a stream."""
+
+    #: Not at all: whatever one read brought is a message.
+    RAW = _codes.GK_FRAMING_RAW
+    #: Each has its length in front, 32 bits, big-endian.
+    LENGTH = _codes.GK_FRAMING_LENGTH
+    #: Each is a line; its end is no part of it.
+    LINES = _codes.GK_FRAMING_LINES
+    #: Each has a JSON header in front, and its length, 16 bits, big-endian.
+    JSON = _codes.GK_FRAMING_JSON
+
+
 class Direction(_Named):
     """Which datagrams are meant, as the server sees them."""
 

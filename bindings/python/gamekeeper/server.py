@@ -124,6 +124,16 @@ class TwistedServer:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, link.pointer))
 
+    def addresses(self) -> List[Tuple[str, Address]]:
+        """Where others can reach the server, at all of its doors: ("udp" or "tcp", (host, port)). Raises StateError
+        before the start."""
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        lines = _ffi.read_text(_ffi.lib.gk_server_addresses, link.pointer).splitlines()
+        pairs = [line.split(" ", 1) for line in lines]
+        return [(transport, _parse_address(address)) for transport, address in pairs]
+
     def clients(self) -> List[Client]:
         """The connected clients: a copy."""
         return list(self._clients.values())

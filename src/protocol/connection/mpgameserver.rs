@@ -491,7 +491,7 @@ impl Connection {
         room.messages -= 1;
         room.bytes = room.bytes.saturating_sub(data.len());
         self.stats.messages_received += 1;
-        self.events.push_back(Event::Message { sequence, channel: 0, mode: None, data });
+        self.events.push_back(Event::Message { sequence, channel: 0, mode: None, data, content: None });
     }
 
     /// Takes note of the time.

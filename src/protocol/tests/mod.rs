@@ -22,5 +22,6 @@ mod provider;
 mod roundtrip;
 mod scenario;
 mod simulation;
+mod stream;
 mod vectors;
 mod wrap;

@@ -4,8 +4,7 @@ use super::{Completion, Core};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::series::{Second, Series};
 use crate::metrics::server::ServerStats;
-use crate::protocol::connection::{SendError, Settings};
-use crate::protocol::delivery::QueueError;
+use crate::protocol::connection::Settings;
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 use crate::server::access_log::AccessLog;
@@ -13,6 +12,7 @@ use crate::server::block_list::BlockList;
 use crate::server::config;
 use crate::server::events::*;
 use crate::server::peers::Peer;
+use crate::server::send_refused::send_refused;
 
 impl Core {
     // --- commands -------------------------------------------------------------------------------------
@@ -40,8 +40,12 @@ impl Core {
         if peer.status == Status::Joining {
             return Err(Error::new(ErrorKind::State, format!("{id:?} was not let in yet")));
         }
-        let sent = peer.connection.send(now, payload, delivery, tag);
-        sent.map_err(|error| self.not_sent(id, len, error))?;
+        let sent = peer.connection.send_content(now, payload, options.content.take(), delivery, tag);
+        sent.map_err(|error| {
+            let limits = &self.settings.limits;
+            let who = format_args!("{id:?}");
+            send_refused(error, &who, ErrorKind::Stale, len, limits, limits.max_message)
+        })?;
         let callback = options.on_sent.take().map(Completion::Callback);
         if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
             self.completions.insert(tag, completion);
@@ -51,29 +55,6 @@ impl Core {
             self.touched(now, slot);
         }
         Ok(())
-    }
-
-    fn not_sent(&self, id: PeerId, len: usize, error: SendError) -> Error {
-        let limits = &self.settings.limits;
-        match error {
-            SendError::Unsupported => {
-                Error::new(ErrorKind::Argument, format!("{id:?} is on a wire that has no such mode"))
-            }
-            SendError::NotConnected => {
-                Error::new(ErrorKind::Stale, format!("{id:?} is disconnecting or gone"))
-            }
-            SendError::Queue(QueueError::Full) => Error::new(
-                ErrorKind::WouldBlock,
-                format!(
-                    "the queue of {id:?} is full: its bounds are {} messages and {} bytes",
-                    limits.max_messages, limits.max_bytes
-                ),
-            ),
-            SendError::Queue(QueueError::TooLarge) => Error::new(
-                ErrorKind::TooLarge,
-                format!("{len} bytes are more than max_message_size, {}", limits.max_message),
-            ),
-        }
     }
 
     /// A copy of what is to be sent, short enough to be made while the core is locked, in memory that is used again.
@@ -167,6 +148,7 @@ impl Core {
             queued_messages: peer.connection.queued_messages() as u32,
             stats: peer.connection.stats(),
             wire: peer.connection.wire(),
+            door: peer.connection.door(),
             migrations: peer.migrations,
         })
     }

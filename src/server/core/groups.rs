@@ -178,8 +178,10 @@ impl Core {
                     reach.sent += 1;
                     self.touched(now, slot);
                 }
-                // Nor does it reach who is on a wire without such a mode.
-                Err(SendError::Queue(QueueError::Full) | SendError::Unsupported) => reach.refused += 1,
+                // Nor does it reach who is on a wire without such a mode, or in whose framing it cannot be told.
+                Err(SendError::Queue(QueueError::Full) | SendError::Unsupported | SendError::Framing(_)) => {
+                    reach.refused += 1
+                }
                 // Too large was refused before.
                 Err(SendError::Queue(QueueError::TooLarge) | SendError::NotConnected) => {}
             }

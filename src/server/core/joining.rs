@@ -76,8 +76,8 @@ impl Core {
             return;
         }
         let Some(peer) = self.peers.at(slot) else { return };
-        let (id, address, wire, token) =
-            (peer.id, peer.address, peer.connection.wire(), peer.connection.token());
+        let (id, address, token) = (peer.id, peer.address, peer.connection.token());
+        let (wire, door) = (peer.connection.wire(), peer.connection.door());
         let password = match self.check_password_of(now, address, join.password) {
             Ok(given) => given,
             // This wire has no way to give one: where the host decides about everybody, it decides here too.
@@ -90,7 +90,7 @@ impl Core {
         }
         if asks {
             let data = join.data.to_vec();
-            self.emit(Event::Authorise(id, JoinRequest { address, token, wire, password, data }));
+            self.emit(Event::Authorise(id, JoinRequest { address, token, wire, door, password, data }));
         } else {
             self.let_in(now, slot);
         }
@@ -137,11 +137,13 @@ impl Core {
     fn let_in(&mut self, now: Time, slot: usize) {
         let Some(peer) = self.peers.at(slot).filter(|p| p.status == Status::Joining) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
+        let door = peer.connection.door();
         peer.connection.accept(now);
         self.peers.accepted(slot);
         self.stats.connects += 1;
         self.access(now, AccessEvent::Connect, address, Some(token), "");
-        self.emit(Event::Connect(id, ConnectInfo { address, token }));
+        self.emit(Event::Connect(id, ConnectInfo { address, token, door }));
+        self.let_stream_in(now, slot);
         self.touched(now, slot);
     }
 

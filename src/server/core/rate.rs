@@ -55,6 +55,25 @@ impl Rates {
         account.map_or(Time::default(), SendRate::free_at)
     }
 
+    /// Until when a stream's bytes are held back whose peer has this account, and how many may leave at once. Streams wait
+    /// for the server's account, too, but in no line.
+    pub fn hold_stream(&mut self, now: Time, account: Option<&mut SendRate>) -> (Time, usize) {
+        let (mut until, mut most) = (Time::default(), usize::MAX);
+        for account in self.server.as_mut().into_iter().chain(account) {
+            account.refill(now);
+            until = until.max(account.free_at());
+            most = most.min(account.burst());
+        }
+        (until, most)
+    }
+
+    /// Bytes of a stream leave.
+    pub fn stream_sent(&mut self, now: Time, bytes: usize, peer: Option<&mut SendRate>) {
+        for account in self.server.as_mut().into_iter().chain(peer) {
+            account.spend_all(now, bytes);
+        }
+    }
+
     /// A peer gets in line.
     pub fn wait(&mut self, slot: usize, peer: PeerId) {
         self.turns.push_back((slot, peer));

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use super::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::conditions::{Conditions, Direction, Link, LinkStats};
+use crate::protocol::connection::Farewell;
 use crate::protocol::time::Time;
 use crate::protocol::wire::native as native_wire;
 use crate::server::events::PeerId;
@@ -228,6 +229,7 @@ impl Core {
                 simulated.send.end(owner);
             }
         }
+        self.end_stream(slot, &Farewell::default());
         self.peers.remove(slot);
         self.end_simulation();
     }

@@ -260,7 +260,7 @@ fn hand_over(
 ) {
     room.messages = room.messages.saturating_sub(1);
     room.bytes = room.bytes.saturating_sub(data.len());
-    deliver(Event::Message { sequence: number as u16, channel, mode: Some(mode), data });
+    deliver(Event::Message { sequence: number as u16, channel, mode: Some(mode), data, content: None });
 }
 
 #[cfg(test)]

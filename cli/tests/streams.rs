@@ -1,0 +1,186 @@
+//! Plain programs against `gamekeeper serve --tcp`: netcat, Python's socket and selectors, crowds, and a server that
+//! has no descriptor left.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// A deadline, not a time: nothing takes as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+const BINARY: &str = env!("CARGO_BIN_EXE_gamekeeper");
+
+/// A server that ends with the test.
+struct Serving {
+    child: Child,
+    address: String,
+    _output: BufReader<ChildStdout>,
+    errors: Option<BufReader<ChildStderr>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Serving {
+    /// `limit`: descriptors that it may have.
+    fn start(framing: &str, limit: Option<u32>, arguments: &[&str]) -> Serving {
+        let mut command = match limit {
+            None => Command::new(BINARY),
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\""), BINARY]);
+                shell
+            }
+        };
+        command.args(["serve", "--port", "0", "--tcp", "--quiet", "--framing", framing]);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it runs");
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let errors = child.stderr.take().map(BufReader::new);
+        loop {
+            let mut line = String::new();
+            assert!(output.read_line(&mut line).expect("it speaks UTF-8") > 0, "the server has ended");
+            if let Some(address) = line.trim_end().strip_prefix("others reach it at tcp ") {
+                let address = address.to_owned();
+                return Serving { child, address, _output: output, errors };
+            }
+        }
+    }
+
+    fn open(&self) -> TcpStream {
+        let stream = TcpStream::connect(&self.address).expect("somebody listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream
+    }
+
+    fn host_and_port(&self) -> (&str, &str) {
+        self.address.rsplit_once(':').expect("an address")
+    }
+
+    /// A line that it has said of what went wrong.
+    fn error_with(&mut self, part: &str) -> String {
+        let errors = self.errors.as_mut().expect("a pipe");
+        let mut line = String::new();
+        while errors.read_line(&mut line).expect("it speaks UTF-8") > 0 {
+            if line.contains(part) {
+                return line;
+            }
+            line.clear();
+        }
+        panic!("it never said {part:?}");
+    }
+}
+
+fn echoes(stream: &mut TcpStream, data: &[u8]) -> bool {
+    let mut back = vec![0; data.len()];
+    stream.write_all(data).is_ok() && stream.read_exact(&mut back).is_ok() && back == data
+}
+
+/// What a program said, given so much to read.
+fn output_of(command: &mut Command, input: &[u8]) -> Vec<u8> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    child.stdin.take().expect("a pipe").write_all(input).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    output.stdout
+}
+
+#[test]
+fn netcat_gets_its_lines_back_also_when_it_ends_its_half_first() {
+    let server = Serving::start("lines", None, &[]);
+    let (host, port) = server.host_and_port();
+    // -N: the end of its input is the end of its half.
+    let said = output_of(Command::new("nc").args(["-N", host, port]), b"hello\nworld\r\nno end");
+    assert_eq!(said, b"hello\nworld\nno end\n");
+    let server = Serving::start("raw", None, &[]);
+    let (host, port) = server.host_and_port();
+    let said = output_of(Command::new("nc").args(["-N", host, port]), b"whatever");
+    assert_eq!(said, b"whatever");
+}
+
+/// Many connections, each of which sends its messages in pieces and closes when all have come back.
+const SELECTORS: &str = r#"
+import selectors, socket, sys, types
+host, port, connections = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+messages = [b"Message 1 from client.", b"Message 2 from client."]
+total = sum(map(len, messages))
+selector = selectors.DefaultSelector()
+for number in range(connections):
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    sock.connect_ex((host, port))
+    data = types.SimpleNamespace(received=b"", messages=list(messages), out=b"")
+    selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE, data)
+done = 0
+while done < connections:
+    for key, mask in selector.select(timeout=60):
+        sock, data = key.fileobj, key.data
+        if mask & selectors.EVENT_READ:
+            received = sock.recv(1024)
+            data.received += received
+            if not received or len(data.received) == total:
+                assert data.received == b"".join(messages), data.received
+                selector.unregister(sock)
+                sock.close()
+                done += 1
+                continue
+        if mask & selectors.EVENT_WRITE:
+            if not data.out and data.messages:
+                data.out = data.messages.pop(0)
+            if data.out:
+                data.out = data.out[sock.send(data.out[:5]):]
+print(done)
+"#;
+
+#[test]
+fn pythons_selectors_open_many_connections_that_send_in_pieces() {
+    let server = Serving::start("raw", None, &["--max-clients", "1000"]);
+    let (host, port) = server.host_and_port();
+    let said = output_of(Command::new("python3").args(["-c", SELECTORS, host, port, "200"]), b"");
+    assert_eq!(String::from_utf8_lossy(&said).trim(), "200");
+}
+
+#[test]
+fn bots_talk_through_tcp() {
+    let server = Serving::start("length", None, &["--max-clients", "100"]);
+    let arguments = ["--tcp", "--connections", "50", "--seconds", "1", "--size", "2000"];
+    let output =
+        Command::new(BINARY).args(["bots", &server.address]).args(arguments).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("50"), "{said}");
+}
+
+#[test]
+fn a_server_without_descriptors_waits_says_so_once_and_goes_on() {
+    // Some twenty of these are its own.
+    let mut server = Serving::start("raw", Some(40), &["--max-clients", "1000"]);
+    let mut first = server.open();
+    assert!(echoes(&mut first, b"before"));
+    let mut crowd: Vec<TcpStream> = (0..60).map(|_| server.open()).collect();
+    let said = server.error_with("no more connections are accepted");
+    assert!(said.contains(&server.address), "{said}");
+    // Who is in goes on, with nobody's descriptors.
+    for _ in 0..20 {
+        assert!(echoes(&mut first, b"meanwhile"));
+    }
+    // When others leave, whoever waits comes in.
+    let mut last = crowd.pop().expect("sixty");
+    drop(crowd);
+    assert!(echoes(&mut last, b"at last"));
+    assert!(echoes(&mut first, b"after"));
+    drop(last);
+    let _ = server.child.kill();
+    let mut rest = String::new();
+    let _ = server.errors.take().expect("a pipe").read_to_string(&mut rest);
+    let again = rest.matches("no more connections").count();
+    assert!(again <= 2, "it said so {again} more times:\n{rest}");
+}
