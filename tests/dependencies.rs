@@ -56,7 +56,9 @@ fn metadata() -> Value {
 
 /// Whether a package is one of this workspace.
 fn is_own(package: &Value) -> bool {
-    ["gamekeeper", "gamekeeper-cli", "gamekeeper-godot", "demo", "field"].iter().any(|name| package["name"] == *name)
+    ["gamekeeper", "gamekeeper-cli", "gamekeeper-godot", "demo", "field"]
+        .iter()
+        .any(|name| package["name"] == *name)
 }
 
 /// Whether an SPDX expression can be fulfilled with these licences. `/` is an old way to write OR.
