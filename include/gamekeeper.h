@@ -156,6 +156,16 @@
 #define GK_VERSION (((GK_VERSION_MAJOR << 16) | (GK_VERSION_MINOR << 8)) | GK_VERSION_PATCH)
 
 /**
+ * The channel of a WebSocket's binary messages.
+ */
+#define GK_WEBSOCKET_BINARY 0
+
+/**
+ * The channel of a WebSocket's text messages, which are UTF-8.
+ */
+#define GK_WEBSOCKET_TEXT 1
+
+/**
  * For ever, where a time in microseconds is asked for or given.
  */
 #define GK_FOREVER 18446744073709551615ull
@@ -164,6 +174,11 @@
  * Bytes that the name of a group has at most, without the NUL.
  */
 #define GK_GROUP_MAX_NAME_BYTES 64
+
+/**
+ * Doors for streams that a context can have.
+ */
+#define GK_MAX_STREAM_DOORS 16
 
 /**
  * Ports that one search asks at most.
@@ -191,6 +206,7 @@
  * - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
  * - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
  * - `gk_client_reconnect`: begin another one
+ * - `gk_client_send_file`, `gk_client_accept_file`, `gk_client_refuse_file`, `gk_client_cancel_file`: files
  * - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
  * - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
  * - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
@@ -237,6 +253,8 @@ typedef struct gk_client gk_client;
  * - `gk_context_set_discovery_info`: what those who look for servers are told
  * - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+ * - `gk_context_listen_http` and the routes: see `gk_request`
+ * - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
  *
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
  * and the send rate of a peer, which is their server, from above, and have of their own:
@@ -282,11 +300,13 @@ typedef struct gk_key gk_key;
  * - `gk_server_addresses`: where others can reach it, at all of its doors
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+ * - `gk_server_send_many`: many of them in one call
  * - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
  * - `gk_server_send_raw`: answer a datagram that is of no wire
  * - `gk_server_disconnect`: end a peer
  * - `gk_server_set_block_list`: replace the block list
  * - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
+ * - `gk_server_dashboard_address`: where the dashboard is in fact
  * - `gk_server_set_discovery_info`: replace what those who look for servers are told
  * - `gk_server_peers`: who is connected
  * - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times
@@ -328,6 +348,7 @@ typedef int32_t gk_event_type;
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
  *   be done to it
  * - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
+ * - `gk_server_send_file`, `gk_server_accept_file`, `gk_server_refuse_file`, `gk_server_cancel_file`: files, to it and from it
  * - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
  * - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
  */
@@ -347,6 +368,11 @@ typedef int32_t gk_door;
  * What a peer speaks: one of `GK_WIRE_…`. More will be appended.
  */
 typedef int32_t gk_wire;
+
+/**
+ * A file under way: a number that is unique among those of one peer, or of one session of a client.
+ */
+typedef uint64_t gk_file;
 
 /**
  * An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
@@ -430,6 +456,23 @@ typedef struct {
      * 0.
      */
     uint32_t reserved;
+    /**
+     * Request: which.
+     */
+    uint64_t request;
+    /**
+     * Files: which one. `text` is an offered file's name (`data` its SHA-256, `file_size` its length), and where it is, or why not,
+     * when it ended (`code` is a `gk_file_result`).
+     */
+    gk_file file;
+    /**
+     * Files: bytes on the receiver's disk.
+     */
+    uint64_t file_done;
+    /**
+     * Files: bytes in all.
+     */
+    uint64_t file_size;
 } gk_event;
 
 /**
@@ -816,6 +859,65 @@ typedef struct {
 } gk_send_options;
 
 /**
+ * One of many messages: what `gk_server_send` takes, and in `result` what it would have answered.
+ * `gk_send_item_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * How it is delivered. Default `GK_RETRY_NONE`.
+     */
+    gk_retry_mode retry;
+    /**
+     * Who gets it. Default `GK_PEER_NONE`, which is refused.
+     */
+    gk_peer peer;
+    /**
+     * The bytes; may be NULL with 0. Default NULL.
+     */
+    const uint8_t *data;
+    /**
+     * How many. Default 0.
+     */
+    size_t len;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint32_t channel;
+    /**
+     * As in `gk_send_options`. Default `GK_PRIORITY_NORMAL`.
+     */
+    gk_priority priority;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint32_t redundancy;
+    /**
+     * 1: what became of the message comes as a `GK_EVENT_SENT` with `user_data`. Default 0.
+     */
+    uint32_t notify;
+    /**
+     * Given back in that event. Default NULL.
+     */
+    void *user_data;
+    /**
+     * As in `gk_send_options`. Default 0.
+     */
+    uint64_t deadline_us;
+    /**
+     * Filled by the call: `GK_OK`, or why this message was not queued.
+     */
+    gk_result result;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} gk_send_item;
+
+/**
  * Where a peer's connection stands: one of `GK_STATUS_…`.
  */
 typedef int32_t gk_status;
@@ -1153,6 +1255,88 @@ typedef struct {
 } gk_profile_second;
 
 /**
+ * More of a door for streams. `gk_stream_options_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream. Default 4096.
+     */
+    uint32_t read_bytes;
+    /**
+     * Connections at once, at most; who comes above it is sent away. Default 0: as many as the server takes peers.
+     */
+    uint32_t max_connections;
+    /**
+     * 1: the server's password is taken also where others can read it on the way: without TLS and not on loopback.
+     * Default 0: a server that has a password and such a door does not start.
+     */
+    uint32_t password_in_clear;
+    /**
+     * How long a message that has begun may stand still, in either direction, in microseconds: less than a
+     * kilobyte of it in this time ends the connection. Silence between messages is no stall. Default 30,000,000, range
+     * 100,000 to 3,600,000,000.
+     */
+    uint64_t stall_timeout_us;
+    /**
+     * Of a server's door: the file with the certificate by which it speaks TLS, and nothing else, PEM, with those that
+     * lead from it to one that clients know. It is read when a server starts. Default NULL: nothing is protected.
+     */
+    const char *certificate;
+    /**
+     * The file with its private key, PEM. Both or none. Default NULL.
+     */
+    const char *private_key;
+} gk_stream_options;
+
+/**
+ * How messages are told apart in a stream: one of `GK_FRAMING_…`. More may be appended.
+ */
+typedef int32_t gk_framing;
+
+/**
+ * A request that came in by HTTP and waits for its answer: a number that is never reused while the process lives, in any
+ * of its servers. Once it is answered, has timed out, or its client has left, it is stale, and every function says
+ * `GK_ERR_STALE`: a number cannot be kept too long. That of a WebSocket's opening answers questions as long as the WebSocket
+ * is open.
+ *
+ * Whoever speaks HTTP does so on a thread of its own; the host sees only whole requests, on the server's thread.
+ *
+ * - `gk_context_listen_http`: where HTTP is spoken
+ * - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
+ * - `gk_context_clear_http`: takes doors and routes out again
+ * - `gk_context_set_http_max_body`: the longest body, of the routes that follow
+ * - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`,
+ *   `gk_context_set_http_max_body_bytes`: bounds
+ * - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
+ * - `gk_server_http_address`: where it is spoken in fact
+ * - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line
+ * - `gk_request_param`, `gk_request_query`, `gk_request_header`: one value by its name
+ * - `gk_request_headers`: all headers
+ * - `gk_request_body`: the body
+ * - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
+ * - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
+ * - `gk_response_upgrade`: opens the WebSocket
+ * - `gk_peer_request`: the request that opened the WebSocket of a peer
+ */
+typedef uint64_t gk_request;
+
+/**
+ * A request came to a route. `gk_response_send` answers it: from inside this callback, or later from any thread. One that is
+ * not answered within `gk_context_set_http_request_timeout_us` is answered with 504.
+ *
+ * When: once for each request that the route's pattern and method fit, that has come whole and is within all limits. At a
+ * route of WebSockets: before each opens; `gk_response_upgrade` lets it.
+ * Thread: the server's.
+ * Borrowed: nothing; the functions of `gk_request` copy.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_route_fn)(void *user_data, gk_server *server, gk_request request);
+
+/**
  * An address of the server is being tried.
  *
  * When: first of all callbacks of a session; again for each further address of a host name.
@@ -1356,6 +1540,209 @@ typedef struct {
  * May call: everything.
  */
 typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
+
+/**
+ * How much is received. `gk_file_quota_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * Files of one peer at once, those included that wait for a decision. Default 4; more are refused.
+     */
+    uint32_t files_per_peer;
+    /**
+     * Files at once from all peers. Default 64.
+     */
+    uint32_t files_total;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Bytes of the longest file. Default 0: no bound.
+     */
+    uint64_t max_file_bytes;
+    /**
+     * Bytes of one peer while it is connected. Default 0: no bound.
+     */
+    uint64_t bytes_per_peer;
+    /**
+     * Bytes of all peers since the start. Default 0: no bound.
+     */
+    uint64_t bytes_total;
+} gk_file_quota;
+
+/**
+ * Where an accepted file goes. `gk_file_target_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 1: a file of this name is replaced once the new one is whole. Default 0: the new one gets a number.
+     */
+    uint32_t replace;
+    /**
+     * The directory, which must exist. Nothing is written elsewhere. No default.
+     */
+    const char *directory;
+    /**
+     * Another name than the offered one; it is reduced to a safe base name too. Default NULL: the offered one.
+     */
+    const char *name;
+} gk_file_target;
+
+/**
+ * So many of a file's bytes are on the receiver's disk.
+ *
+ * When: about every 256 KiB. Of a client's files `server` is NULL and `peer` is `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
+ * Borrowed: nothing.
+ * May call: as `gk_sent_fn`.
+ */
+typedef void (*gk_file_progress_fn)(void *user_data,
+                                    gk_server *server,
+                                    gk_peer peer,
+                                    gk_file file,
+                                    uint64_t done,
+                                    uint64_t size);
+
+/**
+ * How a file is to be sent. `gk_file_options_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The name that it is offered under. Default NULL: the path's last component.
+     */
+    const char *name;
+    /**
+     * Told how much of it the receiver has written. Default NULL: who `gk_context_on_file` says is told.
+     */
+    gk_file_progress_fn on_progress;
+    /**
+     * Passed to both callbacks. Default NULL.
+     */
+    void *user_data;
+} gk_file_options;
+
+/**
+ * A file that is offered.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Its name, UTF-8, reduced to a safe base name.
+     */
+    const char *name;
+    /**
+     * Bytes.
+     */
+    uint64_t size;
+    /**
+     * SHA-256 of it, 32 bytes.
+     */
+    const uint8_t *sha256;
+} gk_file_offer;
+
+/**
+ * A peer offers a file. `gk_server_accept_file` takes it, `gk_server_refuse_file` does not: from inside this callback, or later
+ * from any thread.
+ *
+ * When: once per file. Without this callback, and without an event queue, all are refused.
+ * Thread: the server's.
+ * Borrowed: `offer` and what it points to, until the callback returns.
+ * May call: everything but `gk_server_poll`, `gk_server_next_events`, `gk_server_wait`.
+ */
+typedef void (*gk_file_offer_fn)(void *user_data,
+                                 gk_server *server,
+                                 gk_peer peer,
+                                 gk_file file,
+                                 const gk_file_offer *offer);
+
+/**
+ * How the transfer of a file ended: one of `GK_FILE_…`.
+ */
+typedef int32_t gk_file_result;
+
+/**
+ * How the transfer of a file ended.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * `GK_FILE_DONE`, or why it failed.
+     */
+    gk_file_result result;
+    /**
+     * The file's name: of a received one the offered, made safe.
+     */
+    const char *name;
+    /**
+     * Where a received file is; empty for one that was sent, and after a failure.
+     */
+    const char *path;
+    /**
+     * One sentence about a failure; empty without one.
+     */
+    const char *text;
+    /**
+     * Bytes in all.
+     */
+    uint64_t size;
+} gk_file_end;
+
+/**
+ * The transfer of a file ended.
+ *
+ * When: exactly once for each file that was sent or accepted, and for each offer that was withdrawn; at the latest before the
+ * peer's disconnect. Never from inside the call that sends it. Of a client's files `server` is NULL and `peer` is
+ * `GK_PEER_NONE`.
+ * Thread: the server's, or the client's.
+ * Borrowed: `end` and its texts, until the callback returns.
+ * May call: as `gk_sent_fn`.
+ */
+typedef void (*gk_file_end_fn)(void *user_data,
+                               gk_server *server,
+                               gk_peer peer,
+                               gk_file file,
+                               const gk_file_end *end);
+
+/**
+ * The server offers a file. `gk_client_accept_file` takes it, `gk_client_refuse_file` does not: from inside this callback, or
+ * later from any thread.
+ *
+ * When: once per file. Without this callback, and without an event queue, all are refused.
+ * Thread: the client's.
+ * Borrowed: `offer` and what it points to, until the callback returns.
+ * May call: everything but `gk_client_poll`, `gk_client_next_events`, `gk_client_wait`, `gk_client_disconnect_wait`.
+ */
+typedef void (*gk_client_file_offer_fn)(void *user_data,
+                                        gk_client *client,
+                                        gk_file file,
+                                        const gk_file_offer *offer);
 
 /**
  * It worked.
@@ -1733,6 +2120,27 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_EVENT_RAW 12
 
 /**
+ * A file is offered.
+ */
+#define GK_EVENT_FILE_OFFER 13
+
+/**
+ * More of a file is on the receiver's disk.
+ */
+#define GK_EVENT_FILE_PROGRESS 14
+
+/**
+ * The transfer of a file ended.
+ */
+#define GK_EVENT_FILE_END 15
+
+/**
+ * A request came to an HTTP route without a function. `gk_response_send` answers it. Set: `request`, `user_data` (the
+ * route's).
+ */
+#define GK_EVENT_REQUEST 30
+
+/**
  * Many per system call, on Linux; elsewhere as `GK_IO_PORTABLE`.
  */
 #define GK_IO_BATCHED 1
@@ -1793,6 +2201,33 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
 #define GK_STATUS_JOINING 6
 
 /**
+ * Not at all: whatever one read brought is a message, and a message of no bytes cannot be sent.
+ */
+#define GK_FRAMING_RAW 0
+
+/**
+ * Each has its length in front: 32 bits, the most significant byte first.
+ */
+#define GK_FRAMING_LENGTH 1
+
+/**
+ * Each is a line: ended by a line feed, which is no part of it, nor is a carriage return before that. A message with
+ * a line feed in it, or a carriage return at its end, cannot be sent.
+ */
+#define GK_FRAMING_LINES 2
+
+/**
+ * Each has a JSON header in front with `byteorder`, `content-type`, `content-encoding` and `content-length`, and in
+ * front of that the header's length: 16 bits, the most significant byte first.
+ */
+#define GK_FRAMING_JSON 3
+
+/**
+ * No request.
+ */
+#define GK_REQUEST_NONE 0
+
+/**
  * Those that we receive.
  */
 #define GK_DIRECTION_RECEIVE 1
@@ -1801,6 +2236,76 @@ typedef void (*gk_found_fn)(void *user_data, const gk_found *found);
  * Those that we send.
  */
 #define GK_DIRECTION_SEND 2
+
+/**
+ * No file.
+ */
+#define GK_FILE_NONE 0
+
+/**
+ * All of it arrived, was checked, and is in its place.
+ */
+#define GK_FILE_DONE 0
+
+/**
+ * One of the two hosts gave it up.
+ */
+#define GK_FILE_CANCELLED 1
+
+/**
+ * The receiver's host does not want it.
+ */
+#define GK_FILE_REFUSED 2
+
+/**
+ * The receiver takes as many files as it may.
+ */
+#define GK_FILE_BUSY 3
+
+/**
+ * It would exceed a quota of the receiver.
+ */
+#define GK_FILE_QUOTA 4
+
+/**
+ * It is longer than the receiver takes.
+ */
+#define GK_FILE_TOO_LARGE 5
+
+/**
+ * The sender cannot read it, or it changed while it was sent.
+ */
+#define GK_FILE_VANISHED 6
+
+/**
+ * The receiver's disk is full.
+ */
+#define GK_FILE_NO_SPACE 7
+
+/**
+ * The receiver cannot write it.
+ */
+#define GK_FILE_DISK 8
+
+/**
+ * What arrived is not what was offered.
+ */
+#define GK_FILE_MISMATCH 9
+
+/**
+ * The other side broke the rules of transfers.
+ */
+#define GK_FILE_PROTOCOL 10
+
+/**
+ * Nothing came for a minute. What is there stays for a next try.
+ */
+#define GK_FILE_STALLED 11
+
+/**
+ * The connection ended. What is there stays for a next try.
+ */
+#define GK_FILE_DISCONNECTED 12
 
 #ifdef __cplusplus
 extern "C" {
@@ -3149,6 +3654,43 @@ gk_result gk_server_send_raw(gk_server *server, const char *to, const uint8_t *d
 gk_result gk_server_disconnect(gk_server *server, gk_peer peer, const gk_disconnect_info *info);
 
 /**
+ * Fills in size and defaults.
+ *
+ * - `item`: the struct
+ * - `struct_size`: `sizeof(gk_send_item)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_send_item_init(gk_send_item *item, size_t struct_size);
+
+/**
+ * Queues many messages, for one peer or for many, in the order of the array: as a call of `gk_server_send` for each, but in one,
+ * for callers to whom each call is dear. A message that is refused does not keep back those behind it.
+ *
+ * - `items`: the messages; `result` of each tells what became of it, where `gk_last_error` has no text; may be NULL
+ *   with 0
+ * - `item_size`: `sizeof(gk_send_item)`
+ * - `count`: how many
+ * - `out_queued`: for how many `result` is `GK_OK`; may be NULL
+ *
+ * Errors, after which nothing is queued and no `result` set: `GK_ERR_STATE` (stopped), `GK_ERR_ARGUMENT`
+ * (`item_size`, `count`, or an item's `struct_size` is not `item_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`. A `result` can be:
+ * `GK_OK` and the errors of `gk_server_send`.
+ *
+ * Thread: any; an item is no other thread's while the call lasts.
+ * Ownership: array and bytes stay the caller's, the bytes are copied; `user_data` stays the host's.
+ */
+gk_result gk_server_send_many(gk_server *server,
+                              gk_send_item *items,
+                              size_t item_size,
+                              size_t count,
+                              size_t *out_queued);
+
+/**
  * Gives where a peer's datagrams come from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
@@ -3415,6 +3957,515 @@ gk_result gk_server_profile_series(const gk_server *server,
                                    gk_profile_second *buf,
                                    size_t cap,
                                    size_t *out_count);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `options`: the struct
+ * - `struct_size`: `sizeof(gk_stream_options)`, so that a library with a longer struct does not write behind
+ *   yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_stream_options_init(gk_stream_options *options, size_t struct_size);
+
+/**
+ * Adds a door for streams (TCP) to the servers that are started with the context, beside the one for datagrams. A
+ * connection is a peer like any other, of `GK_DOOR_STREAM`: same callbacks, same `gk_server_send`, block list, bounds,
+ * statistics and access log. All messages arrive, in order, whatever their mode. With a password set, the first message
+ * of each connection must be it. A server that was started keeps the doors that it has.
+ *
+ * - `address`: as `gk_server_start` takes it; port 0 lets the system choose one, see `gk_server_addresses`
+ * - `framing`: how messages are told apart
+ *
+ * Errors: `GK_ERR_ARGUMENT` (framing; more than `GK_MAX_STREAM_DOORS`; not UTF-8), `GK_ERR_NULL`, `GK_ERR_PANIC`. Of the
+ * start: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, `GK_ERR_KEY` (a certificate), and `GK_ERR_ARGUMENT` where a password would be
+ * taken in clear.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the address is copied.
+ */
+gk_result gk_context_listen_stream(gk_context *context,
+                                   const char *address,
+                                   gk_framing framing);
+
+/**
+ * The same with more to say of the door.
+ *
+ * - `address`, `framing`: as of `gk_context_listen_stream`
+ * - `options`: NULL: the defaults
+ *
+ * Errors: as of `gk_context_listen_stream`, and `GK_ERR_ARGUMENT` (a value of the options).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_listen_stream_with(gk_context *context,
+                                        const char *address,
+                                        gk_framing framing,
+                                        const gk_stream_options *options);
+
+/**
+ * Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Nothing of it is
+ * protected on its way, and nothing proves who the server is: `gk_context_trust_any_server` is needed. A password is
+ * the first message. There is no join data, and the session's number is not told. `gk_context_set_wire` takes it back.
+ *
+ * - `framing`: how messages are told apart, as at the server's door
+ * - `options`: NULL: the defaults. Of a client's, `stall_timeout_us` and `password_in_clear` count; without that flag a
+ *   password is told to a server on loopback only, and a session with another ends before
+ *
+ * Errors: `GK_ERR_ARGUMENT` (framing, a value of the options), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_connect_stream(gk_context *context,
+                                    gk_framing framing,
+                                    const gk_stream_options *options);
+
+/**
+ * Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
+ * address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
+ * the ones that are up now, without loopback unless there is no other.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_addresses(const gk_server *server,
+                              char *buf,
+                              size_t cap,
+                              size_t *out_len);
+
+/**
+ * Opens a door for HTTP/1.1 and WebSockets, with TLS if a certificate and a key are given. A server can have 16. The
+ * address is bound when the server starts, which fails if it cannot be, or if the files cannot be read. The files are
+ * looked at again every two seconds: when they have changed, new connections get what stands in them, and those that are
+ * open stay.
+ *
+ * - `address`: as `gk_server_start` takes it; port 0 lets the system choose, see `gk_server_http_address`
+ * - `cert`: PEM file with the certificate and those that it is signed with; NULL: no TLS
+ * - `key`: PEM file with its private key; NULL with `cert`
+ *
+ * Errors: `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (one of two files; a 17th door), `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the texts are copied.
+ */
+gk_result gk_context_listen_http(gk_context *context,
+                                 const char *address,
+                                 const char *cert,
+                                 const char *key);
+
+/**
+ * Adds a route. The first route that fits a request's method and path answers it; if routes fit the path only, the answer is
+ * 405, if none does, 404.
+ *
+ * - `method`: `"GET"` (which answers HEAD too), `"PUT"`, `"POST"` or `"DELETE"`
+ * - `pattern`: components with a slash before each: literal ones, and names. `:name` stands for exactly one component,
+ *   `:name?` for none or one, `:name+` for one or more, `:name*` for any number; at most one of the last three kinds. A
+ *   slash at the end does not count.
+ * - `function`: called for each request; NULL: each is a `GK_EVENT_REQUEST` with this `user_data` in the event queue,
+ *   which the server must have then
+ * - `user_data`: passed to it
+ *
+ * Errors: `GK_ERR_ARGUMENT` (method, pattern, a 4097th route), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the texts are copied; what `user_data` points to stays the host's, and is used until shutdown.
+ */
+gk_result gk_context_route(gk_context *context,
+                           const char *method,
+                           const char *pattern,
+                           gk_route_fn function,
+                           void *user_data);
+
+/**
+ * Adds a route at which WebSockets open. One that is open is a peer like any other, by the door `GK_DOOR_WEBSOCKET`: connect,
+ * message and disconnect come as for others, and `gk_server_send` sends. What it sends as text comes on the channel
+ * `GK_WEBSOCKET_TEXT`, the rest on `GK_WEBSOCKET_BINARY`; what is sent to it on these channels leaves so.
+ *
+ * - `pattern`: as in `gk_context_route`
+ * - `function`: called with the request that would open it: `gk_response_upgrade` opens it, `gk_response_send` refuses it;
+ *   NULL: each is a `GK_EVENT_REQUEST` if there is an event queue, else all are opened
+ * - `user_data`: passed to it
+ *
+ * Errors: as `gk_context_route`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: as `gk_context_route`.
+ */
+gk_result gk_context_route_websocket(gk_context *context,
+                                     const char *pattern,
+                                     gk_route_fn function,
+                                     void *user_data);
+
+/**
+ * Adds a route that gives the files below a directory to GET. The file is what the pattern's last name stands for:
+ * `"/static/:path*"`; where that is a directory, its `index.html`. Nothing outside of the directory is given, neither by
+ * `..` nor by symbolic links, and no names that begin with a dot.
+ *
+ * - `pattern`: as in `gk_context_route`
+ * - `directory`: looked at with each request
+ *
+ * Errors: as `gk_context_route`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the texts are copied.
+ */
+gk_result gk_context_route_files(gk_context *context,
+                                 const char *pattern,
+                                 const char *directory);
+
+/**
+ * Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
+ * from. Bounds and times stay, but the longest body, which is the default again.
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_clear_http(gk_context *context);
+
+/**
+ * Sets the longest body of a request, of the routes that are added from now on. A longer one is answered with 413; of a
+ * compressed one, what comes out counts.
+ *
+ * - `bytes`: default 5,242,880 (5 MiB), range 0 to 1,073,741,824 (1 GiB)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_max_body(gk_context *context,
+                                       size_t bytes);
+
+/**
+ * Sets how many HTTP connections can be open; further ones are closed at once.
+ *
+ * - `count`: default 4096, range 1 to 1,000,000
+ * - `per_source`: of one IPv4 address or IPv6 /64; default 1024, range 1 to 1,000,000. Behind a proxy all come from one.
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_max_connections(gk_context *context,
+                                              uint32_t count,
+                                              uint32_t per_source);
+
+/**
+ * Sets how many requests can wait for the host's answer; further ones are answered with 503.
+ *
+ * - `count`: default 1024, range 1 to 65,536
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_max_requests(gk_context *context, uint32_t count);
+
+/**
+ * Sets how many bytes the bodies of all requests can have that are being read or wait for an answer; a request that would go
+ * beyond it is answered with 503.
+ *
+ * - `bytes`: default 268,435,456 (256 MiB), range 65,536 (64 KiB) to 64 GiB
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_max_body_bytes(gk_context *context,
+                                             size_t bytes);
+
+/**
+ * Sets after how long a request that the host has not answered is answered with 504.
+ *
+ * - `microseconds`: default 30,000,000 (30 s), range 100,000 (0.1 s) to 3,600,000,000 (1 h)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_request_timeout_us(gk_context *context, uint64_t microseconds);
+
+/**
+ * Sets how long a client may take for the head of a request, counted from the opening of the connection or the answer
+ * before; so also how long a connection may rest between two requests.
+ *
+ * - `microseconds`: default 15,000,000 (15 s), range 100,000 (0.1 s) to 3,600,000,000 (1 h)
+ *
+ * Errors: `GK_ERR_ARGUMENT` (out of range), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_head_timeout_us(gk_context *context,
+                                              uint64_t microseconds);
+
+/**
+ * Gives the address that an HTTP door is bound to, with the real port.
+ *
+ * - `index`: which door, from 0, in the order of `gk_context_listen_http`
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_ARGUMENT` (no such door), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_http_address(const gk_server *server,
+                                 size_t index,
+                                 char *buf,
+                                 size_t cap,
+                                 size_t *out_len);
+
+/**
+ * Gives a request's method: `"GET"`, `"HEAD"`, `"PUT"`, `"POST"` or `"DELETE"`.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (no HTTP door), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_request_method(const gk_server *server,
+                            gk_request request,
+                            char *buf,
+                            size_t cap,
+                            size_t *out_len);
+
+/**
+ * Gives a request's path as it was sent, percent-encoded, without its query.
+ *
+ * - `buf`, `cap`, `out_len`: as in `gk_request_method`
+ *
+ * Errors: as `gk_request_method`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_request_path(const gk_server *server,
+                          gk_request request,
+                          char *buf,
+                          size_t cap,
+                          size_t *out_len);
+
+/**
+ * Gives what stands behind the `?` of a request's path, as it was sent; "" if nothing does.
+ *
+ * - `buf`, `cap`, `out_len`: as in `gk_request_method`
+ *
+ * Errors: as `gk_request_method`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_request_query_string(const gk_server *server,
+                                  gk_request request,
+                                  char *buf,
+                                  size_t cap,
+                                  size_t *out_len);
+
+/**
+ * Gives what a name of the route's pattern stands for in a request's path: decoded, several components with slashes
+ * between.
+ *
+ * - `name`: without its colon
+ * - `buf`, `cap`, `out_len`: as in `gk_request_method`
+ *
+ * Errors: as `gk_request_method`, and `GK_ERR_ARGUMENT` (the pattern has no such name, or it stands for nothing here),
+ * `GK_ERR_UTF8`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_request_param(const gk_server *server,
+                           gk_request request,
+                           const char *name,
+                           char *buf,
+                           size_t cap,
+                           size_t *out_len);
+
+/**
+ * Gives the first value of a parameter of a request's query, decoded; "" for one without a value.
+ *
+ * - `name`: which
+ * - `buf`, `cap`, `out_len`: as in `gk_request_method`
+ *
+ * Errors: as `gk_request_method`, and `GK_ERR_ARGUMENT` (there is none), `GK_ERR_UTF8`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_request_query(const gk_server *server,
+                           gk_request request,
+                           const char *name,
+                           char *buf,
+                           size_t cap,
+                           size_t *out_len);
+
+/**
+ * Gives the value of a request's header; several of one name are joined by `", "`. Bytes that are not UTF-8 become U+FFFD.
+ *
+ * - `name`: in any case
+ * - `buf`, `cap`, `out_len`: as in `gk_request_method`
+ *
+ * Errors: as `gk_request_method`, and `GK_ERR_ARGUMENT` (there is none), `GK_ERR_UTF8`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_request_header(const gk_server *server,
+                            gk_request request,
+                            const char *name,
+                            char *buf,
+                            size_t cap,
+                            size_t *out_len);
+
+/**
+ * Gives all headers of a request, in order: `name: value`, each with a line end `"\n"`, names in lower case. The bytes are as
+ * they came, which need not be UTF-8; there is no NUL behind them.
+ *
+ * - `buf`: gets the bytes; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes
+ * - `out_len`: how many; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: as `gk_request_method`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_request_headers(const gk_server *server,
+                             gk_request request,
+                             uint8_t *buf,
+                             size_t cap,
+                             size_t *out_len);
+
+/**
+ * Gives a request's body, decompressed.
+ *
+ * - `buf`, `cap`, `out_len`: as in `gk_request_headers`
+ *
+ * Errors: as `gk_request_method`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_request_body(const gk_server *server,
+                          gk_request request,
+                          uint8_t *buf,
+                          size_t cap,
+                          size_t *out_len);
+
+/**
+ * Gives where a request came from: `"192.0.2.1:50000"` or `"[2001:db8::1]:50000"`.
+ *
+ * - `buf`, `cap`, `out_len`: as in `gk_request_method`
+ *
+ * Errors: as `gk_request_method`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_request_address(const gk_server *server,
+                             gk_request request,
+                             char *buf,
+                             size_t cap,
+                             size_t *out_len);
+
+/**
+ * Tells whether a request came over TLS.
+ *
+ * - `out`: 1 if so, else 0
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (no HTTP door), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_request_is_secure(const gk_server *server, gk_request request, uint32_t *out);
+
+/**
+ * Adds a header to the answer of a request. `Connection`, `Content-Length`, `Date`, `Transfer-Encoding` and the like are
+ * the library's to set.
+ *
+ * - `name`, `value`: UTF-8 without control characters
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (a name or value that is none, or the library's), `GK_ERR_WOULD_BLOCK` (the answer
+ * has 64), `GK_ERR_STATE` (no HTTP door), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the texts are copied.
+ */
+gk_result gk_response_header(gk_server *server,
+                             gk_request request,
+                             const char *name,
+                             const char *value);
+
+/**
+ * Answers a request, which is stale from then on. What is text, JSON or the like by its `Content-Type` header is compressed
+ * where the client accepts that and it is worth it.
+ *
+ * - `status`: 200 to 599
+ * - `body`: may be NULL if `len` is 0
+ * - `len`: how many bytes
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_ARGUMENT` (the status; the request waits on), `GK_ERR_STATE` (no HTTP door), `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the bytes are copied.
+ */
+gk_result gk_response_send(gk_server *server,
+                           gk_request request,
+                           uint32_t status,
+                           const uint8_t *body,
+                           size_t len);
+
+/**
+ * Opens the WebSocket that a request at a route of WebSockets asks for: its connect event follows, from the server's thread.
+ * The request answers questions as long as the WebSocket is open. To refuse it, answer with `gk_response_send`.
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (a route that opens none; no HTTP door), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_response_upgrade(gk_server *server,
+                              gk_request request);
+
+/**
+ * Gives the request that opened the WebSocket of a peer.
+ *
+ * - `out`: the request; `GK_REQUEST_NONE` if the peer is no WebSocket, or it has closed
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_peer_request(const gk_server *server, gk_peer peer, gk_request *out);
 
 /**
  * Sets what is called when an address is tried; see `gk_client_connecting_fn`.
@@ -4098,6 +5149,235 @@ gk_result gk_client_discover(const uint16_t *ports,
                              gk_found_fn function,
                              void *user_data,
                              size_t *out_count);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `quota`: the struct
+ * - `struct_size`: `sizeof(gk_file_quota)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_quota_init(gk_file_quota *quota,
+                             size_t struct_size);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `target`: the struct
+ * - `struct_size`: `sizeof(gk_file_target)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_target_init(gk_file_target *target,
+                              size_t struct_size);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `options`: the struct
+ * - `struct_size`: `sizeof(gk_file_options)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_file_options_init(gk_file_options *options,
+                               size_t struct_size);
+
+/**
+ * Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it.
+ *
+ * - `quota`: how much is received; NULL (the default): files are not allowed
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`quota`; a longest message below 32,781 bytes), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_context_set_files(gk_context *context, const gk_file_quota *quota);
+
+/**
+ * Sets what is called about files of servers; see `gk_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that were
+ * sent with an `on_done` or `on_progress` of their own are not told of here.
+ *
+ * - `offer`, `progress`, `end`: each may be NULL. All NULL: the events go to the event queue if there is one. With another
+ *   one set and no `offer` all offers are refused
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every server that is started
+ * with this context. Servers that run already keep what they copied.
+ */
+gk_result gk_context_on_file(gk_context *context,
+                             gk_file_offer_fn offer,
+                             gk_file_progress_fn progress,
+                             gk_file_end_fn end,
+                             void *user_data);
+
+/**
+ * Sets what is called about files of clients; see `gk_client_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that
+ * were sent with an `on_done` or `on_progress` of their own are not told of here.
+ *
+ * - `offer`, `progress`, `end`: each may be NULL. All NULL: the events go to the event queue if there is one. With another
+ *   one set and no `offer` all offers are refused
+ * - `user_data`: passed to each call as it is
+ *
+ * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: `user_data` stays the host's; it must live until the shutdown of every client that is started
+ * with this context. Clients that run already keep what they copied.
+ */
+gk_result gk_context_on_client_file(gk_context *context,
+                                    gk_client_file_offer_fn offer,
+                                    gk_file_progress_fn progress,
+                                    gk_file_end_fn end,
+                                    void *user_data);
+
+/**
+ * Sends a file to a peer: it is hashed, offered, and flows beside everything else, when nothing else waits. Files beyond four
+ * to one peer wait. When the connection breaks, sending it again goes on where it left off.
+ *
+ * - `path`: the file; it must not change before the end
+ * - `options`: name and progress; may be NULL
+ * - `on_done`: told once how it ended, with the `user_data` of the options; may be NULL: who `gk_context_on_file` says is told
+ * - `out_file`: its number; may be NULL
+ *
+ * Errors, after which `on_done` is not called: `GK_ERR_STALE`, `GK_ERR_STATE` (files are not enabled at one of the two ends, or
+ * the peer is on mpgameserver's wire; stopped), `GK_ERR_WOULD_BLOCK` (1024 wait), `GK_ERR_ARGUMENT` (`options`),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. That it cannot be read is told to `on_done`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied; `options->user_data` stays the host's and must live until `on_done`.
+ */
+gk_result gk_server_send_file(gk_server *server,
+                              gk_peer peer,
+                              const char *path,
+                              const gk_file_options *options,
+                              gk_file_end_fn on_done,
+                              gk_file *out_file);
+
+/**
+ * Sends a file to the server: it is hashed, offered, and flows beside everything else, when nothing else waits. Files beyond
+ * four wait. When the connection breaks, sending it again in another session goes on where it left off.
+ *
+ * - `path`: the file; it must not change before the end
+ * - `options`: name and progress; may be NULL
+ * - `on_done`: told once how it ended, with the `user_data` of the options; may be NULL: who `gk_context_on_client_file` says
+ *   is told
+ * - `out_file`: its number; may be NULL
+ *
+ * Errors, after which `on_done` is not called: `GK_ERR_STATE` (not connected; files are not enabled at one of the two ends, or
+ * the wire is mpgameserver's), `GK_ERR_WOULD_BLOCK` (1024 wait), `GK_ERR_ARGUMENT` (`options`), `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`. That it cannot be read is told to `on_done`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied; `options->user_data` stays the host's and must live until `on_done`.
+ */
+gk_result gk_client_send_file(gk_client *client,
+                              const char *path,
+                              const gk_file_options *options,
+                              gk_file_end_fn on_done,
+                              gk_file *out_file);
+
+/**
+ * Takes a file that a peer offered. What does not work later is told when it ends: a directory that does not exist, a quota.
+ *
+ * - `file`: the number of the offer
+ * - `target`: where it goes
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone, or it was decided), `GK_ERR_STATE`, `GK_ERR_ARGUMENT` (`target`),
+ * `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied.
+ */
+gk_result gk_server_accept_file(gk_server *server,
+                                gk_peer peer,
+                                gk_file file,
+                                const gk_file_target *target);
+
+/**
+ * Does not take a file that a peer offered; no further callback about it follows.
+ *
+ * - `file`: the number of the offer
+ * - `why`: for the peer's host, at most 255 bytes; may be NULL
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone, or it was decided), `GK_ERR_STATE`, `GK_ERR_UTF8`, `GK_ERR_NULL`,
+ * `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_refuse_file(gk_server *server,
+                                gk_peer peer,
+                                gk_file file,
+                                const char *why);
+
+/**
+ * Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+ *
+ * - `file`: its number
+ *
+ * Errors: `GK_ERR_STALE` (peer or file are gone), `GK_ERR_STATE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_server_cancel_file(gk_server *server, gk_peer peer, gk_file file);
+
+/**
+ * Takes a file that the server offered. What does not work later is told when it ends: a directory that does not exist, a quota.
+ *
+ * - `file`: the number of the offer
+ * - `target`: where it goes
+ *
+ * Errors: `GK_ERR_STALE` (it is gone, or was decided), `GK_ERR_STATE`, `GK_ERR_ARGUMENT` (`target`), `GK_ERR_UTF8`,
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: texts are copied.
+ */
+gk_result gk_client_accept_file(gk_client *client,
+                                gk_file file,
+                                const gk_file_target *target);
+
+/**
+ * Does not take a file that the server offered; no further callback about it follows.
+ *
+ * - `file`: the number of the offer
+ * - `why`: for the server's host, at most 255 bytes; may be NULL
+ *
+ * Errors: `GK_ERR_STALE` (it is gone, or was decided), `GK_ERR_STATE`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_client_refuse_file(gk_client *client,
+                                gk_file file,
+                                const char *why);
+
+/**
+ * Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+ *
+ * - `file`: its number
+ *
+ * Errors: `GK_ERR_STALE` (it is gone), `GK_ERR_STATE`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_client_cancel_file(gk_client *client, gk_file file);
 
 #ifdef __cplusplus
 }  // extern "C"

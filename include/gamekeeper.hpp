@@ -34,6 +34,28 @@ namespace gk {
 using peer = gk_peer;
 using std::chrono::microseconds;
 
+/// The library that runs: 0xMMmmpp, and as text. GK_VERSION and GK_VERSION_STR are the header's.
+inline uint32_t version() noexcept { return gk_version(); }
+inline std::string_view version_text() noexcept { return gk_version_str(); }
+/// What a code means, in one sentence.
+inline std::string_view text_of(gk_result code) noexcept { return gk_result_str(code); }
+
+/// Of a network that does nothing to anybody; then set what it shall do, for simulate().
+inline gk_conditions no_conditions() noexcept {
+    gk_conditions conditions{};
+    // It fails for a size that is none, which this is not.
+    (void)gk_conditions_init(&conditions, sizeof conditions);
+    return conditions;
+}
+
+/// The defaults of a door for streams, for listen_stream().
+inline gk_stream_options stream_options() noexcept {
+    gk_stream_options options{};
+    // As above.
+    (void)gk_stream_options_init(&options, sizeof options);
+    return options;
+}
+
 /// What or_throw() and value() throw.
 class error : public std::runtime_error {
 public:
@@ -158,13 +180,16 @@ struct handlers {
     std::function<void(server_ref, gk_log_level, std::string_view)> log;
     std::function<void(server_ref, peer, const gk_join_request &)> authorise;
     std::function<void(server_ref, std::string_view, bytes)> raw;
+    std::function<void(server_ref, peer, gk_file, const gk_file_offer &)> file_offer;
+    std::function<void(server_ref, peer, gk_file, uint64_t, uint64_t)> file_progress;
+    std::function<void(server_ref, peer, gk_file, const gk_file_end &)> file_end;
     std::function<void(std::exception_ptr)> exception;
     /// The server was freed inside one of its callbacks: the last one ends this.
     bool orphan = false;
 
     bool any() const {
         return starting || reconcile || shutdown || connect || disconnect || message || update || writable || log ||
-               authorise || raw;
+               authorise || raw || file_offer || file_progress || file_end;
     }
 };
 
@@ -175,13 +200,17 @@ struct client_handlers {
     std::function<void(client_ref, const gk_message &)> message;
     std::function<void(client_ref, const gk_update &)> update;
     std::function<void(client_ref)> writable, shutdown;
+    std::function<void(client_ref, gk_file, const gk_file_offer &)> file_offer;
+    std::function<void(gk_file, uint64_t, uint64_t)> file_progress;
+    std::function<void(gk_file, const gk_file_end &)> file_end;
     std::function<void(client_ref, gk_log_level, std::string_view)> log;
     std::function<void(std::exception_ptr)> exception;
     /// The client was freed inside one of its callbacks: the last one ends this.
     bool orphan = false;
 
     bool any() const {
-        return connecting || connect || disconnect || message || update || writable || shutdown || log;
+        return connecting || connect || disconnect || message || update || writable || shutdown || log || file_offer ||
+               file_progress || file_end;
     }
 };
 
@@ -279,11 +308,49 @@ inline std::array<char, GK_GROUP_MAX_NAME_BYTES + 2> group_name(std::string_view
 }
 } // namespace detail
 
+/// One of many messages: see server_ref::send_many. `data` is read by the call only.
+struct outgoing {
+    gk::peer to = GK_PEER_NONE;
+    bytes data;
+    gk_retry_mode retry = GK_RETRY_NONE;
+    uint8_t channel = 0;
+    gk_priority priority = GK_PRIORITY_NORMAL;
+    uint32_t redundancy = 0;
+};
+
 /// For how many peers a message to many was queued, and how many had no room.
 struct reach {
     size_t sent = 0;
     size_t refused = 0;
 };
+
+/// How a file is sent, and who is told of it: on the server's thread, or on the client's.
+struct file_options {
+    /// What it is offered as; empty: the path's last component.
+    std::string name;
+    /// Told how many bytes the receiver has written, and how many there are.
+    std::function<void(uint64_t, uint64_t)> on_progress = nullptr;
+    /// Told once how it ended.
+    std::function<void(gk_file, const gk_file_end &)> on_done = nullptr;
+};
+
+/// Where an accepted file goes.
+struct file_target {
+    /// It must exist.
+    std::string directory;
+    /// Another name than the offered one; empty: that.
+    std::string name = {};
+    /// Whether a file of this name is replaced; else the new one gets a number.
+    bool replace = false;
+};
+
+/// How much is received: what gk_file_quota_init gives, to be changed.
+inline gk_file_quota file_quota() {
+    gk_file_quota quota{};
+    // It cannot fail: the size is the library's own.
+    (void)gk_file_quota_init(&quota, sizeof quota);
+    return quota;
+}
 
 /// A server that somebody else owns. Cheap to copy; good as long as the owner lives.
 class server_ref {
@@ -295,12 +362,41 @@ public:
     gk_server *native() const noexcept { return server_; }
 
     result send(gk::peer to, bytes data, send_options options = {}) const;
+    expected<gk_file> send_file(gk::peer to, const std::string &path, file_options options = {}) const;
+    result accept_file(gk::peer from, gk_file file, const file_target &target) const;
+    result refuse_file(gk::peer from, gk_file file, const std::string &why = {}) const {
+        return result(gk_server_refuse_file(server_, from, file, why.c_str()));
+    }
+    result cancel_file(gk::peer with, gk_file file) const {
+        return result(gk_server_cancel_file(server_, with, file));
+    }
     result send_guaranteed(gk::peer to, bytes data,
                            std::function<void(server_ref, peer, gk_outcome)> on_sent = nullptr) const {
         send_options options;
         options.retry = GK_RETRY_ON_TIMEOUT;
         options.on_sent = std::move(on_sent);
         return send(to, data, std::move(options));
+    }
+    /// Many messages in one call; gives what became of each, in their order.
+    expected<std::vector<gk_result>> send_many(const std::vector<outgoing> &messages) const {
+        std::vector<gk_send_item> items(messages.size());
+        for (size_t i = 0; i < items.size(); i++) {
+            gk_result initialised = gk_send_item_init(&items[i], sizeof items[i]);
+            if (initialised != GK_OK) return gk::result(initialised);
+            items[i].peer = messages[i].to;
+            items[i].data = messages[i].data.data;
+            items[i].len = messages[i].data.size;
+            items[i].retry = messages[i].retry;
+            items[i].channel = messages[i].channel;
+            items[i].priority = messages[i].priority;
+            items[i].redundancy = messages[i].redundancy;
+        }
+        gk_result code = gk_server_send_many(server_, items.data(), sizeof(gk_send_item), items.size(), nullptr);
+        if (code != GK_OK) return gk::result(code);
+        std::vector<gk_result> results;
+        results.reserve(items.size());
+        for (const gk_send_item &item : items) results.push_back(item.result);
+        return results;
     }
     /// To all peers, or all but one; gives to how many.
     expected<size_t> broadcast(bytes data, gk_retry_mode retry = GK_RETRY_NONE,
@@ -401,6 +497,12 @@ public:
         return detail::fill<std::string>(
             64, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_address(server_, buf, cap, len); });
     }
+    /// Where the dashboard is; GK_ERR_STATE without one.
+    expected<std::string> dashboard_address() const {
+        return detail::fill<std::string>(64, 0, [this](char *buf, size_t cap, size_t *len) {
+            return gk_server_dashboard_address(server_, buf, cap, len);
+        });
+    }
     /// Where others can reach it, at all of its doors: lines of `udp` or `tcp`, a blank, and an address.
     expected<std::string> addresses() const {
         return detail::fill<std::string>(
@@ -410,6 +512,12 @@ public:
     expected<std::vector<uint8_t>> public_key_der() const {
         return detail::fill<std::vector<uint8_t>>(91, 0, [this](uint8_t *buf, size_t cap, size_t *len) {
             return gk_server_public_key_der(server_, buf, cap, len);
+        });
+    }
+    /// The key of the native wire.
+    expected<std::vector<uint8_t>> native_key() const {
+        return detail::fill<std::vector<uint8_t>>(32, 0, [this](uint8_t *buf, size_t cap, size_t *len) {
+            return gk_server_native_key(server_, buf, cap, len);
         });
     }
     result set_block_list(const std::vector<std::string> &entries) const {
@@ -560,6 +668,18 @@ public:
         if (code != GK_OK) return gk::result(code);
         return microseconds(latency);
     }
+    /// The server's time, and its tick with the part of the next one that has passed, as this end estimates them.
+    expected<microseconds> server_clock() const {
+        uint64_t clock = 0;
+        gk_result code = gk_client_server_clock_us(client_, &clock);
+        if (code != GK_OK) return gk::result(code);
+        return microseconds(clock);
+    }
+    expected<double> server_tick() const { return get<double>(gk_client_server_tick); }
+    /// Conditions that `gk_conditions_init` filled; null ends it.
+    result simulate(gk_direction direction, const gk_conditions *conditions) const {
+        return result(gk_client_simulate(client_, direction, conditions));
+    }
     expected<size_t> queued_bytes() const { return get<size_t>(gk_client_queued_bytes); }
     expected<uint32_t> token() const { return get<uint32_t>(gk_client_token); }
     expected<gk_peer_stats_t> stats() const {
@@ -574,6 +694,12 @@ public:
             return gk_client_series(client_, buf, cap, len);
         });
     }
+    expected<gk_file> send_file(const std::string &path, file_options options = {}) const;
+    result accept_file(gk_file file, const file_target &target) const;
+    result refuse_file(gk_file file, const std::string &why = {}) const {
+        return result(gk_client_refuse_file(client_, file, why.c_str()));
+    }
+    result cancel_file(gk_file file) const { return result(gk_client_cancel_file(client_, file)); }
     expected<std::string> server_address() const { return text(gk_client_server_address); }
     expected<std::string> local_address() const { return text(gk_client_local_address); }
     /// The keys that the server has proved to have, for instance to pin them from now on.
@@ -603,6 +729,68 @@ private:
             return function(client_, buf, cap, len);
         });
     }
+};
+
+/// A request that waits for its answer. Cheap to copy; once it is answered all functions give GK_ERR_STALE.
+class request {
+public:
+    request(server_ref server, gk_request id) : server_(server), id_(id) {}
+    request(gk_server *server, gk_request id) : server_(server, nullptr), id_(id) {}
+
+    gk_request native() const noexcept { return id_; }
+
+    expected<std::string> method() const { return text(gk_request_method); }
+    expected<std::string> path() const { return text(gk_request_path); }
+    expected<std::string> query_string() const { return text(gk_request_query_string); }
+    expected<std::string> address() const { return text(gk_request_address); }
+    /// What a name of the route's pattern stands for; GK_ERR_ARGUMENT if nothing.
+    expected<std::string> param(const std::string &name) const { return named(gk_request_param, name); }
+    expected<std::string> query(const std::string &name) const { return named(gk_request_query, name); }
+    expected<std::string> header(const std::string &name) const { return named(gk_request_header, name); }
+    expected<std::string> body() const {
+        return read([this](char *buf, size_t cap, size_t *len) {
+            return gk_request_body(server_.native(), id_, reinterpret_cast<uint8_t *>(buf), cap, len);
+        });
+    }
+
+    /// A header of the answer.
+    result set_header(const std::string &name, const std::string &value) const {
+        return result(gk_response_header(server_.native(), id_, name.c_str(), value.c_str()));
+    }
+    /// The answer; on any thread.
+    result send(uint32_t status, bytes body = {}) const {
+        return result(gk_response_send(server_.native(), id_, status, body.data, body.size));
+    }
+    /// Opens the WebSocket that it asks for.
+    result upgrade() const { return result(gk_response_upgrade(server_.native(), id_)); }
+
+private:
+    template <class Read>
+    static expected<std::string> read(Read call) {
+        std::string out;
+        size_t len = 0;
+        gk_result code = call(nullptr, 0, &len);
+        while (code == GK_ERR_BUFFER_TOO_SMALL) {
+            out.resize(len);
+            code = call(out.data(), out.size(), &len);
+        }
+        if (code != GK_OK) return gk::result(code);
+        out.resize(len);
+        return out;
+    }
+    template <class Function>
+    expected<std::string> text(Function function) const {
+        return read([&](char *buf, size_t cap, size_t *len) { return function(server_.native(), id_, buf, cap, len); });
+    }
+    template <class Function>
+    expected<std::string> named(Function function, const std::string &name) const {
+        return read([&](char *buf, size_t cap, size_t *len) {
+            return function(server_.native(), id_, name.c_str(), buf, cap, len);
+        });
+    }
+
+    server_ref server_;
+    gk_request id_;
 };
 
 namespace detail {
@@ -724,6 +912,100 @@ inline result server_ref::send(gk::peer to, bytes data, send_options options) co
     return result(code);
 }
 
+namespace detail {
+
+/// Whom a file under way calls; it ends with the file.
+template <class Owner>
+struct file_watcher {
+    file_options options;
+    const Owner *owner;
+
+    static void progress(void *user_data, gk_server *, gk_peer, gk_file, uint64_t done, uint64_t size) noexcept {
+        auto *self = static_cast<file_watcher *>(user_data);
+        if (self->options.on_progress) guarded(self->owner, [&] { self->options.on_progress(done, size); });
+    }
+    static void done(void *user_data, gk_server *, gk_peer, gk_file file, const gk_file_end *end) noexcept {
+        // Called exactly once: it ends here.
+        std::unique_ptr<file_watcher> self(static_cast<file_watcher *>(user_data));
+        if (self->options.on_done) guarded(self->owner, [&] { self->options.on_done(file, *end); });
+    }
+};
+
+/// Sends a file by one of the two C functions, whose arguments up to the path `call` has.
+template <class Owner, class Call>
+expected<gk_file> send_file(file_options options, const Owner *owner, Call call) {
+    gk_file_options given;
+    gk_result code = gk_file_options_init(&given, sizeof given);
+    if (code != GK_OK) return result(code);
+    std::string name = options.name;
+    if (!name.empty()) given.name = name.c_str();
+    gk_file file = GK_FILE_NONE;
+    std::unique_ptr<file_watcher<Owner>> watcher;
+    gk_file_end_fn done = nullptr;
+    if (options.on_progress || options.on_done) {
+        if (options.on_progress) given.on_progress = file_watcher<Owner>::progress;
+        watcher.reset(new file_watcher<Owner>{std::move(options), owner});
+        given.user_data = watcher.get();
+        done = file_watcher<Owner>::done;
+    }
+    code = call(&given, done, &file);
+    if (code != GK_OK) return result(code);
+    // A file that was taken calls it, and that ends it.
+    watcher.release();
+    return file;
+}
+
+/// Takes a file by one of the two C functions.
+template <class Call>
+result accept_file(const file_target &target, Call call) {
+    gk_file_target given;
+    gk_result code = gk_file_target_init(&given, sizeof given);
+    if (code != GK_OK) return result(code);
+    given.directory = target.directory.c_str();
+    if (!target.name.empty()) given.name = target.name.c_str();
+    given.replace = target.replace;
+    return result(call(&given));
+}
+
+inline void on_client_file_progress(void *user_data, gk_server *, gk_peer, gk_file file, uint64_t done,
+                                    uint64_t size) noexcept {
+    auto *owner = static_cast<client_handlers *>(user_data);
+    if (owner->file_progress) guarded(owner, [&] { owner->file_progress(file, done, size); });
+}
+
+inline void on_client_file_end(void *user_data, gk_server *, gk_peer, gk_file file, const gk_file_end *end) noexcept {
+    auto *owner = static_cast<client_handlers *>(user_data);
+    if (owner->file_end) guarded(owner, [&] { owner->file_end(file, *end); });
+}
+
+} // namespace detail
+
+inline expected<gk_file> server_ref::send_file(gk::peer to, const std::string &path, file_options options) const {
+    return detail::send_file(std::move(options), handlers_,
+                             [&](const gk_file_options *given, gk_file_end_fn done, gk_file *file) {
+                                 return gk_server_send_file(server_, to, path.c_str(), given, done, file);
+                             });
+}
+
+inline result server_ref::accept_file(gk::peer from, gk_file file, const file_target &target) const {
+    return detail::accept_file(target, [&](const gk_file_target *given) {
+        return gk_server_accept_file(server_, from, file, given);
+    });
+}
+
+inline expected<gk_file> client_ref::send_file(const std::string &path, file_options options) const {
+    return detail::send_file(std::move(options), handlers_,
+                             [&](const gk_file_options *given, gk_file_end_fn done, gk_file *file) {
+                                 return gk_client_send_file(client_, path.c_str(), given, done, file);
+                             });
+}
+
+inline result client_ref::accept_file(gk_file file, const file_target &target) const {
+    return detail::accept_file(target, [&](const gk_file_target *given) {
+        return gk_client_accept_file(client_, file, given);
+    });
+}
+
 /// A root key pair.
 class key {
 public:
@@ -745,6 +1027,18 @@ public:
     expected<std::vector<uint8_t>> sign(bytes data) const {
         return detail::fill<std::vector<uint8_t>>(72, 0, [&](uint8_t *buf, size_t cap, size_t *len) {
             return gk_key_sign(native(), data.data, data.size, buf, cap, len);
+        });
+    }
+    /// What clients of the native wire pin.
+    expected<std::vector<uint8_t>> native_public() const { return get<std::vector<uint8_t>>(gk_key_native_public); }
+    static expected<std::vector<uint8_t>> public_pem_to_der(const std::string &pem) {
+        return detail::fill<std::vector<uint8_t>>(91, 0, [&](uint8_t *buf, size_t cap, size_t *len) {
+            return gk_public_key_pem_to_der(pem.c_str(), buf, cap, len);
+        });
+    }
+    static expected<std::string> public_der_to_pem(bytes der) {
+        return detail::fill<std::string>(256, 0, [&](char *buf, size_t cap, size_t *len) {
+            return gk_public_key_der_to_pem(der.data, der.size, buf, cap, len);
         });
     }
     static result verify(bytes public_der, bytes data, bytes signature) {
@@ -824,6 +1118,12 @@ public:
     result set_socket_send_bytes(size_t size) { return result(gk_context_set_socket_send_bytes(native(), size)); }
     /// One of `GK_IO_…`.
     result set_io(gk_io io) { return result(gk_context_set_io(native(), io)); }
+    /// Which datagram formats a server speaks.
+    result set_wires(bool mpgameserver, bool native_wire) {
+        return result(gk_context_set_wires(native(), mpgameserver, native_wire));
+    }
+    /// Copies ahead of a loss of all short messages, 0 to 4. Native wire.
+    result set_redundancy(uint32_t copies) { return result(gk_context_set_redundancy(native(), copies)); }
     /// How long a server's loop does not sleep after the last datagram; it costs a whole core.
     result set_busy_poll(microseconds time) { return set(gk_context_set_busy_poll_us, time); }
     result set_block_list(const std::vector<std::string> &entries) {
@@ -833,6 +1133,15 @@ public:
     }
     result set_access_log(const std::string &path) {
         return result(gk_context_set_access_log(native(), path.c_str()));
+    }
+
+    /// Where the server shows what it does, as "127.0.0.1:8080"; without: nowhere. Beyond the loopback it needs a token.
+    result set_dashboard(const std::optional<std::string> &address) {
+        return result(gk_context_set_dashboard(native(), address ? address->c_str() : nullptr));
+    }
+    /// What who looks must know: 16 to 256 printable characters.
+    result set_dashboard_token(const std::optional<std::string> &token) {
+        return result(gk_context_set_dashboard_token(native(), token ? token->c_str() : nullptr));
     }
 
     result set_authorise(bool enabled) { return result(gk_context_set_authorise(native(), enabled)); }
@@ -859,11 +1168,31 @@ public:
     result set_server_send_rate(uint64_t bytes_per_second) {
         return result(gk_context_set_server_send_rate(native(), bytes_per_second));
     }
+    /// A door for HTTP and WebSockets; with files for HTTPS.
+    result listen_http(const std::string &address, const std::string &cert = {}, const std::string &key = {}) {
+        return result(gk_context_listen_http(native(), address.c_str(), cert.empty() ? nullptr : cert.c_str(),
+                                             key.empty() ? nullptr : key.c_str()));
+    }
+    /// What is answered there: `function` makes a gk::request of what it gets.
+    result route(const std::string &method, const std::string &pattern, gk_route_fn function, void *user_data = nullptr) {
+        return result(gk_context_route(native(), method.c_str(), pattern.c_str(), function, user_data));
+    }
+    result route_websocket(const std::string &pattern, gk_route_fn function = nullptr, void *user_data = nullptr) {
+        return result(gk_context_route_websocket(native(), pattern.c_str(), function, user_data));
+    }
+    result route_files(const std::string &pattern, const std::string &directory) {
+        return result(gk_context_route_files(native(), pattern.c_str(), directory.c_str()));
+    }
     result set_raw_datagrams(bool enabled) { return result(gk_context_set_raw_datagrams(native(), enabled)); }
     /// Without info: no answer to those who look for servers.
     result set_discovery_info(std::optional<bytes> info) {
         bytes given = info.value_or(bytes());
         return result(gk_context_set_discovery_info(native(), given.data, given.size));
+    }
+
+    /// Lets files be sent and received; without a quota it does not.
+    result set_files(const std::optional<gk_file_quota> &quota = file_quota()) {
+        return result(gk_context_set_files(native(), quota ? &*quota : nullptr));
     }
 
     // What only clients take, beside set_password.
@@ -897,6 +1226,17 @@ public:
     }
     /// Datagrams that are of no wire, and where they came from.
     void on_raw(std::function<void(server_ref, std::string_view, bytes)> f) { handlers_.raw = std::move(f); }
+    /// Files that are offered: server_ref::accept_file and refuse_file decide, in there or later.
+    void on_file_offer(std::function<void(server_ref, peer, gk_file, const gk_file_offer &)> f) {
+        handlers_.file_offer = std::move(f);
+    }
+    /// Bytes that are written, and those in all.
+    void on_file_progress(std::function<void(server_ref, peer, gk_file, uint64_t, uint64_t)> f) {
+        handlers_.file_progress = std::move(f);
+    }
+    void on_file_end(std::function<void(server_ref, peer, gk_file, const gk_file_end &)> f) {
+        handlers_.file_end = std::move(f);
+    }
     /// Told what a callback or a completion threw, on the thread that called it.
     void on_exception(std::function<void(std::exception_ptr)> f) {
         client_handlers_.exception = f;
@@ -921,6 +1261,15 @@ public:
     }
     void on_client_writable(std::function<void(client_ref)> f) { client_handlers_.writable = std::move(f); }
     void on_client_shutdown(std::function<void(client_ref)> f) { client_handlers_.shutdown = std::move(f); }
+    void on_client_file_offer(std::function<void(client_ref, gk_file, const gk_file_offer &)> f) {
+        client_handlers_.file_offer = std::move(f);
+    }
+    void on_client_file_progress(std::function<void(gk_file, uint64_t, uint64_t)> f) {
+        client_handlers_.file_progress = std::move(f);
+    }
+    void on_client_file_end(std::function<void(gk_file, const gk_file_end &)> f) {
+        client_handlers_.file_end = std::move(f);
+    }
     void on_client_log(std::function<void(client_ref, gk_log_level, std::string_view)> f) {
         client_handlers_.log = std::move(f);
     }
@@ -958,6 +1307,15 @@ private:
         if (code == GK_OK) {
             code = gk_context_on_raw(native(), owner->raw ? detail::on_raw : nullptr, owner->raw ? owner : nullptr);
         }
+        if (code == GK_OK) {
+            gk_file_offer_fn offer = nullptr;
+            gk_file_progress_fn progress = nullptr;
+            gk_file_end_fn ended = nullptr;
+            if (owner->file_offer) offer = detail::trampoline<&h::file_offer>::call;
+            if (owner->file_progress) progress = detail::trampoline<&h::file_progress>::call;
+            if (owner->file_end) ended = detail::trampoline<&h::file_end>::call;
+            code = gk_context_on_file(native(), offer, progress, ended, owner);
+        }
         // The shutdown ends handlers whose server was freed inside a callback. A host that pulls gets it as an
         // event instead, unless it asked for the callback.
         bool wanted = owner->shutdown || (owner->any() && !pulls_);
@@ -982,6 +1340,13 @@ private:
         if (code == GK_OK) code = attach_client<&h::update>(gk_context_on_client_update, owner);
         if (code == GK_OK) code = attach_client<&h::writable>(gk_context_on_client_writable, owner);
         if (code == GK_OK) code = attach_client<&h::log>(gk_context_on_client_log, owner);
+        if (code == GK_OK) {
+            gk_client_file_offer_fn offer = nullptr;
+            if (owner->file_offer) offer = detail::client_trampoline<&h::file_offer>::call;
+            code = gk_context_on_client_file(native(), offer,
+                                             owner->file_progress ? detail::on_client_file_progress : nullptr,
+                                             owner->file_end ? detail::on_client_file_end : nullptr, owner);
+        }
         bool wanted = owner->shutdown || (owner->any() && !pulls_);
         if (code == GK_OK) {
             code = gk_context_on_client_shutdown(native(), wanted ? detail::on_client_shutdown : nullptr,
@@ -1093,6 +1458,36 @@ private:
     friend class detail::owning<client_ref, detail::client_handlers, gk_client_free>;
     client(gk_client *made, std::unique_ptr<detail::client_handlers> owner) : owning(made, std::move(owner)) {}
 };
+
+/// A server that was found.
+struct found {
+    std::string address;
+    /// What it tells of itself.
+    std::vector<uint8_t> info;
+    microseconds round_trip{0};
+};
+
+/// Looks for servers on ports of the local network, and at addresses; waits for answers, at most so long.
+inline expected<std::vector<found>> discover(const std::vector<uint16_t> &ports,
+                                             const std::vector<std::string> &addresses, microseconds timeout) {
+    std::vector<const char *> texts;
+    for (const std::string &address : addresses) texts.push_back(address.c_str());
+    std::vector<found> all;
+    auto add = [](void *user_data, const gk_found *one) {
+        // Where there is no memory for one it is left out, with a line on stderr.
+        detail::guarded(static_cast<const detail::handlers *>(nullptr), [&] {
+            found copy;
+            copy.address = one->address;
+            copy.info.assign(one->info, one->info + one->len);
+            copy.round_trip = microseconds(one->round_trip_us);
+            static_cast<std::vector<found> *>(user_data)->push_back(std::move(copy));
+        });
+    };
+    gk_result code = gk_client_discover(ports.data(), ports.size(), texts.data(), texts.size(),
+                                        detail::wait_time(timeout), add, &all, nullptr);
+    if (code != GK_OK) return result(code);
+    return all;
+}
 
 } // namespace gk
 

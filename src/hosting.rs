@@ -45,6 +45,8 @@ pub(crate) struct Life {
     pub(crate) hosting: Hosting,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stop_wanted: AtomicBool,
+    /// As `stopped`, for those who ask with every message.
+    ended: AtomicBool,
     stopped: Mutex<bool>,
     stopped_changed: Condvar,
     poison: Mutex<Option<String>>,
@@ -59,6 +61,7 @@ impl Life {
             hosting,
             thread: Mutex::new(None),
             stop_wanted: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             stopped: Mutex::new(false),
             stopped_changed: Condvar::new(),
             poison: Mutex::new(None),
@@ -210,7 +213,10 @@ impl Life {
 
     /// The loop has had its last turn.
     pub(crate) fn finish(&self) {
-        *self.stopped.lock() = true;
+        let mut stopped = self.stopped.lock();
+        *stopped = true;
+        self.ended.store(true, Ordering::Release);
+        drop(stopped);
         self.stopped_changed.notify_all();
     }
 
@@ -222,6 +228,10 @@ impl Life {
     }
 
     pub(crate) fn check_running(&self) -> Result<()> {
+        // Whoever is poisoned has ended.
+        if !self.ended.load(Ordering::Acquire) {
+            return Ok(());
+        }
         self.check()?;
         if self.is_stopped() {
             return Err(Error::new(ErrorKind::State, format!("the {} has stopped", self.what)));

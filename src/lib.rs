@@ -10,6 +10,7 @@ pub mod crypto;
 pub mod error;
 pub mod ffi;
 pub(crate) mod hosting;
+pub mod http;
 pub mod keys;
 pub mod metrics;
 pub mod net;

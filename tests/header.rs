@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 15] = [
+const SOURCES: [&str; 20] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -18,13 +18,18 @@ const SOURCES: [&str; 15] = [
     "context.rs",
     "server.rs",
     "send.rs",
+    "send_many.rs",
     "peer.rs",
     "stats.rs",
+    "streams.rs",
+    "http.rs",
+    "dashboard.rs",
     "client_callbacks.rs",
     "client_context.rs",
     "client.rs",
     "conditions.rs",
     "discover.rs",
+    "files.rs",
 ];
 
 fn root() -> &'static Path {

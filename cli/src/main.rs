@@ -10,7 +10,9 @@ mod histogram;
 mod keys;
 mod output;
 mod password;
+mod receive;
 mod remote;
+mod send;
 mod serve;
 
 use std::process::ExitCode;
@@ -40,6 +42,10 @@ enum Command {
     Connect(connect::Connect),
     /// Connect many clients to an echo server, and measure: latencies are round trips, to within a millisecond or two.
     Bots(bots::Bots),
+    /// Send files to a server that receives them; a broken transfer goes on where it was.
+    Send(send::Send),
+    /// Run a server that takes files into a directory.
+    Receive(receive::Receive),
     /// Make a server's root key, and print its public keys.
     Keygen(keys::Keygen),
 }
@@ -53,6 +59,8 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve.run(),
         Command::Connect(connect) => connect.run(),
         Command::Bots(bots) => bots.run(),
+        Command::Send(send) => send.run(),
+        Command::Receive(receive) => receive.run(),
         Command::Keygen(keygen) => keygen.run(),
     };
     match result {
@@ -71,7 +79,9 @@ fn explain(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        output::complain("a command is wanted: serve, connect, bots, keygen; --help tells more");
+        output::complain(
+            "a command is wanted: serve, connect, bots, send, receive, keygen; --help tells more",
+        );
         return ExitCode::from(USAGE);
     }
     let text = error.to_string();

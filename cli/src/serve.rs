@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use gamekeeper::keys::RootKey;
-use gamekeeper::server::config::{Config, StreamDoor};
+use gamekeeper::server::config::{Config, StreamDoor, TlsFiles};
 use gamekeeper::server::events::*;
 use gamekeeper::server::password::Password;
 use gamekeeper::{ErrorKind, Server};
@@ -49,6 +49,12 @@ pub struct Serve {
     /// The TCP port; the UDP port's number where it is not said
     #[arg(long, requires = "tcp", value_name = "PORT")]
     tcp_port: Option<u16>,
+    /// The certificate, PEM, by which the TCP port speaks TLS
+    #[arg(long, requires = "tcp", requires = "cert_key", value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, requires = "cert", value_name = "FILE")]
+    cert_key: Option<PathBuf>,
     /// No line for clients that come and go
     #[arg(long)]
     quiet: bool,
@@ -125,9 +131,14 @@ impl Serve {
         };
         let key = Arc::new(key.map_err(|error| error.to_string())?);
         let password = self.password.read()?.map(|text| Password::new(text.as_bytes())).transpose();
+        let tls = self.cert.clone().zip(self.cert_key.clone());
         let door = StreamDoor {
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
             password_in_clear: self.tcp.password_in_clear,
-            ..StreamDoor::new(self.address(self.tcp_port.unwrap_or(self.port)), self.tcp.framing.into())
+            ..StreamDoor::new(
+                listen_address(&self.host, self.tcp_port.unwrap_or(self.port)),
+                self.tcp.framing.into(),
+            )
         };
         let config = Config {
             streams: if self.tcp.tcp { vec![door] } else { Vec::new() },
@@ -146,7 +157,7 @@ impl Serve {
         };
         ctrlc::set_handler(handler).map_err(|error| format!("Ctrl-C cannot be caught: {error}"))?;
         let game = Game { mode: self.mode, quiet: self.quiet, counts: counts.clone() };
-        let address = self.address(self.port);
+        let address = listen_address(&self.host, self.port);
         let server = Server::start(config, Box::new(game), &address).map_err(|error| match error.kind() {
             ErrorKind::AddressInUse => format!("{address} is in use: another program listens there"),
             _ => error.to_string(),
@@ -163,12 +174,12 @@ impl Serve {
         say(&format!("stopped: {received} messages received, {sent} sent, {refused} found a full queue"));
         Ok(())
     }
+}
 
-    /// As the library reads it: IPv6 in brackets.
-    fn address(&self, port: u16) -> String {
-        match self.host.parse::<Ipv6Addr>() {
-            Ok(ip) => format!("[{ip}]:{port}"),
-            Err(_) => format!("{}:{port}", self.host),
-        }
+/// As the library reads it: IPv6 in brackets.
+pub fn listen_address(host: &str, port: u16) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
     }
 }

@@ -10,19 +10,22 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 const BINARY: &str = env!("CARGO_BIN_EXE_gamekeeper");
 
-/// A server that ends with the test.
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
 struct Serving {
-    child: Child,
+    child: Running,
     address: String,
     _output: BufReader<ChildStdout>,
     errors: Option<BufReader<ChildStderr>>,
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Serving {
@@ -38,9 +41,9 @@ impl Serving {
         };
         command.args(["serve", "--port", "0", "--tcp", "--quiet", "--framing", framing]);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it runs");
-        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
-        let errors = child.stderr.take().map(BufReader::new);
+        let mut child = Running(command.spawn().expect("it runs"));
+        let mut output = BufReader::new(child.0.stdout.take().expect("a pipe"));
+        let errors = child.0.stderr.take().map(BufReader::new);
         loop {
             let mut line = String::new();
             assert!(output.read_line(&mut line).expect("it speaks UTF-8") > 0, "the server has ended");
@@ -178,9 +181,114 @@ fn a_server_without_descriptors_waits_says_so_once_and_goes_on() {
     assert!(echoes(&mut last, b"at last"));
     assert!(echoes(&mut first, b"after"));
     drop(last);
-    let _ = server.child.kill();
+    let _ = server.child.0.kill();
     let mut rest = String::new();
     let _ = server.errors.take().expect("a pipe").read_to_string(&mut rest);
     let again = rest.matches("no more connections").count();
     assert!(again <= 2, "it said so {again} more times:\n{rest}");
+}
+
+/// A directory that goes with the test.
+struct Directory(std::path::PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A certificate for localhost that openssl made, and its key.
+fn certificate(name: &str) -> (Directory, String, String) {
+    let directory = std::env::temp_dir().join(format!("gamekeeper-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let path = |file: &str| directory.join(file).to_string_lossy().into_owned();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-keyout",
+            &key,
+            "-out",
+            &cert,
+        ])
+        .output()
+        .expect("openssl is there");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    (Directory(directory), cert, key)
+}
+
+#[test]
+fn openssl_speaks_tls_with_a_door_and_garbage_ends_only_itself() {
+    let (_directory, cert, key) = certificate("tls");
+    let server = Serving::start("lines", None, &["--cert", &cert, "--cert-key", &key]);
+    // What is no TLS ends its connection, and who says nothing keeps nobody out.
+    let mut garbage = server.open();
+    garbage.write_all(&[0x47; 600]).expect("it listens");
+    let mut rest = Vec::new();
+    let _ = garbage.read_to_end(&mut rest);
+    let _silent = server.open();
+    for version in ["-tls1_2", "-tls1_3"] {
+        let mut client = Command::new("openssl")
+            .args(["s_client", "-quiet", "-verify_return_error", "-verify_hostname", "localhost", version])
+            .args(["-CAfile", &cert, "-connect", &server.address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is there");
+        let mut input = client.stdin.take().expect("a pipe");
+        let mut output = BufReader::new(client.stdout.take().expect("a pipe"));
+        for line in ["hello\n".to_owned(), format!("{}\n", "x".repeat(100_000))] {
+            input.write_all(line.as_bytes()).expect("it reads");
+            let mut back = String::new();
+            output.read_line(&mut back).expect("UTF-8");
+            assert!(back == line, "{version}: {} bytes came back of {}", back.len(), line.len());
+        }
+        drop(input);
+        let _ = client.kill();
+        let _ = client.wait();
+    }
+}
+
+#[test]
+fn a_password_goes_first_through_tls_on_any_interface() {
+    let (directory, cert, key) = certificate("password");
+    let password = directory.0.join("password");
+    std::fs::write(&password, "open sesame\n").expect("a file");
+    let password = password.to_string_lossy().into_owned();
+    let arguments = ["--cert", &cert, "--cert-key", &key, "--host", "0.0.0.0", "--password-file", &password];
+    let server = Serving::start("lines", None, &arguments);
+    let port = server.host_and_port().1;
+    for (input, back) in [("open sesame\nhello\n", "hello\n"), ("wrong\nhello\n", "")] {
+        let mut client = Command::new("openssl")
+            .args(["s_client", "-quiet", "-connect", &format!("127.0.0.1:{port}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl is there");
+        let mut to = client.stdin.take().expect("a pipe");
+        to.write_all(input.as_bytes()).expect("it reads");
+        let mut from = BufReader::new(client.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        from.read_line(&mut line).expect("UTF-8");
+        assert_eq!(line, back);
+        drop(to);
+        let _ = client.kill();
+        let _ = client.wait();
+    }
 }

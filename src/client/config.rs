@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::PublicKey;
 use crate::protocol::connection::Settings;
+use crate::protocol::files::Quota;
 use crate::server::config::Config;
 use crate::server::password::MAX_PASSWORD_BYTES;
 
@@ -115,6 +116,9 @@ pub struct ClientConfig {
     pub socket_receive_bytes: usize,
     /// The same for sending.
     pub socket_send_bytes: usize,
+    /// Native wire: whether files can be sent to the server and received from it, where it takes part, too; as a server's, see
+    /// [`Config::files`]. Default none.
+    pub files: Option<Quota>,
 }
 
 impl ClientConfig {
@@ -149,6 +153,7 @@ impl ClientConfig {
             peer_send_rate: config.peer_send_rate,
             socket_receive_bytes: config.socket_receive_bytes,
             socket_send_bytes: config.socket_send_bytes,
+            files: config.files,
         }
     }
 
@@ -173,6 +178,7 @@ impl ClientConfig {
             peer_send_rate: self.peer_send_rate,
             socket_receive_bytes: self.socket_receive_bytes,
             socket_send_bytes: self.socket_send_bytes,
+            files: self.files,
             ..Config::default()
         }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::config::{ClientConfig, KnownKeys};
 use super::events::*;
+use super::files::Files;
 use super::session::{Session, SessionEvent};
 use super::simulated::Simulated;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,7 @@ use crate::metrics::series::{Second, Series};
 use crate::net::address::RemoteAddress;
 use crate::protocol::connection::native::ServerClock;
 use crate::protocol::connection::{Room, Settings};
+use crate::protocol::files::hub::Hub;
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
 use crate::server::send_rate::SendRate;
@@ -33,6 +35,8 @@ const MAX_LOG_LINES: usize = 1024;
 pub(super) enum Dispatch {
     Event(Event),
     Sent(SentCallback, Outcome),
+    FileProgress(Arc<FileProgressFn>, FileId, u64, u64),
+    FileDone(FileDoneCallback, FileId, FileEnd),
 }
 
 enum Completion {
@@ -43,15 +47,17 @@ enum Completion {
 /// See the module.
 pub(super) struct Core {
     config: ClientConfig,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     remote: RemoteAddress,
-    takes: Takes,
+    pub(super) takes: Takes,
     /// Until when a host name may take to be resolved; `None`: nobody asks.
     resolving: Option<Time>,
     /// Addresses that are left to be tried.
     addresses: VecDeque<SocketAddr>,
     /// The session, until it has ended.
     pub(super) session: Option<Session>,
+    /// Transfers; none where they are not enabled.
+    pub(super) files: Option<Files>,
     /// When the next address gets its turn, if there is one.
     attempt_ends: Option<Time>,
     /// The one before, for as long as it has goodbyes to say, and for its counts.
@@ -67,7 +73,7 @@ pub(super) struct Core {
     /// Sessions begun; of addresses that were tried.
     sessions: u64,
     pub(super) attempts: u64,
-    dispatches: VecDeque<Dispatch>,
+    pub(super) dispatches: VecDeque<Dispatch>,
     pulled: VecDeque<Event>,
     pulled_bytes: usize,
     log_lines: usize,
@@ -85,6 +91,7 @@ impl Core {
             settings: config.protocol_settings(),
             send_rate: SendRate::new(now, config.peer_send_rate),
             series: Series::new(now),
+            files: config.files.map(|quota| Files::new(Hub::new(quota))),
             config,
             remote,
             takes,
@@ -221,10 +228,11 @@ impl Core {
             messages: self.queue().saturating_sub(self.pulled.len() + self.dispatches.len()),
             bytes: self.config.max_queued_event_bytes.saturating_sub(self.pulled_bytes),
             buffers: None,
+            sink: None,
         }
     }
 
-    fn queue(&self) -> usize {
+    pub(super) fn queue(&self) -> usize {
         self.config.max_queued_events as usize
     }
 
@@ -438,6 +446,7 @@ impl Core {
         while let Some(event) = self.session.as_mut().and_then(|s| s.poll_event(now)) {
             match event {
                 SessionEvent::Connected => self.connected(),
+                SessionEvent::File(message) => self.handle_file_message(now, &message),
                 SessionEvent::Message(message) => self.emit(Event::Message(message)),
                 SessionEvent::Sent(tag, outcome) => self.completed(tag, outcome),
                 SessionEvent::Writable => self.emit(Event::Writable),
@@ -475,6 +484,7 @@ impl Core {
             return self.try_next(now, info);
         }
         self.addresses.clear();
+        self.close_files();
         self.ended = self.session.take();
         self.finish(info);
     }
@@ -500,6 +510,7 @@ impl Core {
             Event::Sent(..) => false,
             Event::Shutdown => takes.shutdown,
             Event::Log(..) => takes.log,
+            Event::File(..) => takes.file,
         };
         if !taken && self.queue() == 0 {
             return;

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use crate::client::Client;
 
+pub use crate::server::files::{FileEnd, FileEvent, FileId};
+
 pub use crate::server::events::{
     refusal, Content, Door, LogLevel, Message, Outcome, Priority, RetryMode, Status,
 };
@@ -67,6 +69,15 @@ pub struct ConnectInfo {
 /// Calls back with what became of a message; runs where the client's callbacks run.
 pub type SentCallback = Box<dyn FnOnce(&Client, Outcome) + Send>;
 
+/// Hears how much of a file the receiver has written, and how much there is; runs where the client's callbacks run.
+pub type FileProgressFn = dyn Fn(&Client, FileId, u64, u64) + Send + Sync;
+
+/// Hears how a file ended; runs where the client's callbacks run.
+pub type FileDoneCallback = Box<dyn FnOnce(&Client, FileId, &FileEnd) + Send>;
+
+/// How a file is to be sent.
+pub type FileOptions = crate::server::files::FileOptionsWith<FileProgressFn, FileDoneCallback>;
+
 /// How a message is to be sent.
 pub type SendOptions = crate::server::events::SendOptionsWith<SentCallback>;
 
@@ -96,6 +107,8 @@ pub enum Event {
     Shutdown,
     /// A line for the log.
     Log(LogLevel, String),
+    /// A file is offered, goes on, or ended.
+    File(FileEvent),
 }
 
 /// Which events a handler takes itself. Those that it does not take go to the event queue where that is
@@ -118,10 +131,12 @@ pub struct Takes {
     pub shutdown: bool,
     /// A line for the log.
     pub log: bool,
+    /// What happens to files. Who takes it decides about those that are offered.
+    pub file: bool,
 }
 
 impl Takes {
-    /// All events.
+    /// All events but `file`, which is asked for by name.
     pub const ALL: Takes = Takes {
         connecting: true,
         connected: true,
@@ -131,6 +146,7 @@ impl Takes {
         writable: true,
         shutdown: true,
         log: true,
+        file: false,
     };
 }
 
@@ -160,6 +176,9 @@ pub trait Handler: Send {
     fn shutdown(&mut self, client: &Client) {}
     /// A line for the log.
     fn log(&mut self, client: &Client, level: LogLevel, text: &str) {}
+    /// A file is offered ([`Client::accept_file`] or [`Client::refuse_file`] decides, in here or later), goes on, or ended. Called
+    /// only where [`takes`](Self::takes) says so; without it, and without an event queue, all offers are refused.
+    fn file(&mut self, client: &Client, event: &FileEvent) {}
 }
 
 /// A handler that takes nothing: all events go to the event queue.

@@ -32,6 +32,7 @@ pub mod discover;
 #[doc(hidden)]
 pub mod driver;
 pub mod events;
+mod files;
 mod runner;
 mod session;
 mod simulated;
@@ -39,6 +40,7 @@ pub mod stream;
 
 use std::any::Any;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +59,7 @@ pub use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use crate::protocol::time::Time;
 use runner::Runner;
 
+pub use crate::server::files::{FileFailure, FileOffer, FileTarget, Quota};
 pub use config::{ClientConfig, Framing, KnownKeys, ServerKey, StreamClient, Wire};
 pub use events::*;
 
@@ -255,6 +258,45 @@ impl Client {
     /// Queues a copy of `data` that is sent again until it is acknowledged. Errors: as `send`.
     pub fn send_guaranteed(&self, data: &[u8]) -> Result<()> {
         self.send(data, SendOptions { retry: RetryMode::OnTimeout, ..SendOptions::default() })
+    }
+
+    /// Sends a file to the server: it is hashed, offered, and flows at bulk priority, beside everything else. Files beyond four
+    /// wait. How it goes is told to the callbacks of `options`, or to [`Handler::file`]; that it ended is told once, at the latest
+    /// before the session's end is. A file that cannot be read is told there, too. A next try, in another session, goes on where
+    /// a broken one left off. Errors: State (not connected; files are not enabled at one of the two ends, or the wire is
+    /// mpgameserver's), WouldBlock (1024 wait), Panic.
+    pub fn send_file(&self, path: &Path, options: FileOptions) -> Result<FileId> {
+        self.0.life.check_running()?;
+        let file = self.0.core.lock().send_file(path, options)?;
+        self.0.life.nudge();
+        Ok(file)
+    }
+
+    /// Takes a file that the server offered. Errors: Stale (it is gone, or was decided), State, Panic. What does not work later is
+    /// told by [`Handler::file`].
+    pub fn accept_file(&self, file: FileId, target: FileTarget) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().accept_file(file, target)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// Does not take a file that the server offered; `text` (255 bytes at most) tells its host why, and no event follows.
+    /// Errors: as [`accept_file`](Self::accept_file).
+    pub fn refuse_file(&self, file: FileId, text: &str) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().refuse_file(file, text)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+    /// Errors: Stale (it is gone), State, Panic.
+    pub fn cancel_file(&self, file: FileId) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().cancel_file(file)?;
+        self.0.life.nudge();
+        Ok(())
     }
 
     /// Ends the session at once; what is queued is cancelled. The `disconnected` event follows. Where there is no

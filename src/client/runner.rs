@@ -9,13 +9,15 @@ use parking_lot::MutexGuard;
 use super::core::{Core, Dispatch};
 use super::events::*;
 use super::stream::Streams;
-use super::Client;
+use super::{Client, FileFailure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::Turns;
 use crate::net::event_loop::EventLoop;
+use crate::net::files::Disk;
 use crate::net::resolve::Lookup;
 use crate::net::udp::UdpSocket;
 use crate::panic_scope;
+use crate::protocol::files::Reply;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 use crate::server::tick::Ticker;
@@ -31,6 +33,10 @@ const BATCHES_PER_TURN: usize = 16;
 const MAX_BUSY_TURNS: u32 = 16;
 /// Datagrams written before another thread that waits to send gets its turn.
 const SEND_BATCH: usize = 32;
+/// Answers of the disk taken per turn.
+const DISK_BATCH: usize = 256;
+/// How often transfers that stand still are looked for.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(5);
 /// Failed reads in a row after which the socket counts as broken and the client ends.
 const MAX_READ_ERRORS: u32 = 1000;
 /// The longest that goodbyes of a stopping client take.
@@ -52,6 +58,10 @@ pub(super) struct Runner {
     busy_turns: u32,
     /// The host's log has been told that the client broke.
     told: bool,
+    /// The thread for files, once there was one.
+    disk: Option<Disk>,
+    /// When transfers that stand still are looked for next.
+    expire: Time,
     /// The client talks in a stream.
     is_stream: bool,
 }
@@ -120,6 +130,8 @@ impl Runner {
             read_errors: 0,
             busy_turns: 0,
             told: false,
+            disk: None,
+            expire: now,
             is_stream,
         }
     }
@@ -231,6 +243,7 @@ impl Runner {
             self.busy_turns = 0;
             client.0.core.lock().handle_timeout(now);
         }
+        self.hear_disk(client, now);
         let mut happened = self.dispatch(client);
         if let Some((seconds, tick)) = self.ticker.tick(now) {
             happened = true;
@@ -244,6 +257,8 @@ impl Runner {
     fn flush(&mut self, client: &Client) {
         let mut core = client.0.core.lock();
         let now = client.now();
+        core.pump_files(now);
+        self.ask_disk(&mut core);
         for sent in 1.. {
             self.listen_for_refusals(core.attempt());
             let Some(to) = core.poll_transmit(now, &mut self.outbound) else { break };
@@ -257,6 +272,39 @@ impl Runner {
         }
         drop(core);
         self.hear_refusal(client);
+    }
+
+    /// Passes on what files need of the disk.
+    fn ask_disk(&mut self, core: &mut Core) {
+        while let Some((session, file, request)) = core.poll_file_request() {
+            if self.disk.is_none() {
+                match Disk::start(self.event_loop.waker()) {
+                    Ok(disk) => self.disk = Some(disk),
+                    Err(error) => {
+                        let (failure, text) = (FileFailure::Disk, error.message().to_owned());
+                        core.handle_file_reply(self.expire, session, file, Reply::Failed { failure, text });
+                        continue;
+                    }
+                }
+            }
+            if let Some(disk) = &self.disk {
+                disk.submit((session, file), request);
+            }
+        }
+    }
+
+    /// Takes what the disk has answered.
+    fn hear_disk(&mut self, client: &Client, now: Time) {
+        if now >= self.expire {
+            self.expire = now + EXPIRE_INTERVAL;
+            client.0.core.lock().expire_files(now);
+        }
+        for _ in 0..DISK_BATCH {
+            let Some(((session, file), reply)) = self.disk.as_ref().and_then(Disk::poll) else { return };
+            client.0.core.lock().handle_file_reply(now, session, file, reply);
+        }
+        // The rest has its turn in the next.
+        self.event_loop.waker().wake();
     }
 
     /// The system is asked to tell of closed ports while an address is tried, and at no other time.
@@ -297,6 +345,8 @@ impl Runner {
         let handler = &mut self.handler;
         match next {
             Dispatch::Sent(callback, outcome) => callback(client, outcome),
+            Dispatch::FileProgress(callback, file, done, size) => callback(client, file, done, size),
+            Dispatch::FileDone(callback, file, end) => callback(client, file, &end),
             Dispatch::Event(event) => match event {
                 Event::Connecting(address) => handler.connecting(client, address),
                 Event::Connected(info) => handler.connected(client, &info),
@@ -308,6 +358,7 @@ impl Runner {
                 Event::Sent(..) => {}
                 Event::Shutdown => handler.shutdown(client),
                 Event::Log(level, text) => handler.log(client, level, &text),
+                Event::File(event) => handler.file(client, &event),
             },
         }
     }
@@ -339,6 +390,8 @@ impl Runner {
             }
             client.0.core.lock().handle_timeout(client.now());
         }
+        // What was asked of the disk is done.
+        self.disk = None;
         self.streams.close();
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();

@@ -17,7 +17,7 @@ use crate::protocol::connection::{
     CloseReason, Closing, Connection, Door, Event as ConnectionEvent, Farewell, FarewellKind, Room, Settings,
     State,
 };
-use crate::protocol::delivery::{Delivery, Outcome as Sent};
+use crate::protocol::delivery::{Delivery, Mode, Outcome as Sent};
 use crate::protocol::framing::Content;
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
@@ -27,6 +27,8 @@ use crate::server::send_refused::send_refused;
 pub(super) enum SessionEvent {
     Connected,
     Message(Message),
+    /// One about files.
+    File(Vec<u8>),
     Sent(u64, Outcome),
     Writable,
     /// The last one.
@@ -114,6 +116,11 @@ impl Session {
     /// Messages flow, and new ones are taken.
     pub(super) fn is_connected(&self) -> bool {
         self.connection.state() == State::Connected
+    }
+
+    /// Both ends take part in transfers of files.
+    pub(super) fn takes_files(&self) -> bool {
+        self.connection.takes_files()
     }
 
     pub(super) fn is_connecting(&self) -> bool {
@@ -264,6 +271,7 @@ impl Session {
                 self.connected = true;
                 SessionEvent::Connected
             }
+            ConnectionEvent::Message { mode: Some(Mode::Files), data, .. } => SessionEvent::File(data),
             ConnectionEvent::Message { sequence, channel, mode, data, content } => {
                 let door = self.connection.door();
                 let mode = mode.map(RetryMode::of);

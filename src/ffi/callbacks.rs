@@ -7,6 +7,7 @@ use crate::ffi::events::{
     gk_connect_info, gk_disconnect_info, gk_join_request, gk_log_level, gk_message, gk_outcome, gk_peer,
     gk_update,
 };
+use crate::ffi::files::{gk_file_offer_fn, FileSlots};
 use crate::ffi::result::gk_result;
 use crate::ffi::server::gk_server;
 
@@ -204,6 +205,7 @@ pub(crate) struct Callbacks {
     pub(crate) log: Slot<gk_log_fn>,
     pub(crate) authorise: Slot<gk_authorise_fn>,
     pub(crate) raw: Slot<gk_raw_fn>,
+    pub(crate) files: FileSlots<gk_file_offer_fn>,
 }
 
 /// Sets what is called when the server runs; see `gk_starting_fn`.

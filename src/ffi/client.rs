@@ -5,7 +5,9 @@ use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Client, ClientConfig, Event, Handler, Inner, RetryMode, SendOptions, SentCallback};
+use crate::client::{
+    Client, ClientConfig, Event, Handler, Inner, Message, RetryMode, SendOptions, SentCallback,
+};
 use crate::error::{Error, ErrorKind};
 use crate::ffi::arguments::{bytes, text, write_array, write_text};
 use crate::ffi::callbacks::{gk_sent_fn, Slot};
@@ -37,6 +39,7 @@ use crate::panic_scope::{self, outside};
 /// - `gk_client_send`, `gk_client_send_guaranteed`: messages to the server
 /// - `gk_client_disconnect`, `gk_client_disconnect_wait`: end the session
 /// - `gk_client_reconnect`: begin another one
+/// - `gk_client_send_file`, `gk_client_accept_file`, `gk_client_refuse_file`, `gk_client_cancel_file`: files
 /// - `gk_client_status`, `gk_client_latency_us`, `gk_client_queued_bytes`, `gk_client_token`: how the session stands
 /// - `gk_client_stats`, `gk_client_series`: its counts, and the client's last 300 seconds
 /// - `gk_client_server_clock_us`, `gk_client_server_tick`: the server's time
@@ -66,7 +69,7 @@ unsafe fn from_pointer(pointer: *const gk_client) -> Client {
 ///
 /// # Safety
 /// `client` is null, or from `gk_client_start` or `gk_client_open`, or was passed to a callback that runs.
-unsafe fn with_client(
+pub(crate) unsafe fn with_client(
     client: *const gk_client,
     body: impl FnOnce(&Client) -> Result<(), Failure>,
 ) -> gk_result {
@@ -265,7 +268,7 @@ pub unsafe extern "C" fn gk_client_next_events(
     with_client(client, |client| {
         let array = EventArray { events, event_size, max, out_count };
         // SAFETY: the caller's promise.
-        unsafe { array.fill(&client.0.attachment, |max| client.next_events(max), event) }
+        unsafe { array.fill(&client.0.attachment, |max| client.next_events(max), received, event) }
     })
 }
 
@@ -693,6 +696,14 @@ pub unsafe extern "C" fn gk_client_server_root_key_der(
     })
 }
 
+/// The message in an event, if it is one.
+fn received(event: &Event) -> Option<&Message> {
+    match event {
+        Event::Message(message) => Some(message),
+        _ => None,
+    }
+}
+
 /// An event as C has it; what it points to is the batch's.
 fn event(batch: &mut BatchBuilder, event: Event) -> gk_event {
     match event {
@@ -721,5 +732,6 @@ fn event(batch: &mut BatchBuilder, event: Event) -> gk_event {
         Event::Log(level, line) => {
             gk_event { code: level as i32, text: batch.text(&line), ..blank(GK_EVENT_LOG) }
         }
+        Event::File(event) => batch.file(event),
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::net::SocketAddr;
 
 use crate::client::{
-    Client, ConnectInfo, DisconnectInfo, DisconnectReason, Handler, LogLevel, Message, Takes,
+    Client, ConnectInfo, DisconnectInfo, DisconnectReason, FileEvent, Handler, LogLevel, Message, Takes,
 };
 use crate::ffi::arguments::c_text;
 use crate::ffi::callbacks::Slot;
@@ -17,6 +17,7 @@ use crate::ffi::events::{
     GK_DISCONNECT_REMOTE, GK_DISCONNECT_REPLACED, GK_DISCONNECT_RESTARTED, GK_DISCONNECT_SHUTDOWN,
     GK_DISCONNECT_TIMEOUT, GK_DISCONNECT_UNREACHABLE,
 };
+use crate::ffi::files::{gk_client_file_offer_fn, FileSlots};
 use crate::ffi::result::gk_result;
 use crate::panic_scope::outside;
 
@@ -117,6 +118,7 @@ pub(crate) struct ClientCallbacks {
     writable: Slot<gk_client_writable_fn>,
     shutdown: Slot<gk_client_shutdown_fn>,
     log: Slot<gk_client_log_fn>,
+    pub(crate) files: FileSlots<gk_client_file_offer_fn>,
 }
 
 /// Sets what is called when an address is tried; see `gk_client_connecting_fn`.
@@ -339,6 +341,7 @@ impl Handler for ClientCallbacks {
             writable: self.writable.function.is_some(),
             shutdown: self.shutdown.function.is_some(),
             log: self.log.function.is_some(),
+            file: self.files.are_set(),
         }
     }
 
@@ -393,5 +396,9 @@ impl Handler for ClientCallbacks {
     fn log(&mut self, client: &Client, level: LogLevel, text: &str) {
         let text = c_text(text);
         call!(self.log, client, level as i32, text.as_ptr());
+    }
+
+    fn file(&mut self, client: &Client, event: &FileEvent) {
+        self.files.call(client, event);
     }
 }

@@ -52,6 +52,9 @@ use crate::server::password::Password;
 /// - `gk_context_set_discovery_info`: what those who look for servers are told
 /// - `gk_context_on_starting`, `_connect`, `_disconnect`, `_message`, `_update`, `_writable`, `_reconcile`,
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
+/// - `gk_context_listen_http` and the routes: see `gk_request`
+/// - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
+/// - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
 ///
 /// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
 /// and the send rate of a peer, which is their server, from above, and have of their own:

@@ -6,10 +6,12 @@ use std::ffi::{c_char, c_void, CString};
 use parking_lot::Mutex;
 
 use crate::ffi::arguments::c_text;
+use crate::ffi::files::{self, gk_file};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
-use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
+use crate::server::events::{DisconnectReason, Event, FileEvent, Message, PeerId, Wire};
+use crate::server::files::path_text;
 
 /// A remote client of a server: a number that is never reused while the process lives, in any of its
 /// servers. A stale one, another server's or an invented one is answered with `GK_ERR_STALE`, and never
@@ -30,6 +32,7 @@ use crate::server::events::{DisconnectReason, Event, Message, PeerId, Wire};
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_disconnect`, `gk_server_simulate_peer`: what can
 ///   be done to it
 /// - `gk_server_group_add`, `gk_server_group_remove`: which groups it is in
+/// - `gk_server_send_file`, `gk_server_accept_file`, `gk_server_refuse_file`, `gk_server_cancel_file`: files, to it and from it
 /// - `gk_peer_accept`, `gk_peer_refuse`: the decision about a client that wants to come in
 /// - `gk_peer_set_redundancy`: copies ahead of a loss, of all messages for it
 pub type gk_peer = u64;
@@ -125,6 +128,11 @@ pub const GK_DOOR_STREAM: gk_door = 2;
 /// A WebSocket.
 pub const GK_DOOR_WEBSOCKET: gk_door = 3;
 
+/// The channel of a WebSocket's binary messages.
+pub const GK_WEBSOCKET_BINARY: u32 = 0;
+/// The channel of a WebSocket's text messages, which are UTF-8.
+pub const GK_WEBSOCKET_TEXT: u32 = 1;
+
 /// What a peer speaks: one of `GK_WIRE_…`. More will be appended.
 pub type gk_wire = i32;
 
@@ -186,6 +194,16 @@ pub const GK_EVENT_CONNECTING: gk_event_type = 20;
 pub const GK_EVENT_AUTHORISE: gk_event_type = 11;
 /// A datagram that is of no wire. Set: `text` (its source), `data`, `len`.
 pub const GK_EVENT_RAW: gk_event_type = 12;
+/// A file is offered.
+pub const GK_EVENT_FILE_OFFER: gk_event_type = 13;
+/// More of a file is on the receiver's disk.
+pub const GK_EVENT_FILE_PROGRESS: gk_event_type = 14;
+/// The transfer of a file ended.
+pub const GK_EVENT_FILE_END: gk_event_type = 15;
+
+/// A request came to an HTTP route without a function. `gk_response_send` answers it. Set: `request`, `user_data` (the
+/// route's).
+pub const GK_EVENT_REQUEST: gk_event_type = 30;
 
 /// A message from a peer, as the message callback gets it.
 #[repr(C)]
@@ -332,11 +350,20 @@ pub struct gk_event {
     pub app_code: u32,
     /// 0.
     pub reserved: u32,
+    /// Request: which.
+    pub request: u64,
+    /// Files: which one. `text` is an offered file's name (`data` its SHA-256, `file_size` its length), and where it is, or why not,
+    /// when it ended (`code` is a `gk_file_result`).
+    pub file: gk_file,
+    /// Files: bytes on the receiver's disk.
+    pub file_done: u64,
+    /// Files: bytes in all.
+    pub file_size: u64,
 }
 
 versioned!(gk_event, first: len, fields: [
     struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds, tick,
-    user_data, wire, password, app_code, reserved,
+    user_data, wire, password, app_code, reserved, request, file, file_done, file_size,
 ]);
 
 /// A pointer to read no bytes from: `memcpy` may not be given NULL even for 0 bytes.
@@ -391,13 +418,19 @@ pub(crate) fn message(message: &Message) -> gk_message {
 #[derive(Default)]
 struct Batch {
     /// Only held: the C structs point into them. Moving a `Vec` or a `CString` does not move its bytes.
+    _block: Vec<u8>,
     _messages: Vec<Vec<u8>>,
     _texts: Vec<CString>,
 }
 
+/// Longest message that lies in its batch's block, one behind the other; a longer one stays where it is.
+const MAX_BLOCK_MESSAGE: usize = 2048;
+
 /// Turns events into C structs that point into a batch.
 #[derive(Default)]
 pub(crate) struct BatchBuilder {
+    /// Short messages, one behind the other. It must not grow, since events point into it.
+    block: Vec<u8>,
     messages: Vec<Vec<u8>>,
     texts: Vec<CString>,
 }
@@ -412,9 +445,16 @@ impl BatchBuilder {
 
     pub(crate) fn message(&mut self, received: Message) -> gk_event {
         let shape = message(&received);
-        self.messages.push(received.data);
+        let start = self.block.len();
+        let data = if shape.len <= MAX_BLOCK_MESSAGE && shape.len <= self.block.capacity() - start {
+            self.block.extend_from_slice(&received.data);
+            self.block.get(start..).map_or(shape.data, data_pointer)
+        } else {
+            self.messages.push(received.data);
+            shape.data
+        };
         gk_event {
-            data: shape.data,
+            data,
             len: shape.len,
             sequence: shape.sequence,
             mode: shape.mode,
@@ -428,6 +468,31 @@ impl BatchBuilder {
         let event = gk_event { data: data_pointer(&data), len: data.len(), ..event };
         self.messages.push(data);
         event
+    }
+
+    pub(crate) fn file(&mut self, event: FileEvent) -> gk_event {
+        match event {
+            FileEvent::Offered(file, offer) => gk_event {
+                file: file.to_bits(),
+                file_size: offer.size,
+                text: self.text(&offer.name),
+                ..self.bytes(offer.digest.to_vec(), blank(GK_EVENT_FILE_OFFER))
+            },
+            FileEvent::Progress { file, done, size } => gk_event {
+                file: file.to_bits(),
+                file_done: done,
+                file_size: size,
+                ..blank(GK_EVENT_FILE_PROGRESS)
+            },
+            FileEvent::Ended(file, end) => {
+                let text = match &end.result {
+                    Ok(path) => self.text(&path_text(path.as_ref())),
+                    Err((_, text)) => self.text(text),
+                };
+                let (file, file_size, code) = (file.to_bits(), end.size, files::result(&end));
+                gk_event { file, file_size, code, text, ..blank(GK_EVENT_FILE_END) }
+            }
+        }
     }
 
     fn event(&mut self, event: Event) -> gk_event {
@@ -471,6 +536,13 @@ impl BatchBuilder {
                 let text = self.text(&from.to_string());
                 gk_event { text, ..self.bytes(data, blank(GK_EVENT_RAW)) }
             }
+            Event::Request(request, tag) => gk_event {
+                request: request.to_bits(),
+                // The tag is the pointer that `gk_context_route` brought.
+                user_data: tag as usize as *mut c_void,
+                ..blank(GK_EVENT_REQUEST)
+            },
+            Event::File(peer, event) => gk_event { peer: peer.to_bits(), ..self.file(event) },
         }
     }
 }
@@ -496,6 +568,10 @@ pub(crate) fn blank(kind: gk_event_type) -> gk_event {
         password: 0,
         app_code: 0,
         reserved: 0,
+        request: 0,
+        file: 0,
+        file_done: 0,
+        file_size: 0,
     }
 }
 
@@ -531,8 +607,18 @@ pub unsafe extern "C" fn gk_server_next_events(
     with_server(server, |server| {
         let array = EventArray { events, event_size, max, out_count };
         // SAFETY: the caller's promise.
-        unsafe { array.fill(&server.0.attachment, |max| server.next_events(max), BatchBuilder::event) }
+        unsafe {
+            array.fill(&server.0.attachment, |max| server.next_events(max), received, BatchBuilder::event)
+        }
     })
+}
+
+/// The message in an event, if it is one.
+fn received(event: &Event) -> Option<&Message> {
+    match event {
+        Event::Message(_, message) => Some(message),
+        _ => None,
+    }
 }
 
 /// Where a host wants its events.
@@ -552,6 +638,7 @@ impl EventArray {
         self,
         kept: &Mutex<Option<Box<dyn Any + Send>>>,
         take: impl FnOnce(usize) -> crate::Result<Vec<E>>,
+        message_of: impl Fn(&E) -> Option<&Message>,
         build: impl Fn(&mut BatchBuilder, E) -> gk_event,
     ) -> Result<(), Failure> {
         let EventArray { events, event_size, max, out_count } = self;
@@ -567,7 +654,9 @@ impl EventArray {
         // More than was asked for would be written behind the caller's array.
         assert!(taken.len() <= max, "more events than asked for");
         let count = taken.len();
-        let mut builder = BatchBuilder::default();
+        let short = taken.iter().filter_map(|event| Some(message_of(event)?.data.len()));
+        let block: usize = short.filter(|len| *len <= MAX_BLOCK_MESSAGE).sum();
+        let mut builder = BatchBuilder { block: Vec::with_capacity(block), ..BatchBuilder::default() };
         for (at, event) in taken.into_iter().enumerate() {
             let event = build(&mut builder, event);
             // SAFETY: `at < max`, and the caller's array has `max` slots of `event_size` bytes.
@@ -576,7 +665,8 @@ impl EventArray {
                 versioned::write_slot(slot, event_size, &event);
             }
         }
-        let batch = Batch { _messages: builder.messages, _texts: builder.texts };
+        let BatchBuilder { block, messages, texts } = builder;
+        let batch = Batch { _block: block, _messages: messages, _texts: texts };
         *kept = Some(Box::new(batch));
         // SAFETY: not null, and the caller's to write.
         unsafe { out_count.write(count) };
@@ -611,7 +701,8 @@ mod tests {
                 door: Door::Udp,
             },
         ));
-        let batch = Batch { _messages: builder.messages, _texts: builder.texts };
+        let BatchBuilder { block, messages, texts } = builder;
+        let batch = Batch { _block: block, _messages: messages, _texts: texts };
         // SAFETY: the batch lives.
         assert_eq!(unsafe { std::slice::from_raw_parts(event.data, event.len) }, data);
         assert_eq!((event.peer, event.sequence, event.mode), (9, 65535, GK_MODE_UNKNOWN));

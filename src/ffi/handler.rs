@@ -11,7 +11,7 @@ use crate::ffi::events::{
 use crate::ffi::server::pointer_of;
 use crate::panic_scope::outside;
 use crate::server::events::{
-    ConnectInfo, Decision, DisconnectInfo, Handler, JoinRequest, LogLevel, Message, PeerId, Takes,
+    ConnectInfo, Decision, DisconnectInfo, FileEvent, Handler, JoinRequest, LogLevel, Message, PeerId, Takes,
 };
 use crate::server::Server;
 
@@ -54,6 +54,7 @@ impl Handler for FfiHandler {
             log: callbacks.log.function.is_some(),
             authorise: callbacks.authorise.function.is_some(),
             raw: callbacks.raw.function.is_some(),
+            file: callbacks.files.are_set(),
         }
     }
 
@@ -134,5 +135,9 @@ impl Handler for FfiHandler {
     fn raw(&mut self, server: &Server, from: SocketAddr, data: &[u8]) {
         let from = c_text(&from.to_string());
         call!(self.callbacks.raw, server, from.as_ptr(), data_pointer(data), data.len());
+    }
+
+    fn file(&mut self, server: &Server, peer: PeerId, event: &FileEvent) {
+        self.callbacks.files.call(server, peer, event);
     }
 }

@@ -67,7 +67,7 @@ pub const GK_PRIORITY_LOW: gk_priority = 2;
 /// When nothing else waits: transfers.
 pub const GK_PRIORITY_BULK: gk_priority = 3;
 
-const SEND_DEFAULTS: gk_send_options = gk_send_options {
+pub(crate) const SEND_DEFAULTS: gk_send_options = gk_send_options {
     struct_size: std::mem::size_of::<gk_send_options>() as u32,
     retry: GK_RETRY_NONE,
     on_sent: None,
@@ -204,7 +204,7 @@ pub(crate) unsafe fn wanted(pointer: *const gk_send_options) -> Result<Wanted, F
 
 /// # Safety
 /// As [`wanted`].
-unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
+pub(crate) unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
     // SAFETY: the caller's promise.
     let wanted = unsafe { wanted(pointer)? };
     let on_sent = completion(wanted.on_sent.function, wanted.on_sent.user_data);

@@ -32,11 +32,13 @@ use crate::server::{Inner, Server};
 /// - `gk_server_addresses`: where others can reach it, at all of its doors
 /// - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
+/// - `gk_server_send_many`: many of them in one call
 /// - `gk_server_group_add`, `gk_server_group_remove`: who is in which group
 /// - `gk_server_send_raw`: answer a datagram that is of no wire
 /// - `gk_server_disconnect`: end a peer
 /// - `gk_server_set_block_list`: replace the block list
 /// - `gk_server_simulate`, `gk_server_simulate_peer`: try it on a bad network
+/// - `gk_server_dashboard_address`: where the dashboard is in fact
 /// - `gk_server_set_discovery_info`: replace what those who look for servers are told
 /// - `gk_server_peers`: who is connected
 /// - `gk_server_stats`, `gk_server_series`, `gk_server_profile_series`: counts and times

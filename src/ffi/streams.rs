@@ -11,7 +11,7 @@ use crate::ffi::result::{gk_result, Failure, GK_ERR_ARGUMENT};
 use crate::ffi::server::{gk_server, with_server};
 use crate::ffi::versioned;
 use crate::protocol::framing::DEFAULT_READ_BYTES;
-use crate::server::config::{Framing, StreamDoor};
+use crate::server::config::{Framing, StreamDoor, TlsFiles};
 
 /// How messages are told apart in a stream: one of `GK_FRAMING_…`. More may be appended.
 pub type gk_framing = i32;
@@ -47,10 +47,15 @@ pub struct gk_stream_options {
     /// kilobyte of it in this time ends the connection. Silence between messages is no stall. Default 30,000,000, range
     /// 100,000 to 3,600,000,000.
     pub stall_timeout_us: u64,
+    /// Of a server's door: the file with the certificate by which it speaks TLS, and nothing else, PEM, with those that
+    /// lead from it to one that clients know. It is read when a server starts. Default NULL: nothing is protected.
+    pub certificate: *const c_char,
+    /// The file with its private key, PEM. Both or none. Default NULL.
+    pub private_key: *const c_char,
 }
 
 versioned!(gk_stream_options, first: read_bytes, fields: [
-    struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us,
+    struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us, certificate, private_key,
 ]);
 
 const DEFAULTS: gk_stream_options = gk_stream_options {
@@ -59,6 +64,8 @@ const DEFAULTS: gk_stream_options = gk_stream_options {
     max_connections: 0,
     password_in_clear: 0,
     stall_timeout_us: 30_000_000,
+    certificate: std::ptr::null(),
+    private_key: std::ptr::null(),
 };
 
 /// Fills in size and defaults.
@@ -106,7 +113,21 @@ unsafe fn door(
         // SAFETY: not null, and the caller's promise.
         unsafe { versioned::read("options", options, DEFAULTS)? }
     };
+    let tls = match (given.certificate.is_null(), given.private_key.is_null()) {
+        (true, true) => None,
+        (false, false) => Some(TlsFiles {
+            // SAFETY: the caller's promise, of both.
+            certificate: unsafe { text("certificate", given.certificate)? }.into(),
+            // SAFETY: the same.
+            key: unsafe { text("private_key", given.private_key)? }.into(),
+        }),
+        _ => {
+            let text = "certificate and private_key: one without the other";
+            return Err(Failure::new(GK_ERR_ARGUMENT, text));
+        }
+    };
     Ok(StreamDoor {
+        tls,
         read_bytes: usize::try_from(given.read_bytes).unwrap_or(usize::MAX),
         max_connections: given.max_connections,
         stall_timeout: Duration::from_micros(given.stall_timeout_us),
@@ -124,7 +145,7 @@ unsafe fn door(
 /// - `framing`: how messages are told apart
 ///
 /// Errors: `GK_ERR_ARGUMENT` (framing; more than `GK_MAX_STREAM_DOORS`; not UTF-8), `GK_ERR_NULL`, `GK_ERR_PANIC`. Of the
-/// start: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, and `GK_ERR_ARGUMENT` where a password would be
+/// start: `GK_ERR_ADDRESS`, `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, `GK_ERR_KEY` (a certificate), and `GK_ERR_ARGUMENT` where a password would be
 /// taken in clear.
 ///
 /// Thread: any, one at a time per context.

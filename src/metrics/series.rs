@@ -32,6 +32,8 @@ pub struct Second {
 pub struct Ring<T> {
     /// The latest second written to, since the epoch.
     latest: u64,
+    /// When that ends, in microseconds.
+    ends: u64,
     /// Up to `SERIES_SECONDS` entries. Empty before the first write. While it grows, the last entry is that
     /// of `latest`; once it is full, `head` is, and the one after it is the oldest.
     entries: Vec<T>,
@@ -41,11 +43,20 @@ pub struct Ring<T> {
 impl<T: Copy + Default> Ring<T> {
     /// An empty ring whose time is `now`.
     pub fn new(now: Time) -> Self {
-        Ring { latest: second(now), entries: Vec::new(), head: 0 }
+        Ring { latest: second(now), ends: 0, entries: Vec::new(), head: 0 }
     }
 
     /// The entry of the second that `now` lies in, after clearing the seconds since the last call.
     pub fn at(&mut self, now: Time) -> &mut T {
+        if now.as_micros() >= self.ends {
+            self.advance_to(now);
+        }
+        // `head` is below the length: `advance` keeps it so, and the vector has at least one entry once time was advanced to.
+        &mut self.entries[self.head]
+    }
+
+    /// It may be another second than before.
+    fn advance_to(&mut self, now: Time) {
         let now = second(now).max(self.latest);
         if self.entries.is_empty() {
             // Nothing before the first write differs from the default.
@@ -59,8 +70,7 @@ impl<T: Copy + Default> Ring<T> {
             }
         }
         self.latest = now;
-        // `head` is below the length: `advance` keeps it so, and the vector has at least one entry.
-        &mut self.entries[self.head]
+        self.ends = now.saturating_add(1).saturating_mul(1_000_000);
     }
 
     /// The last [`SERIES_SECONDS`] seconds, oldest first, the running one last.

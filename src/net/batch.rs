@@ -22,6 +22,9 @@ pub const SEND_DATAGRAMS: usize = 64;
 pub const MAX_TRAIN_DATAGRAMS: usize = 64;
 /// Bytes of one train at most: what one IPv4 packet would carry.
 pub const MAX_TRAIN_BYTES: usize = 65_507;
+/// Targets that take no trains, above which the socket sends none.
+#[cfg(target_os = "linux")]
+const MAX_ALONE: usize = 16;
 /// Room for a received train. Not a power of two, so that the heads of all slots do not fall into the same few
 /// lines of the processor's cache.
 const TRAIN_SLOT: usize = 65_536 + 1_600;
@@ -102,6 +105,11 @@ impl ReceiveBatch {
         Some((train.source, self.arena.get_mut(start..start + len)?))
     }
 
+    /// How many messages the last call brought, trains counted as one.
+    pub fn messages(&self) -> usize {
+        self.trains.len()
+    }
+
     /// Whether all were taken.
     pub fn is_empty(&self) -> bool {
         self.next.0 >= self.trains.len()
@@ -129,6 +137,9 @@ pub struct SendBatch {
     /// One more than datagrams fit: the last is for the one that is being written.
     pub(super) buffers: Vec<Vec<u8>>,
     pub(super) targets: Vec<SocketAddr>,
+    /// The way there takes no trains.
+    #[cfg(target_os = "linux")]
+    alone: Vec<SocketAddr>,
 }
 
 impl SendBatch {
@@ -137,7 +148,13 @@ impl SendBatch {
         let io = if cfg!(target_os = "linux") { io } else { Io::Portable };
         let datagrams = datagrams.clamp(1, SEND_DATAGRAMS);
         let buffers = (0..=datagrams).map(|_| Vec::with_capacity(longest)).collect();
-        SendBatch { io, buffers, targets: Vec::with_capacity(datagrams) }
+        SendBatch {
+            io,
+            buffers,
+            targets: Vec::with_capacity(datagrams),
+            #[cfg(target_os = "linux")]
+            alone: Vec::new(),
+        }
     }
 
     /// Where the next datagram is written, with whatever was there before.
@@ -163,9 +180,17 @@ impl SendBatch {
         self.targets.is_empty()
     }
 
-    /// The datagrams with their targets.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = (&[u8], SocketAddr)> {
-        self.buffers.iter().map(Vec::as_slice).zip(self.targets.iter().copied())
+    /// The datagrams from place `from` on, with their targets.
+    pub(super) fn datagrams_from(&self, from: usize) -> impl Iterator<Item = (&[u8], SocketAddr)> {
+        let (buffers, targets) = (self.buffers.get(from..), self.targets.get(from..));
+        let buffers = buffers.unwrap_or_default().iter().map(Vec::as_slice);
+        buffers.zip(targets.unwrap_or_default().iter().copied())
+    }
+
+    /// Whether datagrams to `target` make no trains.
+    #[cfg(target_os = "linux")]
+    pub(super) fn travels_alone(&self, target: SocketAddr) -> bool {
+        !self.alone.is_empty() && self.alone.contains(&target)
     }
 
     /// Forgets all, and says how many that were. What is being written stays.
@@ -211,6 +236,9 @@ pub struct Sent {
     pub blocked: bool,
     /// What it said of the last that it refused for another reason (no route, too long, forbidden, wrong family).
     pub error: Option<io::Error>,
+    /// Targets whose trains the way out cannot make.
+    #[cfg(target_os = "linux")]
+    pub(super) alone: Vec<SocketAddr>,
 }
 
 impl Sent {
@@ -270,12 +298,26 @@ impl UdpSocket {
         } else {
             self.send_each(batch, 0..batch.targets.len(), &mut sent);
         }
+        #[cfg(target_os = "linux")]
+        self.note_alone(batch, &mut sent);
         batch.clear();
         sent
     }
 
+    /// A way out without checksums, or one that IPsec takes, is that of some targets; where it is that of many, of all.
+    #[cfg(target_os = "linux")]
+    fn note_alone(&self, batch: &mut SendBatch, sent: &mut Sent) {
+        for target in sent.alone.drain(..) {
+            if batch.alone.len() < MAX_ALONE {
+                batch.alone.push(target);
+            } else {
+                self.stop_trains();
+            }
+        }
+    }
+
     fn send_each(&self, batch: &SendBatch, range: Range<usize>, sent: &mut Sent) {
-        for (datagram, target) in batch.datagrams().take(range.end).skip(range.start) {
+        for (datagram, target) in batch.datagrams_from(range.start).take(range.len()) {
             sent.count(1, self.send_to(datagram, target));
         }
     }
@@ -302,8 +344,8 @@ impl UdpSocket {
     fn refused_message(&self, batch: &SendBatch, range: Range<usize>, error: io::Error, sent: &mut Sent) {
         if range.len() > 1 {
             match error.raw_os_error() {
-                // The way out cannot calculate checksums, which is the end of trains for this socket.
-                Some(libc::EIO) => self.stop_trains(),
+                // The way out there cannot calculate checksums.
+                Some(libc::EIO) => sent.alone.extend(batch.targets.get(range.start)),
                 // The way to this one target is narrower than the datagrams, which anybody can bring about for
                 // their own address: no reason to serve everybody else more slowly.
                 Some(libc::EINVAL | libc::EMSGSIZE) => {}
@@ -475,20 +517,38 @@ mod tests {
     #[test]
     fn a_refused_train_leaves_in_pieces() {
         for (number, goes_on) in [(libc::EIO, false), (libc::EINVAL, true), (libc::EMSGSIZE, true)] {
+            let elsewhere = "192.0.2.1:9".parse().unwrap();
             let (client, server) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
             let mut inbound = ReceiveBatch::new(&server, Io::Batched, LONGEST);
-            let batch =
+            let mut batch =
                 batch_of(Io::Batched, [(&b"a"[..], server.local_address()), (b"b", server.local_address())]);
             let (mut sent, before) = (Sent::default(), client.sends_trains());
             client.refused_message(&batch, 0..2, io::Error::from_raw_os_error(number), &mut sent);
-            assert_eq!((sent.failed, client.sends_trains()), (0, before && goes_on));
+            client.note_alone(&mut batch, &mut sent);
+            // Others still get trains.
+            assert_eq!((sent.failed, client.sends_trains()), (0, before));
+            assert_eq!(batch.travels_alone(server.local_address()), !goes_on);
+            assert!(!batch.travels_alone(elsewhere));
             let received: Vec<_> = receive(&server, &mut inbound, 2).into_iter().map(|(d, _)| d).collect();
             assert_eq!(received, [b"a", b"b"]);
-            // Without trains all arrives as before.
-            client.stop_trains();
-            assert_eq!(client.send(&mut batch_of(Io::Batched, batch.datagrams())).failed, 0);
+            // As single datagrams all arrives as before.
+            assert_eq!(client.send(&mut batch).failed, 0);
             assert_eq!(receive(&server, &mut inbound, 2).len(), 2);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn where_many_targets_take_no_trains_nobody_gets_any() {
+        let client = bind("127.0.0.1:0");
+        let (mut batch, before) =
+            (SendBatch::new(Io::Batched, SEND_DATAGRAMS, LONGEST), client.sends_trains());
+        for port in 1..=MAX_ALONE as u16 + 1 {
+            assert_eq!(client.sends_trains(), before, "{port}");
+            let target = ([192, 0, 2, 1], port).into();
+            client.note_alone(&mut batch, &mut Sent { alone: vec![target], ..Sent::default() });
+        }
+        assert!(!client.sends_trains() && batch.alone.len() == MAX_ALONE);
     }
 
     #[cfg(target_os = "linux")]

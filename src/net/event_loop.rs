@@ -48,6 +48,8 @@ pub struct EventLoop {
     socket: Option<UdpSocket>,
     waker: Waker,
     readable: bool,
+    /// The last wait saw a wake.
+    woke: bool,
     /// The last send found no room, and no room was reported since.
     blocked: bool,
     /// News of other sources that nobody has taken yet.
@@ -73,6 +75,7 @@ impl EventLoop {
             waker,
             readable: true,
             blocked: false,
+            woke: false,
             ready: Vec::new(),
         })
     }
@@ -139,7 +142,7 @@ impl EventLoop {
         let result = self.poll.poll(&mut self.events, Some(timeout));
         // From here on a wake needs a system call again. Whatever was queued before a wake that needed none
         // is visible to whoever looks after this.
-        self.waker.0.pending.swap(false, Ordering::AcqRel);
+        self.woke = self.waker.0.pending.swap(false, Ordering::AcqRel);
         match result {
             // A signal: the host's handler ran; it may want to be looked at.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -183,6 +186,11 @@ impl EventLoop {
     /// Whether a wake waits to be seen by the next [`wait`](Self::wait).
     pub fn is_woken(&self) -> bool {
         self.waker.0.pending.load(Ordering::Acquire)
+    }
+
+    /// Whether the last [`wait`](Self::wait) saw a wake.
+    pub fn was_woken(&self) -> bool {
+        self.woke
     }
 
     /// Whether a read may find something: false once one found nothing, until the system says otherwise.

@@ -79,7 +79,7 @@ pub fn send(
     let mut names = [NO_NAME; SEND_DATAGRAMS];
     let mut controls = [Control([0; 32]); SEND_DATAGRAMS];
     let mut pieces = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_DATAGRAMS];
-    for (piece, (datagram, _)) in pieces.iter_mut().zip(batch.datagrams()) {
+    for (piece, (datagram, _)) in pieces.iter_mut().zip(batch.datagrams_from(0)) {
         // The kernel only reads what it sends.
         *piece = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
     }
@@ -87,11 +87,15 @@ pub fn send(
     // Up to which datagram each message goes.
     let mut ends = [0; SEND_DATAGRAMS];
     let (mut messages, mut from) = (0, 0);
+    // Each message's pieces are split off: what points to those before stays valid.
+    let mut pieces = &mut pieces[..];
     let rooms = names.iter_mut().zip(&mut controls).zip(headers.iter_mut().zip(&mut ends));
     for ((name, control), (header, end)) in rooms {
-        let Some((first, target)) = batch.datagrams().nth(from) else { break };
-        let count = if trains { train_len(batch.datagrams().skip(from)) } else { 1 };
-        let Some(own) = pieces.get_mut(from..from + count) else { break };
+        let Some((first, target)) = batch.datagrams_from(from).next() else { break };
+        let alone = !trains || batch.travels_alone(target);
+        let count = if alone { 1 } else { train_len(batch.datagrams_from(from)) };
+        let Some((own, others)) = std::mem::take(&mut pieces).split_at_mut_checked(count) else { break };
+        pieces = others;
         let name_len = write_name(name, outward(target));
         let mut msg_hdr = header_of(name, name_len, own.as_mut_ptr(), count);
         if count > 1 {

@@ -6,7 +6,9 @@ pub mod address;
 pub mod batch;
 pub mod clock;
 pub mod event_loop;
+pub mod files;
 mod fragmentation;
+pub mod http;
 pub mod interfaces;
 #[cfg(target_os = "linux")]
 mod mmsg;
@@ -14,4 +16,5 @@ pub mod pipe;
 pub mod resolve;
 pub mod stream;
 pub mod thread;
+pub mod tls;
 pub mod udp;

@@ -142,6 +142,11 @@ impl TcpPipe {
         Ok(TcpPipe { connecting: true, ..pipe })
     }
 
+    /// For what is spoken over it.
+    pub(super) fn socket_mut(&mut self) -> &mut mio::net::TcpStream {
+        &mut self.socket
+    }
+
     /// Whether it never came about because nobody listens there.
     pub fn was_refused(&self) -> bool {
         self.refused

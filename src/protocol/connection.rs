@@ -46,6 +46,8 @@ pub struct Settings {
     pub max_reassembly_bytes: usize,
     /// Native wire: how many packets beside the first carry a copy of every short message that is resent.
     pub redundancy: u8,
+    /// Native wire: whether this end takes part in transfers of files.
+    pub files: bool,
 }
 
 impl Settings {
@@ -63,7 +65,6 @@ impl Settings {
 
 /// How much more the receiver of events can take. Messages beyond it are refused: not acknowledged, so
 /// that their sender repeats them where it promised to.
-#[derive(Debug)]
 pub struct Room<'a> {
     /// Messages.
     pub messages: usize,
@@ -71,13 +72,25 @@ pub struct Room<'a> {
     pub bytes: usize,
     /// Where messages get their memory, if their receiver gives it back.
     pub buffers: Option<&'a mut Buffers>,
+    /// Who takes messages at once, in the place of [`Connection::poll_event`].
+    pub sink: Option<&'a mut dyn FnMut(Event)>,
+}
+
+impl std::fmt::Debug for Room<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Room")
+            .field("messages", &self.messages)
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Room<'_> {
     /// Enough for whatever one datagram can bring.
-    pub const ENDLESS: Room<'static> = Room { messages: usize::MAX, bytes: usize::MAX, buffers: None };
+    pub const ENDLESS: Room<'static> =
+        Room { messages: usize::MAX, bytes: usize::MAX, buffers: None, sink: None };
     /// None: all messages are refused.
-    pub const NONE: Room<'static> = Room { messages: 0, bytes: 0, buffers: None };
+    pub const NONE: Room<'static> = Room { messages: 0, bytes: 0, buffers: None, sink: None };
 
     /// The bytes of a message for its receiver.
     pub(crate) fn copy(&mut self, data: &[u8]) -> Vec<u8> {
@@ -433,6 +446,11 @@ impl Connection {
         either!(self, c => c.stats())
     }
 
+    /// Whether both ends take part in transfers of files: messages of [`Mode::Files`] can be sent then.
+    pub fn takes_files(&self) -> bool {
+        self.as_native().is_some_and(native::Connection::takes_files)
+    }
+
     // --- commands -------------------------------------------------------------------------------------
 
     /// Queues a message; `tag` other than 0 asks for an [`Event::Sent`].
@@ -514,6 +532,11 @@ impl Connection {
 
     // --- outputs --------------------------------------------------------------------------------------
 
+    /// Whether [`poll_event`](Self::poll_event) has one.
+    pub fn has_events(&self) -> bool {
+        either!(self, c => c.has_events())
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         either!(self, c => c.poll_event())
@@ -523,6 +546,11 @@ impl Connection {
     /// something to do, if nothing else happens first. `None`: never.
     pub fn poll_timeout(&self, now: Time) -> Option<Time> {
         either!(self, c => c.poll_timeout(now))
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) would give nothing at this moment, as far as can be told without asking it.
+    pub fn is_done_for_now(&self, now: Time) -> bool {
+        self.as_native().is_some_and(|c| c.is_done_for_now(now))
     }
 
     /// Appends the next datagram to `out` and says where it goes; `None` if there is none now.

@@ -94,8 +94,9 @@ impl Dedup {
             *slot = Chunk::Some(words);
         }
         if let Chunk::Some(words) = slot {
-            words[(n % CHUNK / 64) as usize] |= 1 << (n % 64);
-            if words.iter().all(|w| *w == u64::MAX) {
+            let word = &mut words[(n % CHUNK / 64) as usize];
+            *word |= 1 << (n % 64);
+            if *word == u64::MAX && words.iter().all(|w| *w == u64::MAX) {
                 **words = Words::default();
                 if let Chunk::Some(words) = std::mem::replace(slot, Chunk::Full) {
                     self.spare = Some(words);

@@ -7,6 +7,7 @@
 //! One engine, two wires: what they do not have in common is in [`Sizes`], and in [`Recovery`].
 
 mod assemble;
+mod fleeting;
 mod loss;
 mod messages;
 mod recovery;
@@ -23,6 +24,7 @@ use super::sizes::{Cut, Sizes};
 use super::time::Time;
 use assemble::piece_range;
 pub use assemble::Offer;
+use fleeting::Fleeting;
 use messages::{Deadlines, Lazy, Messages, Numbers};
 pub use recovery::Recovery;
 use recovery::{LongPackets, Lossiness, Reordering};
@@ -63,12 +65,24 @@ pub enum Mode {
     Guaranteed = 3,
     /// As guaranteed, and held back until all older messages of its channel are there.
     Ordered = 4,
+    /// As ordered, in an order of its own: what the two ends say to each other about files. No host's message has it.
+    Files = 5,
 }
 
 impl Mode {
     /// Whether it is sent again until acknowledged.
     pub fn is_resent(self) -> bool {
-        matches!(self, Mode::BestEffort | Mode::Guaranteed | Mode::Ordered)
+        matches!(self, Mode::BestEffort | Mode::Guaranteed | Mode::Ordered | Mode::Files)
+    }
+
+    /// Whether it is held back until older ones of its channel are there.
+    pub fn is_ordered(self) -> bool {
+        matches!(self, Mode::Ordered | Mode::Files)
+    }
+
+    /// Whose order it is in: files have channels of their own.
+    pub(crate) fn lane(self, channel: u8) -> u16 {
+        u16::from(channel) | if self == Mode::Files { 0x100 } else { 0 }
     }
 }
 
@@ -292,11 +306,13 @@ pub struct Sender {
     messages: Messages,
     /// Messages with unsent pieces, by priority: those of one piece, and longer ones.
     queues: Lazy<Queues>,
+    /// Messages that wait, fleeting ones included.
     waiting: usize,
+    fleeting: Fleeting,
     /// Of each channel the sequenced message that waits.
     sequenced: BTreeMap<u8, u64>,
     /// Each channel's ordered messages.
-    ordered: BTreeMap<u8, Channel>,
+    ordered: BTreeMap<u16, Channel>,
     deadlines: Deadlines,
     /// Pieces that can be resent: index 0 is number `first_piece`. At most a number window of them.
     pieces: VecDeque<Option<Piece>>,
@@ -360,6 +376,7 @@ impl Sender {
             messages: Messages::default(),
             queues: Lazy::new(&NO_QUEUES),
             waiting: 0,
+            fleeting: Fleeting::default(),
             sequenced: BTreeMap::new(),
             ordered: BTreeMap::new(),
             deadlines: Deadlines::default(),
@@ -408,7 +425,7 @@ impl Sender {
 
     /// Messages queued and not yet acknowledged.
     pub fn queued_messages(&self) -> usize {
-        self.messages.len()
+        self.messages.len() + self.fleeting.len()
     }
 
     /// Packets neither acknowledged nor taken for lost.
@@ -444,12 +461,12 @@ impl Sender {
     /// For tests: messages of one piece that wait to be sent for the first time.
     #[cfg(test)]
     pub(crate) fn waiting_short(&self) -> usize {
-        self.queues.iter().map(|[short, _]| short.len()).sum()
+        self.queues.iter().map(|[short, _]| short.len()).sum::<usize>() + self.fleeting.len()
     }
 
     /// Whether every message was resolved.
     pub fn is_idle(&self) -> bool {
-        self.messages.is_empty()
+        self.messages.is_empty() && self.fleeting.len() == 0
     }
 
     /// Takes a number for a message that the connection writes itself.
@@ -491,24 +508,21 @@ impl Sender {
         tag: u64,
     ) -> Result<(), QueueError> {
         let len = payload.len();
+        if self.is_fleeting(len, &delivery, tag) {
+            return self.queue_fleeting(now, payload, delivery);
+        }
         let cut = self.sizes.cut(len).filter(|_| len <= self.limits.max_message);
         let cut = cut.ok_or(QueueError::TooLarge)?;
         let replaced = if delivery.mode == Mode::Sequenced { self.replaced(delivery.channel) } else { None };
         let (messages, bytes) = replaced.map_or((0, 0), |(_, bytes)| (1, bytes));
-        let (messages, bytes) = (self.messages.len() - messages, self.queued_bytes - bytes);
-        let crowded =
-            messages >= self.limits.max_messages || (bytes > 0 && bytes + len > self.limits.max_bytes);
-        if crowded && !mutant!(QueueUnbounded) {
-            self.refused = Some(self.refused.map_or(len, |longest| longest.max(len)));
-            return Err(QueueError::Full);
-        }
+        self.make_room(len, self.queued_messages() - messages, self.queued_bytes - bytes)?;
         if let Some((id, _)) = replaced {
             self.replace(id);
         }
         // At most `most_fragments`.
         let pieces = cut.pieces as u16;
         let expires = match delivery.mode {
-            Mode::Guaranteed | Mode::Ordered => None,
+            Mode::Guaranteed | Mode::Ordered | Mode::Files => None,
             _ if mutant!(DeadlineIgnored) => None,
             _ => delivery
                 .deadline
@@ -540,8 +554,8 @@ impl Sender {
         if delivery.mode == Mode::Sequenced {
             self.sequenced.insert(delivery.channel, id);
         }
-        if delivery.mode == Mode::Ordered && !mutant!(OrderedOvertake) {
-            let channel = self.ordered.entry(delivery.channel).or_default();
+        if delivery.mode.is_ordered() && !mutant!(OrderedOvertake) {
+            let channel = self.ordered.entry(delivery.mode.lane(delivery.channel)).or_default();
             if std::mem::replace(&mut channel.busy, true) {
                 channel.waiting.push_back(id);
                 return Ok(());
@@ -551,19 +565,33 @@ impl Sender {
         Ok(())
     }
 
+    /// Whether a message of `len` bytes may be queued beside so many messages and bytes. If not, the queue tells when it may.
+    fn make_room(&mut self, len: usize, messages: usize, bytes: usize) -> Result<(), QueueError> {
+        let crowded =
+            messages >= self.limits.max_messages || (bytes > 0 && bytes + len > self.limits.max_bytes);
+        if crowded && !mutant!(QueueUnbounded) {
+            self.refused = Some(self.refused.map_or(len, |longest| longest.max(len)));
+            return Err(QueueError::Full);
+        }
+        Ok(())
+    }
+
     /// A message can be sent: it takes its place among those of its priority, by its age.
     fn enqueue(&mut self, id: u64) {
         let Some(message) = self.messages.get(id) else { return };
         let queue = &mut self.queues[message.delivery.priority as usize][usize::from(message.pieces > 1)];
+        self.waiting += 1;
+        if queue.back().is_none_or(|last| *last < id) {
+            return queue.push_back(id);
+        }
         let begun = queue.front().and_then(|front| self.messages.get(*front)).is_some_and(|m| m.sent > 0);
         let at = queue.partition_point(|waiting| *waiting < id).max(usize::from(begun));
         queue.insert(at, id);
-        self.waiting += 1;
     }
 
     /// All of an ordered message was sent: the next one of its channel may follow.
-    fn release(&mut self, channel: u8) {
-        let Some(channel) = self.ordered.get_mut(&channel) else { return };
+    fn release(&mut self, lane: u16) {
+        let Some(channel) = self.ordered.get_mut(&lane) else { return };
         match channel.waiting.pop_front() {
             Some(id) => self.enqueue(id),
             None => channel.busy = false,
@@ -571,10 +599,10 @@ impl Sender {
     }
 
     fn take_sequence(&mut self, delivery: Delivery) -> u64 {
-        if delivery.mode != Mode::Ordered {
+        if !delivery.mode.is_ordered() {
             return 0;
         }
-        let channel = self.ordered.entry(delivery.channel).or_default();
+        let channel = self.ordered.entry(delivery.mode.lane(delivery.channel)).or_default();
         channel.count += 1;
         channel.count
     }
@@ -615,6 +643,7 @@ impl Sender {
             }
         }
         self.queues.clear();
+        self.fleeting.clear();
         self.waiting = 0;
         self.sequenced = BTreeMap::new();
         self.ordered = BTreeMap::new();
@@ -646,6 +675,7 @@ impl Sender {
         }
         if self.waiting == 0 {
             self.queues.clear();
+            self.fleeting.clear();
         }
         self.pieces.shrink_to_fit();
         self.sent.shrink_to_fit();
@@ -657,6 +687,12 @@ impl Sender {
 
     // --- outputs --------------------------------------------------------------------------------------
 
+    /// Whether there is an outcome, or may be room for what was refused.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        !self.outcomes.is_empty() || self.refused.is_some()
+    }
+
     /// The next outcome: a message's tag and what became of it.
     pub fn poll_outcome(&mut self) -> Option<(u64, Outcome)> {
         self.outcomes.pop_front()
@@ -666,10 +702,15 @@ impl Sender {
     /// the bound, so that a host is not woken for every single message, and enough for what was refused.
     pub fn take_writable(&mut self) -> bool {
         let Some(refused) = self.refused else { return false };
-        let room = self.messages.len() <= self.limits.max_messages / 2
+        let room = self.queued_messages() <= self.limits.max_messages / 2
             && self.queued_bytes <= self.limits.max_bytes / 2
             && (self.queued_bytes == 0 || self.queued_bytes + refused <= self.limits.max_bytes);
         room && self.refused.take().is_some() && !mutant!(WritableLost)
+    }
+
+    /// Whether anything waits to be sent, whether it may leave or not.
+    pub fn wants_to_send(&self) -> bool {
+        self.waiting > 0 || self.echo_due.is_some() || self.resend_len() > 0
     }
 
     /// Whether there is something to send, and the window lets it go.
@@ -690,10 +731,18 @@ impl Sender {
 
     /// About how long the next packet is: a short message need not wait until the pace lets a full one go.
     fn next_bytes(&self) -> usize {
-        let first = self.queues.iter().find_map(|[short, _]| short.front());
-        let len =
-            first.and_then(|id| self.messages.get(*id)).map(|message| message.payload.len() + SHORT_COST);
-        len.map_or(self.sizes.datagram, |len| len.min(self.sizes.datagram))
+        for (priority, [short, _]) in self.queues.iter().enumerate() {
+            let kept = short.front();
+            let len = match self.fleeting.front(priority).filter(|(id, _)| kept.is_none_or(|kept| id < kept))
+            {
+                Some((_, len)) => Some(len),
+                None => kept.and_then(|id| self.messages.get(*id)).map(|message| message.payload.len()),
+            };
+            if let Some(len) = len {
+                return (len + SHORT_COST).min(self.sizes.datagram);
+            }
+        }
+        self.sizes.datagram
     }
 
     /// When copies of short messages leave if no packet does before.
@@ -764,8 +813,9 @@ impl Sender {
     /// When the engine has something to do on its own; sending aside.
     pub fn poll_timeout(&self) -> Option<Time> {
         let purge = self.sent.front().map(|p| p.at + self.kept_for());
+        let fleeting = self.fleeting.first().map(|at| at + self.limits.message_timeout);
         let deadline = self.deadlines.first();
-        [purge, deadline, self.loss_timeout().filter(|_| !mutant!(TimerNeverFires))]
+        [purge, deadline, fleeting, self.loss_timeout().filter(|_| !mutant!(TimerNeverFires))]
             .into_iter()
             .flatten()
             .min()
@@ -837,7 +887,7 @@ impl Sender {
 
     /// Pieces that are to be sent again.
     fn resend_len(&self) -> usize {
-        self.resend.iter().map(Numbers::len).sum()
+        self.resend.made().map_or(0, |classes| classes.iter().map(Numbers::len).sum())
     }
 
     fn cancel_resend(&mut self, number: u64) {

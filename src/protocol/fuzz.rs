@@ -8,6 +8,11 @@ use super::connection::mpgameserver::Connection;
 use super::connection::{native as native_connection, Event, Farewell, Room, Settings, State};
 use super::crypto::{Aead, CryptoError, EphemeralKey, Provider, Traffic, TAG_LEN};
 use super::delivery::{Limits, Mode};
+use super::files::message::Message;
+use super::files::{
+    name, Event as FileEvent, Exchange, Failure, Quota, Reply, Request, Target, Totals,
+    MAX_MESSAGE as MAX_FILE_MESSAGE,
+};
 use super::fragment::Reassembly;
 use super::handshake::mpgameserver::{
     parse_challenge_response, parse_client_hello, parse_server_hello, Established, Hello,
@@ -41,6 +46,46 @@ pub fn header_and_messages(datagram: &[u8]) {
             let _hello = Hello::parse(&header, payload, datagram.len(), &Sizes::new(1500));
         }
     }
+}
+
+/// Messages about files, each behind a byte with its length, for an end that sends one and takes whatever it is offered. The disk
+/// does what it is asked for, or fails where a message is of length 0.
+pub fn file_messages(bytes: &[u8]) {
+    let (mut exchange, mut totals) = (Exchange::new(Quota::default()), Totals::default());
+    exchange.send("a", "a".into());
+    let (mut rest, mut now) = (bytes, Time::default());
+    while let Some((&len, more)) = rest.split_first() {
+        let (message, more) = more.split_at(more.len().min(usize::from(len)));
+        rest = more;
+        now = now + Duration::from_secs(1);
+        exchange.handle_message(now, message, &mut totals);
+        exchange.handle_timeout(now, &mut totals);
+        for _ in 0..64 {
+            if let Some((file, request)) = exchange.poll_request() {
+                let reply = match request {
+                    _ if len == 0 => Reply::Failed { failure: Failure::Disk, text: String::new() },
+                    Request::Open { .. } => Reply::Opened { size: 70_000, digest: [7; 32] },
+                    Request::Read { len, .. } => Reply::Read { data: vec![7; len] },
+                    Request::Prepare { .. } => Reply::Prepared { offset: 0 },
+                    Request::Write { data } => Reply::Written { len: data.len() },
+                    Request::Finish => Reply::Finished { path: "a".into() },
+                    Request::Close | Request::Drop { .. } => continue,
+                };
+                exchange.handle_reply(now, file, reply, &mut totals);
+            } else if let Some(event) = exchange.poll_event() {
+                if let FileEvent::Offered(file, offer) = event {
+                    assert_eq!(name::safe(&offer.name), offer.name);
+                    let _gone = exchange.accept(file.number, Target::default(), &mut totals);
+                }
+            } else if let Some(message) = exchange.poll_message() {
+                assert!(message.len() <= MAX_FILE_MESSAGE && Message::read(&message).is_some());
+            }
+        }
+        assert!(totals.files <= Quota::default().files_per_peer);
+        assert!(exchange.waiting_bytes() <= 16 * MAX_FILE_MESSAGE);
+    }
+    exchange.close(&mut totals);
+    assert_eq!(totals.files, 0);
 }
 
 /// The body of a hello, an answer or a proof.
@@ -206,7 +251,8 @@ pub fn native_connection(script: &[u8]) {
                 };
                 let (ip, port) = NATIVE_CLIENT;
                 let from = (ip, port + u16::from(what >> 3 == 5) + 2 * u16::from(what >> 3 == 6)).into();
-                let mut room = Room { messages: usize::from(*what), bytes: 100_000, buffers: None };
+                let mut room =
+                    Room { messages: usize::from(*what), bytes: 100_000, buffers: None, sink: None };
                 let _reason = connection.handle_datagram(now, from, &mut datagram, &mut room);
             }
         }
@@ -278,7 +324,8 @@ pub fn connection(script: &[u8]) {
                 rest = after;
                 seq = seq.wrapping_add(1).max(1);
                 let mut datagram = if what % 8 == 3 { bytes.to_vec() } else { sealed(seq, bytes) };
-                let mut room = Room { messages: usize::from(*what), bytes: 100_000, buffers: None };
+                let mut room =
+                    Room { messages: usize::from(*what), bytes: 100_000, buffers: None, sink: None };
                 let _reason = connection.handle_datagram(now, &mut datagram, &mut room);
             }
         }
@@ -333,5 +380,6 @@ fn settings() -> Arc<Settings> {
         reassembly_timeout: Duration::from_secs(5),
         max_reassembly_bytes: MAX_REASSEMBLY,
         redundancy: 0,
+        files: false,
     })
 }

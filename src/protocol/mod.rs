@@ -11,6 +11,7 @@ pub mod connection;
 pub mod crypto;
 pub mod dedup;
 pub mod delivery;
+pub mod files;
 pub mod fragment;
 pub mod framing;
 #[cfg(any(test, fuzzing))]

@@ -1,7 +1,6 @@
 //! Bytes of messages in buffers that are used again: what is sent is shared by all who send it, what is received belongs
 //! to one.
 
-use std::collections::VecDeque;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -49,7 +48,11 @@ impl From<&[u8]> for Payload {
 /// Where short messages to send get their buffers. A buffer stays in it while it is in use, and is found again when the last
 /// message that it was for is done: they are looked at in turn, so that nobody has to give anything back.
 #[derive(Debug, Default)]
-pub struct Payloads(VecDeque<Arc<Vec<u8>>>);
+pub struct Payloads {
+    buffers: Vec<Arc<Vec<u8>>>,
+    /// Which is looked at next.
+    next: usize,
+}
 
 impl Payloads {
     /// A copy of `bytes` to send.
@@ -58,26 +61,40 @@ impl Payloads {
             return bytes.into();
         }
         for _ in 0..LOOKS {
-            let Some(mut buffer) = self.0.pop_front() else { break };
-            let is_free = Arc::get_mut(&mut buffer).map(|room| {
-                room.clear();
-                // Room as a new one would have: growing by itself it could be twice of what is kept.
-                room.reserve_exact(room_for(bytes.len()));
-                room.extend_from_slice(bytes);
-            });
-            self.0.push_back(buffer.clone());
-            if is_free.is_some() {
-                return Payload(Some(buffer));
+            if self.next >= self.buffers.len() {
+                self.next = 0;
             }
+            let Some(buffer) = self.buffers.get_mut(self.next) else { break };
+            self.next += 1;
+            if let Some(room) = Arc::get_mut(buffer) {
+                room.clear();
+                if room.capacity() < bytes.len() {
+                    // Room as a new one would have: growing by itself it could be twice of what is kept.
+                    room.reserve_exact(room_for(bytes.len()));
+                }
+                room.extend_from_slice(bytes);
+                return Payload(Some(buffer.clone()));
+            }
+        }
+        self.make(bytes)
+    }
+
+    /// A new one, which is kept.
+    #[cold]
+    fn make(&mut self, bytes: &[u8]) -> Payload {
+        if self.next >= self.buffers.len() {
+            self.next = 0;
         }
         let mut room = Vec::with_capacity(room_for(bytes.len()));
         room.extend_from_slice(bytes);
         let buffer = Arc::new(room);
-        // One that is needed for long makes room: messages that nobody acknowledges do not take the pool from others.
-        if self.0.len() >= MAX_KEPT_BUFFERS {
-            self.0.pop_front();
+        if self.buffers.len() < MAX_KEPT_BUFFERS {
+            self.buffers.push(buffer.clone());
+        } else if let Some(kept) = self.buffers.get_mut(self.next) {
+            // One that is needed for long makes room: messages that nobody acknowledges do not take the pool from others.
+            *kept = buffer.clone();
+            self.next += 1;
         }
-        self.0.push_back(buffer.clone());
         Payload(Some(buffer))
     }
 }
@@ -92,16 +109,17 @@ pub struct Buffers(Vec<Vec<u8>>);
 
 impl Buffers {
     /// A copy of `bytes` that belongs to the caller.
+    #[inline]
     pub fn copy(&mut self, bytes: &[u8]) -> Vec<u8> {
         let room = if bytes.len() <= MAX_KEPT_BYTES { self.0.pop() } else { None };
         let mut room = room.unwrap_or_else(|| Vec::with_capacity(bytes.len().max(MIN_ROOM)));
-        room.clear();
         room.extend_from_slice(bytes);
         room
     }
 
     /// A buffer that is needed no more.
-    pub fn give(&mut self, buffer: Vec<u8>) {
+    pub fn give(&mut self, mut buffer: Vec<u8>) {
+        buffer.clear();
         let worth = (MIN_ROOM..=2 * MAX_KEPT_BYTES).contains(&buffer.capacity());
         if worth && self.0.len() < MAX_KEPT_BUFFERS {
             self.0.push(buffer);
@@ -134,7 +152,7 @@ mod tests {
     fn what_is_kept_is_bounded() {
         let (mut payloads, mut buffers) = (Payloads::default(), Buffers::default());
         let held: Vec<Payload> = (0..MAX_KEPT_BUFFERS + 10).map(|_| payloads.copy(&[1; 10])).collect();
-        assert_eq!((payloads.0.len(), held.len()), (MAX_KEPT_BUFFERS, MAX_KEPT_BUFFERS + 10));
+        assert_eq!((payloads.buffers.len(), held.len()), (MAX_KEPT_BUFFERS, MAX_KEPT_BUFFERS + 10));
         assert_eq!(payloads.copy(&[2; MAX_KEPT_BYTES + 1]).len(), MAX_KEPT_BYTES + 1);
         // Those that are held for long do not keep it from others for ever.
         let news: Vec<*const u8> = (0..MAX_KEPT_BUFFERS).map(|_| payloads.copy(&[3; 10]).as_ptr()).collect();
@@ -144,7 +162,7 @@ mod tests {
             (0..2 * MAX_KEPT_BUFFERS).for_each(|_| drop(payloads.copy(&vec![5; len])));
         }
         drop(held);
-        assert!(payloads.0.iter().all(|buffer| buffer.capacity() <= MAX_KEPT_BYTES));
+        assert!(payloads.buffers.iter().all(|buffer| buffer.capacity() <= MAX_KEPT_BYTES));
         for _ in 0..MAX_KEPT_BUFFERS + 10 {
             buffers.give(vec![1; 100]);
         }

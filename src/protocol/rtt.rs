@@ -40,6 +40,11 @@ pub struct Rtt {
     samples: usize,
 }
 
+/// At most some years, so that ten times as much can be counted.
+fn nanos(d: Duration) -> u64 {
+    d.as_secs().min(1 << 29) * 1_000_000_000 + u64::from(d.subsec_nanos())
+}
+
 impl Rtt {
     /// An acknowledgement took `rtt` for the newest packet that it is the first to cover, `longest` for the oldest.
     pub fn sample(&mut self, now: Time, rtt: Duration, longest: Duration) {
@@ -51,14 +56,17 @@ impl Rtt {
                 self.window_start = now;
             }
             Some(smoothed) => {
-                self.variance = (self.variance * 3 + smoothed.abs_diff(longest)) / 4;
-                self.smoothed = Some((smoothed * 7 + longest) / 8);
-                self.latency = (self.latency * 9 + rtt / 2) / 10;
+                // In whole nanoseconds as durations are, without their seconds.
+                let (variance, latency) = (nanos(self.variance), nanos(self.latency));
+                let difference = nanos(smoothed.abs_diff(longest));
+                self.variance = Duration::from_nanos((variance * 3 + difference) / 4);
+                self.smoothed = Some(Duration::from_nanos((nanos(smoothed) * 7 + nanos(longest)) / 8));
+                self.latency = Duration::from_nanos((latency * 9 + nanos(rtt) / 2) / 10);
             }
         }
         self.latest = Some(rtt);
         if let Some(slot) = self.recent.get_mut(self.samples % RECENT) {
-            *slot = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+            *slot = u32::try_from(nanos(rtt) / 1000).unwrap_or(u32::MAX);
         }
         self.samples = self.samples.wrapping_add(1);
         if now.since(self.window_start) >= MIN_WINDOW {

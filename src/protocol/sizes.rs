@@ -33,6 +33,9 @@ pub struct Sizes {
 impl Sizes {
     /// How a message of `len` bytes is cut. `None`: it is longer than fragments can be counted.
     pub fn cut(&self, len: usize) -> Option<Cut> {
+        if len <= self.message {
+            return Some(Cut { pieces: 1, first: self.fragment, second: self.fragment });
+        }
         let alike = Cut { pieces: self.fragments(len), first: self.fragment, second: self.fragment };
         let pair = self.fragment + self.filler;
         let (full, rest) = (len / pair, len % pair);

@@ -47,7 +47,8 @@ pub enum AccessEvent {
 }
 
 impl AccessEvent {
-    fn name(self) -> &'static str {
+    /// What it is called in a line.
+    pub fn name(self) -> &'static str {
         match self {
             AccessEvent::Connect => "connect",
             AccessEvent::Disconnect => "disconnect",

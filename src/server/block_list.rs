@@ -72,6 +72,14 @@ impl BlockList {
         }
     }
 
+    /// Puts one address on it, too.
+    pub fn insert(&mut self, address: IpAddr) {
+        match address.to_canonical() {
+            IpAddr::V4(address) => insert(&mut self.v4, 32, address),
+            IpAddr::V6(address) => insert(&mut self.v6, 128, address),
+        }
+    }
+
     /// Whether nothing is on it.
     pub fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
@@ -112,6 +120,22 @@ mod tests {
 
     fn blocks(list: &BlockList, address: &str) -> bool {
         list.contains(address.parse().unwrap())
+    }
+
+    #[test]
+    fn an_address_can_be_added() {
+        let mut some = list(&["198.51.100.0/24"]);
+        some.insert("::ffff:192.0.2.1".parse().unwrap());
+        some.insert("2001:db8::1".parse().unwrap());
+        for (address, expected) in [
+            ("192.0.2.1", true),
+            ("192.0.2.2", false),
+            ("198.51.100.7", true),
+            ("2001:db8::1", true),
+            ("2001:db8::2", false),
+        ] {
+            assert_eq!(blocks(&some, address), expected, "{address}");
+        }
     }
 
     #[test]

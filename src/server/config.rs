@@ -9,11 +9,13 @@ use crate::keys::RootKey;
 pub use crate::net::batch::Io;
 use crate::protocol::connection::Settings;
 use crate::protocol::delivery::Limits;
+use crate::protocol::files::{self, Quota};
 use crate::protocol::wire::mpgameserver::{Sizes, MAX_FRAGMENTS};
 use crate::protocol::wire::query::MAX_INFO;
 use crate::server::block_list::BlockList;
+use crate::server::http::Http;
 use crate::server::password::Password;
-pub use crate::server::stream_door::{Framing, StreamDoor, MAX_STREAM_DOORS};
+pub use crate::server::stream_door::{Framing, StreamDoor, TlsFiles, MAX_STREAM_DOORS};
 
 /// Copies that ride beside a message at most.
 pub const MAX_REDUNDANCY: u8 = 4;
@@ -142,6 +144,18 @@ pub struct Config {
     /// What those who look for servers are told; `None` (the default): nothing. At most 1187 bytes
     /// ([`MAX_INFO`]).
     pub discovery_info: Option<Vec<u8>>,
+    /// Doors for HTTP, and what is answered there. Default none.
+    pub http: Http,
+    /// Native wire: whether files can be sent to clients and received from those that take part, too, and how much is
+    /// received. Default none: who offers one gets an error at once. Needs a `max_message_size` of at least 32,781 bytes
+    /// ([`MAX_MESSAGE`](crate::protocol::files::MAX_MESSAGE)).
+    pub files: Option<Quota>,
+    /// Where the dashboard is, as [`crate::Server::start`] takes addresses: `"127.0.0.1:8080"`. `None` (the default):
+    /// nowhere, and then there is no thread for it. An address that is not of the loopback needs a token.
+    pub dashboard: Option<String>,
+    /// What who looks at the dashboard must know ([`crate::server::dashboard::answer::token`]); `None` (the default):
+    /// nothing.
+    pub dashboard_token: Option<Password>,
 }
 
 /// Least send rate other than none, in bytes per second: below it a full datagram takes seconds.
@@ -192,6 +206,10 @@ impl Default for Config {
             raw_datagrams: false,
             streams: Vec::new(),
             discovery_info: None,
+            http: Http::default(),
+            files: None,
+            dashboard: None,
+            dashboard_token: None,
         }
     }
 }
@@ -233,6 +251,16 @@ impl Config {
         duration("authorise_timeout", self.authorise_timeout, 100 * MS, HOUR)?;
         send_rate("peer_send_rate", self.peer_send_rate)?;
         send_rate("server_send_rate", self.server_send_rate)?;
+        self.http.validate()?;
+        if self.files.is_some() {
+            let least = files::MAX_MESSAGE as u64;
+            integer(
+                "max_message_size with files",
+                self.max_message_size as u64,
+                least,
+                MAX_MESSAGE_SIZE as u64,
+            )?;
+        }
         integer("streams", self.streams.len() as u64, 0, MAX_STREAM_DOORS as u64)?;
         self.streams.iter().try_for_each(StreamDoor::validate)?;
         let info = self.discovery_info.as_ref().map_or(0, Vec::len);
@@ -258,6 +286,7 @@ impl Config {
             reassembly_timeout: self.reassembly_timeout,
             max_reassembly_bytes: self.max_reassembly_bytes,
             redundancy: self.redundancy,
+            files: self.files.is_some(),
         })
     }
 }

@@ -8,13 +8,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::peer::PeerStats;
 use crate::metrics::series::Series;
 use crate::metrics::server::{DropReason, ServerStats};
 use crate::protocol::connection::{
     CloseReason, Closing, Connection, Event as ConnectionEvent, Farewell, Room, Settings, State,
 };
 use crate::protocol::crypto::{Provider, SigningKey};
-use crate::protocol::delivery::Outcome as Delivery;
+use crate::protocol::delivery::{Mode, Outcome as Delivery};
+use crate::protocol::files::hub::Hub;
 use crate::protocol::handshake::mpgameserver::{Hello, ServerHandshake};
 use crate::protocol::handshake::native::Identity;
 use crate::protocol::payload::{Buffers, Payloads};
@@ -26,6 +28,7 @@ use crate::server::admission::{Admission, Admitted, HELLO_BURST};
 use crate::server::block_list::BlockList;
 use crate::server::budget::{Budgets, Rate};
 use crate::server::config::Config;
+use crate::server::dashboard::log_tail::LogTail;
 use crate::server::events::*;
 use crate::server::newcomers::Newcomers;
 use crate::server::password::Password;
@@ -38,6 +41,7 @@ use rate::Rates;
 use raw::Raw;
 
 mod commands;
+mod files;
 pub mod groups;
 pub mod joining;
 mod native;
@@ -45,6 +49,7 @@ pub mod rate;
 pub mod raw;
 mod simulated;
 pub mod streams;
+pub mod watched;
 
 /// Log lines kept for the host at most; above it they are counted and left out.
 const MAX_LOG_LINES: usize = 1024;
@@ -58,6 +63,10 @@ pub enum Dispatch {
     Event(Event),
     /// A completion callback.
     Sent(PeerId, SentCallback, Outcome),
+    /// A callback that hears how much of a file is there, of how much.
+    FileProgress(PeerId, Arc<FileProgressFn>, FileId, u64, u64),
+    /// A callback that hears how a file ended.
+    FileDone(PeerId, FileDoneCallback, FileId, FileEnd),
 }
 
 enum Completion {
@@ -119,6 +128,8 @@ pub struct Core {
     recipients: Vec<usize>,
     rates: Rates,
     raw: Raw,
+    /// Transfers; none where they are not enabled.
+    files: Option<files::Files>,
     /// Connections that streams may open.
     stream_budgets: Budgets,
     next_stream_token: u32,
@@ -132,6 +143,10 @@ pub struct Core {
     pub woken: bool,
     stats: ServerStats,
     series: Series,
+    /// What connections that are gone had counted.
+    departed: PeerStats,
+    /// The last lines of the log, where somebody watches.
+    tail: Option<Box<LogTail>>,
 }
 
 impl Core {
@@ -186,6 +201,7 @@ impl Core {
             recipients: Vec::new(),
             rates: Rates::new(now, config),
             raw: Raw::new(now, config, takes.raw),
+            files: config.files.map(|quota| files::Files::new(Hub::new(quota))),
             stream_budgets: Budgets::new(
                 now,
                 Rate { hz: config.hellos_per_source_hz, burst: HELLO_BURST },
@@ -199,6 +215,8 @@ impl Core {
             woken: false,
             stats: ServerStats::default(),
             series: Series::new(now),
+            departed: PeerStats::default(),
+            tail: config.dashboard.is_some().then(Box::default),
         }
     }
 
@@ -233,7 +251,7 @@ impl Core {
         from: SocketAddr,
         datagram: &mut [u8],
     ) -> std::result::Result<(), DropReason> {
-        if self.block_list.contains(from.ip()) {
+        if !self.block_list.is_empty() && self.block_list.contains(from.ip()) {
             return Err(DropReason::Blocked);
         }
         if let Some(taken) = self.take_raw(now, from, datagram) {
@@ -265,13 +283,23 @@ impl Core {
         from: SocketAddr,
         datagram: &mut [u8],
     ) -> std::result::Result<(), DropReason> {
-        let mut room = self.room();
+        let room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
-        if peer.status == Status::Joining {
-            room = Room::NONE;
+        let Room { messages, bytes, .. } = if peer.status == Status::Joining { Room::NONE } else { room };
+        let mut room = Room { messages, bytes, buffers: None, sink: None };
+        let (id, door, dispatches) = (peer.id, peer.connection.door(), &mut self.dispatches);
+        let mut sink = |event| {
+            if let ConnectionEvent::Message { sequence, channel, mode, data, content } = event {
+                let mode = mode.map(RetryMode::of);
+                let message = Message { sequence, channel, mode, data, content, door };
+                dispatches.push_back(Dispatch::Event(Event::Message(id, message)));
+            }
+        };
+        if self.wants.takes.message {
+            // What a host pulls is its own.
+            room.buffers = Some(&mut self.buffers);
+            room.sink = Some(&mut sink);
         }
-        // What a host pulls is its own.
-        room.buffers = self.wants.takes.message.then_some(&mut self.buffers);
         peer.connection.handle_datagram(now, from, datagram, &mut room)?;
         let latency = peer.connection.latency();
         if let Some(series) = &mut peer.series {
@@ -341,6 +369,7 @@ impl Core {
             messages: self.wants.queue.saturating_sub(self.pulled.len() + self.dispatches.len()),
             bytes: self.wants.queue_bytes.saturating_sub(self.pulled_bytes),
             buffers: None,
+            sink: None,
         }
     }
 
@@ -423,15 +452,17 @@ impl Core {
 
     /// After any input to a peer: its events are collected, and it is put on the list for the next flush.
     fn touched(&mut self, now: Time, slot: usize) {
-        self.collect(now, slot);
-        if let Some(peer) = self.peers.at(slot) {
-            if peer.connection.as_stream().is_some() {
-                self.note_stream(slot);
-                self.arm_peer(now, slot);
-            } else if !peer.dirty {
-                peer.dirty = true;
-                self.dirty.push_back(slot);
-            }
+        let Some(peer) = self.peers.at(slot) else { return };
+        let streams = peer.connection.as_stream().is_some();
+        if !streams && !std::mem::replace(&mut peer.dirty, true) {
+            self.dirty.push_back(slot);
+        }
+        if peer.connection.has_events() {
+            self.collect(now, slot);
+        }
+        if streams && self.peers.at(slot).is_some() {
+            self.note_stream(slot);
+            self.arm_peer(now, slot);
         }
     }
 
@@ -492,11 +523,14 @@ impl Core {
             return Some(address);
         }
         while let Some(&slot) = self.dirty.front() {
-            if let Some(address) = self.transmit(now, slot, false, out) {
-                return Some(address);
+            let sent = self.transmit(now, slot, false, out);
+            if sent.is_none() || self.peers.at(slot).is_none_or(|p| p.connection.is_done_for_now(now)) {
+                self.dirty.pop_front();
+                self.rest(now, slot);
             }
-            self.dirty.pop_front();
-            self.rest(now, slot);
+            if sent.is_some() {
+                return sent;
+            }
         }
         while let Some((slot, id)) = self.rates.next_turn(now) {
             if let Some(address) = self.transmit(now, slot, true, out) {
@@ -579,6 +613,16 @@ impl Core {
         next
     }
 
+    /// All of them at once, in the place of `handled`, which must be empty.
+    pub fn poll_dispatches(&mut self, handled: &mut VecDeque<Dispatch>) {
+        debug_assert!(handled.is_empty());
+        std::mem::swap(&mut self.dispatches, handled);
+        // They are what all log lines wait in where the handler takes those.
+        if self.log_lines > 0 && self.wants.takes.log {
+            self.log_lines = 0;
+        }
+    }
+
     /// The host has handled a message: its memory serves another.
     pub fn recycle(&mut self, message: Message) {
         self.buffers.give(message.data);
@@ -619,11 +663,15 @@ impl Core {
     /// Turns a connection's events into the server's.
     fn collect(&mut self, now: Time, slot: usize) {
         while let Some(peer) = self.peers.at(slot) {
-            let Some(event) = peer.connection.poll_event() else { return };
             let (id, door) = (peer.id, peer.connection.door());
+            let Some(event) = peer.connection.poll_event() else { return };
             match event {
                 // A server's end is connected from the start.
                 ConnectionEvent::Connected => {}
+                ConnectionEvent::Message { mode: Some(Mode::Files), data, .. } => {
+                    self.handle_file_message(now, id, &data);
+                    self.buffers.give(data);
+                }
                 ConnectionEvent::Message { sequence, channel, mode, data, content } => {
                     let mode = mode.map(RetryMode::of);
                     self.emit(Event::Message(id, Message { sequence, channel, mode, data, content, door }));
@@ -654,6 +702,7 @@ impl Core {
         // A peer has one end, and one event that tells of it.
         let Some(peer) = self.peers.at(slot).filter(|p| p.status.is_seated()) else { return };
         let (id, address, token) = (peer.id, peer.address, peer.connection.token());
+        let (visible, joining) = (peer.visible, peer.status == Status::Joining);
         let info = match (reason, peer.ending.take()) {
             (CloseReason::Remote, _) => left(closing.farewell),
             (CloseReason::Timeout, _) => info(DisconnectReason::Timeout, "the client fell silent"),
@@ -662,14 +711,14 @@ impl Core {
             (CloseReason::Local, Some(ending)) => *ending,
             (CloseReason::Local, None) => info(DisconnectReason::Kicked, "disconnected by the host"),
         };
-        let visible = peer.visible;
         if std::mem::take(&mut peer.waits_for_turn) {
             self.rates.forget(id);
         }
         self.groups.forget(id);
+        self.close_files(id);
         let dropped = reason == CloseReason::Timeout;
         let status = if dropped { Status::Dropped } else { Status::Disconnected };
-        if peer.status == Status::Joining {
+        if joining {
             return self.joining_ended(now, slot, status, &info.text);
         }
         self.peers.ended(slot, status);
@@ -697,6 +746,8 @@ impl Core {
             Event::Log(..) => (takes.log, self.log_lines >= MAX_LOG_LINES),
             Event::Authorise(..) => (takes.authorise, false),
             Event::Raw(..) => (takes.raw, false),
+            Event::Request(..) => (false, false),
+            Event::File(..) => (takes.file, false),
         };
         if silent {
             self.stats.log_lines_suppressed += 1;
@@ -741,7 +792,11 @@ impl Core {
 
     /// A line for the host's log.
     pub fn log(&mut self, level: LogLevel, text: impl Into<String>) {
-        self.emit(Event::Log(level, text.into()));
+        let text = text.into();
+        if let Some(tail) = &mut self.tail {
+            tail.push(level.name(), &text);
+        }
+        self.emit(Event::Log(level, text));
     }
 
     fn refuse(&mut self, now: Time, address: SocketAddr, reason: &str) {
@@ -756,6 +811,10 @@ impl Core {
         token: Option<u32>,
         reason: &str,
     ) {
+        if let Some(tail) = &mut self.tail {
+            let token = token.map_or_else(|| "-".to_owned(), |token| token.to_string());
+            tail.push(what.name(), &format!("{address} {token} {reason}"));
+        }
         let Some(log) = &mut self.access_log else { return };
         if let Err(error) = log.line(now, what, address, token, reason) {
             self.log(LogLevel::Error, format!("access log: {error}"));

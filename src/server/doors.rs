@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::net::event_loop::{EventLoop, Ready};
 use crate::net::pipe::{Arrival, Entrance, Incoming, Outgoing, Pipe};
 use crate::net::stream::{Accepted, StreamListener};
+use crate::net::tls::ServerTls;
 use crate::protocol::connection::Farewell;
 use crate::protocol::time::Time;
 
@@ -39,6 +40,7 @@ struct Listener {
     key: usize,
     socket: StreamListener,
     door: StreamDoor,
+    tls: Option<ServerTls>,
     /// Connections that came in by it.
     open: u32,
     /// Somebody may wait.
@@ -78,7 +80,8 @@ pub struct Doors {
 }
 
 impl Doors {
-    /// Opens the doors of a configuration. Errors: what [`StreamListener::bind`] says; Io.
+    /// Opens the doors of a configuration. Errors: what [`StreamListener::bind`] says; Key (a
+    /// certificate); Io.
     pub fn open(doors: &[StreamDoor], password: bool, event_loop: &mut EventLoop) -> Result<Doors> {
         let entrance = Entrance::new(event_loop.waker());
         let mut listeners = Vec::new();
@@ -89,8 +92,9 @@ impl Doors {
                 let text = format!("cannot wait for connections at {}: {e}", socket.local_address());
                 crate::error::Error::new(crate::error::ErrorKind::Io, text)
             })?;
+            let tls = door.tls.as_ref().map(ServerTls::load).transpose()?;
             let door = door.clone();
-            listeners.push(Listener { key, socket, door, open: 0, readable: true, resting: None });
+            listeners.push(Listener { key, socket, door, tls, open: 0, readable: true, resting: None });
         }
         Ok(Doors {
             entrance,
@@ -115,7 +119,8 @@ impl Doors {
 
     /// Whether nothing can come in but datagrams, and nobody has.
     pub fn are_unused(&self) -> bool {
-        self.listeners.is_empty() && self.pipes.is_empty() && !self.entrance.has_news()
+        let empty = self.listeners.is_empty() && self.pipes.is_empty() && self.closing.is_empty();
+        empty && !self.entrance.has_news()
     }
 
     /// Whether there is something to do without waiting for the system.
@@ -191,7 +196,11 @@ impl Doors {
                 return;
             }
             match listener.socket.accept() {
-                Accepted::Nobody => listener.readable = false,
+                Accepted::Nobody => {
+                    // Whoever waited for a descriptor has given up.
+                    listener.resting = None;
+                    listener.readable = false;
+                }
                 Accepted::Gone => {}
                 Accepted::Exhausted(error) => {
                     let at = listener.socket.local_address();
@@ -214,8 +223,19 @@ impl Doors {
                         server.0.core.lock().refuse_stream(now, &arrival);
                         continue;
                     }
+                    let wrapped = match &listener.tls {
+                        None => Ok(Box::new(pipe) as Box<dyn Pipe>),
+                        Some(tls) => tls.wrap(pipe).map(|pipe| Box::new(pipe) as Box<dyn Pipe>),
+                    };
+                    let pipe = match wrapped {
+                        Ok(pipe) => pipe,
+                        Err(error) => {
+                            server.0.core.lock().log(LogLevel::Error, error.to_string());
+                            continue;
+                        }
+                    };
                     let key = self.entrance.next_key();
-                    self.admit(server, event_loop, now, key, arrival, Box::new(pipe), Some(place));
+                    self.admit(server, event_loop, now, key, arrival, pipe, Some(place));
                 }
             }
         }
@@ -341,11 +361,6 @@ impl Doors {
         }
     }
 
-    /// Whether pipes have still to hand on what was written.
-    pub fn are_closing(&self) -> bool {
-        !self.closing.is_empty()
-    }
-
     /// The end of everything.
     pub fn close(&mut self) {
         self.entrance.close();
@@ -365,7 +380,7 @@ fn arrival(door: &StreamDoor, address: SocketAddr) -> Arrival {
         asks_password: true,
         password: None,
         data: Vec::new(),
-        opens_later: false,
+        opens_later: door.tls.is_some(),
         stall_timeout: door.stall_timeout,
         read_bytes: door.read_bytes,
     }
@@ -387,7 +402,7 @@ fn read_pipe(server: &Server, entry: &mut Entry, buffer: &mut Vec<u8>) {
         let appetite = match incoming {
             Incoming::Nothing => {
                 entry.readable = false;
-                return;
+                break;
             }
             Incoming::Opened => server.0.core.lock().stream_opened(now, peer),
             Incoming::Bytes(bytes) => server.0.core.lock().stream_bytes(now, peer, bytes),
@@ -402,9 +417,11 @@ fn read_pipe(server: &Server, entry: &mut Entry, buffer: &mut Vec<u8>) {
             }
         };
         if appetite == Appetite::Full {
-            return;
+            break;
         }
     }
+    // What reading made it answer may have found no room.
+    entry.writable &= !matches!(entry.pipe.flush(), Ok(false));
 }
 
 /// Writes to a pipe, for a visit's worth.
@@ -422,6 +439,11 @@ fn write_pipe(server: &Server, entry: &mut Entry, now: Time, out: &mut Vec<u8>) 
     }
     for _ in 0..WRITES_PER_VISIT {
         if !entry.writable {
+            return;
+        }
+        // What was written last may wait in the pipe.
+        if matches!(entry.pipe.flush(), Ok(false)) {
+            entry.writable = false;
             return;
         }
         let (wanted, written) = if entry.whole {

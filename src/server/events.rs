@@ -8,10 +8,12 @@ use crate::metrics::peer::PeerStats;
 use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::protocol::delivery::{Delivery, Mode};
 use crate::server::config;
+use crate::server::http::RequestId;
 use crate::server::Server;
 
 pub use crate::protocol::connection::{Door, Wire};
 pub use crate::protocol::framing::Content;
+pub use crate::server::files::{FileEnd, FileEvent, FileId};
 
 /// A remote client of a server: an integer that is never reused while the process lives, in no server
 /// of the process. A stale one is answered with [`crate::ErrorKind::Stale`], never with another player.
@@ -144,7 +146,7 @@ impl RetryMode {
             Mode::Sequenced => RetryMode::Sequenced,
             Mode::BestEffort => RetryMode::BestEffort,
             Mode::Guaranteed => RetryMode::OnTimeout,
-            Mode::Ordered => RetryMode::Ordered,
+            Mode::Ordered | Mode::Files => RetryMode::Ordered,
         }
     }
 
@@ -303,8 +305,29 @@ pub enum LogLevel {
     Debug = 4,
 }
 
+impl LogLevel {
+    /// What it is called where lines are written down.
+    pub fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+        }
+    }
+}
+
 /// Calls back with what became of a message; runs on the server's thread.
 pub type SentCallback = Box<dyn FnOnce(&Server, PeerId, Outcome) + Send>;
+
+/// Hears how much of a file the receiver has written, and how much there is; runs on the server's thread.
+pub type FileProgressFn = dyn Fn(&Server, PeerId, FileId, u64, u64) + Send + Sync;
+
+/// Hears how a file ended; runs on the server's thread.
+pub type FileDoneCallback = Box<dyn FnOnce(&Server, PeerId, FileId, &FileEnd) + Send>;
+
+/// How a file is to be sent.
+pub type FileOptions = crate::server::files::FileOptionsWith<FileProgressFn, FileDoneCallback>;
 
 /// How a message is to be sent.
 pub type SendOptions = SendOptionsWith<SentCallback>;
@@ -395,6 +418,10 @@ pub enum Event {
     Authorise(PeerId, JoinRequest),
     /// A datagram that is of no wire. [`Server::send_raw`] can answer it.
     Raw(SocketAddr, Vec<u8>),
+    /// A request came to a route that has no function but this tag. [`Server::answer`] answers it.
+    Request(RequestId, u64),
+    /// A file is offered, goes on, or ended.
+    File(PeerId, FileEvent),
 }
 
 /// Which events a handler takes itself. Those that it does not take go to the event queue where that is
@@ -423,11 +450,13 @@ pub struct Takes {
     pub authorise: bool,
     /// A datagram that is of no wire.
     pub raw: bool,
+    /// What happens to files. Who takes it decides about those that are offered.
+    pub file: bool,
 }
 
 impl Takes {
-    /// All events but the two that change what the server does, and are asked for by name: `authorise` and
-    /// `raw`.
+    /// All events but the three that change what the server does, and are asked for by name: `authorise`,
+    /// `raw` and `file`.
     pub const ALL: Takes = Takes {
         starting: true,
         connect: true,
@@ -440,6 +469,7 @@ impl Takes {
         log: true,
         authorise: false,
         raw: false,
+        file: false,
     };
 }
 
@@ -478,6 +508,9 @@ pub trait Handler: Send {
     /// A datagram that is of no wire; whoever sent it proved nothing, not even its address. Called only where
     /// [`takes`](Self::takes) says so.
     fn raw(&mut self, server: &Server, from: SocketAddr, data: &[u8]) {}
+    /// A file is offered ([`Server::accept_file`] or [`Server::refuse_file`] decides, in here or later), goes on, or ended. Called
+    /// only where [`takes`](Self::takes) says so; without it, and without an event queue, all offers are refused.
+    fn file(&mut self, server: &Server, peer: PeerId, event: &FileEvent) {}
 }
 
 /// Everything the server knows of one peer at one moment.

@@ -9,8 +9,12 @@ pub mod block_list;
 pub mod budget;
 pub mod config;
 pub mod core;
+pub mod dashboard;
 pub mod doors;
 pub mod events;
+pub mod files;
+pub mod http;
+pub mod many;
 pub mod newcomers;
 pub mod password;
 pub mod peers;
@@ -23,10 +27,11 @@ pub mod timers;
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 pub use self::core::groups::MAX_GROUP_NAME_BYTES;
 use self::core::Core;
@@ -48,6 +53,7 @@ use block_list::BlockList;
 use config::Config;
 use doors::Doors;
 use events::*;
+use files::{FileId, FileTarget, FileTotals};
 use runner::Runner;
 use tick::Profiler;
 
@@ -76,6 +82,16 @@ pub(crate) struct Inner {
     /// When the loop has something to do, as it knew when it last went to sleep.
     pub(crate) next_turn: Mutex<Option<crate::protocol::time::Time>>,
     pub(crate) ticks: Mutex<(u64, u64)>,
+    /// What its routes are, and who answers them.
+    pub(crate) routes: Vec<(crate::http::config::Kind, http::RouteAction)>,
+    /// The thread that speaks HTTP, where it does.
+    pub(crate) http: Option<crate::net::http::Doors>,
+    /// Who watches, where the host wants that.
+    pub(crate) dashboard: Mutex<Option<dashboard::watch::Dashboard>>,
+    /// When it was made.
+    pub(crate) started: crate::protocol::time::Time,
+    /// The block list as other threads than the loop's ask it.
+    pub(crate) blocked: Arc<RwLock<BlockList>>,
     /// What the C ABI keeps alive between two calls.
     pub(crate) attachment: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -143,8 +159,19 @@ impl Server {
             core.log(LogLevel::Info, format!("listening on {address} for streams"));
         }
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
+        let blocked = Arc::new(RwLock::new(config.block_list.clone()));
+        let http = http::open(&config, &blocked, &waker, entrance.clone())?;
+        for (at, address) in http.iter().flat_map(|doors| doors.addresses()).enumerate() {
+            let secure = config.http.config.doors.get(at).is_some_and(|door| door.tls.is_some());
+            let scheme = if secure { "https" } else { "http" };
+            core.log(LogLevel::Info, format!("listening on {scheme}://{address}"));
+        }
+        let dashboard = dashboard::watch::Dashboard::open(&config, entrance.clone())?;
+        if let Some(address) = dashboard.as_ref().and_then(dashboard::watch::Dashboard::address) {
+            core.log(LogLevel::Info, format!("the dashboard is at http://{address}/"));
+        }
         let runner = Runner::new(now, &config, event_loop, doors, inbound, handler);
-        Ok(Server(Arc::new(Inner {
+        let server = Server(Arc::new(Inner {
             core: Mutex::new(core),
             runner: Mutex::new(runner),
             profiler: Mutex::new(Profiler::new(now)),
@@ -160,8 +187,17 @@ impl Server {
             leaving: Mutex::new(Vec::new()),
             next_turn: Mutex::new(Some(now)),
             ticks: Mutex::new((0, 0)),
+            routes: config.http.answered(),
+            http,
+            dashboard: Mutex::new(dashboard),
+            started: now,
+            blocked,
             attachment: Mutex::new(None),
-        })))
+        }));
+        if let Some(dashboard) = server.0.dashboard.lock().as_mut() {
+            dashboard.run(&server, &config)?;
+        }
+        Ok(server)
     }
 
     // --- running --------------------------------------------------------------------------------------
@@ -381,6 +417,50 @@ impl Server {
         Ok(())
     }
 
+    /// Sends a file to a peer: it is hashed, offered, and flows at bulk priority, beside everything else. Files beyond four to one
+    /// peer wait. How it goes is told to the callbacks of `options`, or to [`Handler::file`]; that it ended is told once, at the
+    /// latest before the peer's disconnect. A file that cannot be read is told there, too. A next try goes on where a broken
+    /// connection left off. Errors: Stale, State (files are not enabled at one of the two ends, or the peer is on mpgameserver's
+    /// wire; stopped), WouldBlock (1024 wait), Panic.
+    pub fn send_file(&self, peer: PeerId, path: &Path, options: FileOptions) -> Result<FileId> {
+        self.0.life.check_running()?;
+        let file = self.0.core.lock().send_file(peer, path, options)?;
+        self.0.life.nudge();
+        Ok(file)
+    }
+
+    /// Takes a file that a peer offered; it flows from now on. Errors: Stale (peer or file are gone, or it was decided), State,
+    /// Panic. What does not work later, a directory that does not exist for instance, is told by [`Handler::file`].
+    pub fn accept_file(&self, peer: PeerId, file: FileId, target: FileTarget) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().accept_file(peer, file, target)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// Does not take a file that a peer offered; `text` (255 bytes at most) tells its host why, and no event follows.
+    /// Errors: as [`accept_file`](Self::accept_file).
+    pub fn refuse_file(&self, peer: PeerId, file: FileId, text: &str) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().refuse_file(peer, file, text)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// Gives up a file, either way: what was received of it is removed, and both hosts are told that it ended.
+    /// Errors: Stale (peer or file are gone), State, Panic.
+    pub fn cancel_file(&self, peer: PeerId, file: FileId) -> Result<()> {
+        self.0.life.check_running()?;
+        self.0.core.lock().cancel_file(peer, file)?;
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// What is being received, and was, from all peers together.
+    pub fn file_totals(&self) -> FileTotals {
+        self.0.core.lock().file_totals()
+    }
+
     /// Puts a peer into the group of a name, 1 to 64 bytes ([`MAX_GROUP_NAME_BYTES`]) without NUL and told apart byte
     /// by byte. A group comes to be with its first member and ends with its last. A peer leaves all when it
     /// disconnects; to be in one already is no error.
@@ -509,9 +589,36 @@ impl Server {
     pub fn set_block_list(&self, list: BlockList) -> Result<()> {
         self.0.life.check_running()?;
         let now = self.0.life.clock.now();
+        // The lock is held until both have it: of two calls at once none is lost.
+        let mut blocked = self.0.blocked.write();
+        blocked.clone_from(&list);
         self.0.core.lock().set_block_list(now, list);
+        drop(blocked);
         self.0.life.nudge();
         Ok(())
+    }
+
+    /// Puts one address on the block list, beside what is there; peers from there are disconnected. Errors: State, Panic.
+    pub fn block(&self, address: IpAddr) -> Result<()> {
+        self.0.life.check_running()?;
+        let now = self.0.life.clock.now();
+        let mut blocked = self.0.blocked.write();
+        blocked.insert(address);
+        self.0.core.lock().block(now, address);
+        drop(blocked);
+        self.0.life.nudge();
+        Ok(())
+    }
+
+    /// What the dashboard is bound to, with the real port; `None` without one.
+    pub fn dashboard_address(&self) -> Option<SocketAddr> {
+        self.0.dashboard.lock().as_ref().and_then(dashboard::watch::Dashboard::address)
+    }
+
+    /// Ends the dashboard.
+    pub(crate) fn close_dashboard(&self) {
+        let dashboard = self.0.dashboard.lock().take();
+        drop(dashboard);
     }
 
     /// Lets everybody's datagrams of one direction pass a bad network from now on, strangers' included;

@@ -92,6 +92,7 @@ impl Newcomers {
             max_message: u32::try_from(max_message).unwrap_or(u32::MAX),
             max_join: crate::protocol::connection::native::MAX_JOIN_BYTES as u16,
             wants_password: config.password.is_some(),
+            files: config.files.is_some(),
             ..Welcome::default()
         };
         Newcomers {

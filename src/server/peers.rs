@@ -27,6 +27,8 @@ pub struct Peer {
     pub connection: Connection,
     /// Times that its address changed.
     pub migrations: u64,
+    /// When it proved itself.
+    pub since: Time,
     /// Where it stands, for the host.
     pub status: Status,
     /// The host's own value.
@@ -140,6 +142,11 @@ impl Peers {
         self.slots.len() - self.free.len()
     }
 
+    /// Slots that were ever in use: those in use have numbers below it.
+    pub fn slot_count(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether no slot is in use.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -174,6 +181,7 @@ impl Peers {
             address,
             connection,
             migrations: 0,
+            since: Time::default(),
             status: Status::Joining,
             user_data: 0,
             visible: true,

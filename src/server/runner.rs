@@ -1,5 +1,6 @@
 //! The loop: waits, reads, calls the host, ticks, writes. One turn at a time, on one thread.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -9,14 +10,17 @@ use super::config::Config;
 use super::core::{Core, Dispatch, SHUTDOWN_TIME};
 use super::doors::{self, Doors};
 use super::events::*;
+use super::files::FileFailure;
 use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::Turns;
 use crate::net::batch::{ReceiveBatch, SendBatch, SEND_DATAGRAMS};
 use crate::net::event_loop::EventLoop;
+use crate::net::files::Disk;
 use crate::net::udp::UdpSocket;
 use crate::panic_scope;
+use crate::protocol::files::Reply;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
@@ -29,8 +33,8 @@ const BATCHES_PER_TURN: usize = 16;
 /// Batches per turn even if a tick is due: a host whose ticks take all the time there is gets fewer ticks
 /// rather than no datagrams.
 const MIN_BATCHES_PER_TURN: usize = 8;
-/// The least that a datagram takes of the socket's buffer, in bytes as they were asked for: with this the
-/// buffer's size says how many may have waited in it.
+/// The least that a datagram, or a train of datagrams, takes of the socket's buffer, in bytes as they were asked for: with
+/// this the buffer's size says how many may have waited in it.
 const MIN_BUFFERED_BYTES: usize = 256;
 
 /// Callbacks that took this long since the socket was last asked may have kept peers' datagrams waiting
@@ -39,6 +43,8 @@ const LONG_CALLBACKS: Duration = Duration::from_millis(20);
 
 /// Datagrams written before another thread that waits to send gets its turn.
 const SEND_BATCH: usize = SEND_DATAGRAMS;
+/// Answers of the disk taken per turn.
+const DISK_BATCH: usize = 256;
 /// Failed reads in a row after which the socket counts as broken and the server ends.
 const MAX_READ_ERRORS: u32 = 1000;
 
@@ -51,19 +57,26 @@ pub struct Runner {
     reconcile: Every,
     inbound: ReceiveBatch,
     outbound: SendBatch,
+    /// What the host is being called with, and the messages that it has read.
+    dispatches: VecDeque<Dispatch>,
+    handled: Vec<Message>,
     /// What a read met that asked without sleeping.
     failed: Option<io::Error>,
     /// Failed reads in a row.
     read_errors: u32,
     /// The host's log has been told that the server broke.
     told: bool,
+    /// The clock as it was read last: what takes no time between two uses needs no reading of its own.
+    now: Time,
     /// When the socket was last asked for datagrams.
     asked: Time,
     /// How long after a datagram the loop does not sleep, and when the last was.
     busy_poll: Duration,
     last_datagram: Time,
-    /// Datagrams read since timers ran last or the socket was empty.
+    /// Datagrams read since timers ran last or the socket was empty; a train counts as one.
     read_before_timers: usize,
+    /// The thread for files, once there was one.
+    disk: Option<Disk>,
 }
 
 impl Turns<Server> for Runner {
@@ -75,15 +88,25 @@ impl Turns<Server> for Runner {
         // What passed since the turn before was not ours.
         self.spent(server, Activity::Idle);
         let mut happened = self.dispatch(server);
-        self.wait(server, if happened { Some(Duration::ZERO) } else { timeout })?;
+        if happened {
+            self.spent(server, Activity::Messages);
+        }
+        let busy = happened || server.http_is_pending();
+        self.wait(server, if busy { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
+        if server.serve_http() {
+            happened = true;
+            self.spent(server, Activity::Messages);
+        }
         happened |= self.read_streams(server);
         happened |= self.time(server)?;
         self.flush(server)?;
-        happened |= self.dispatch(server);
-        let now = self.spent(server, Activity::Messages);
+        if self.dispatch(server) {
+            happened = true;
+            self.spent(server, Activity::Messages);
+        }
         let at_once = self.event_loop.is_readable() || self.event_loop.has_ready() || self.doors.have_work();
-        let due = if at_once { now } else { self.own_due() };
+        let due = if at_once { self.now } else { self.own_due() };
         *server.0.next_turn.lock() = Some(due);
         *server.0.ticks.lock() = self.ticker.counts();
         let mut core = server.0.core.lock();
@@ -115,18 +138,23 @@ impl Runner {
             reconcile: Every::new(now, config.reconcile_interval),
             inbound,
             outbound: SendBatch::new(config.io, SEND_BATCH, MAX_DATAGRAM),
+            dispatches: VecDeque::new(),
+            handled: Vec::new(),
             failed: None,
             read_errors: 0,
             told: false,
+            now,
             asked: now,
             busy_poll: config.busy_poll,
             last_datagram: now,
             read_before_timers: 0,
+            disk: None,
         }
     }
 
     fn spent(&mut self, server: &Server, activity: Activity) -> Time {
         let now = server.0.life.clock.now();
+        self.now = now;
         server.0.profiler.lock().spent(now, activity);
         now
     }
@@ -138,7 +166,7 @@ impl Runner {
     }
 
     fn wait(&mut self, server: &Server, timeout: Option<Duration>) -> Result<()> {
-        let now = self.spent(server, Activity::Messages);
+        let now = self.now;
         let core = server.0.core.lock().poll_timeout();
         let due = core.map_or(self.own_due(), |c| c.min(self.own_due()));
         let until_due = if self.doors.have_work() { Duration::ZERO } else { due.since(now) };
@@ -155,10 +183,11 @@ impl Runner {
         let mut now = start;
         while now < until && !self.event_loop.is_readable() && !self.event_loop.is_woken() {
             // Streams wait for no datagrams.
-            if !self.doors.are_unused()
-                && (self.wait_for_socket(Duration::ZERO).is_err() || self.has_streams())
-            {
-                break;
+            if !self.doors.are_unused() {
+                let failed = self.wait_for_socket(Duration::ZERO).is_err();
+                if failed || self.event_loop.was_woken() || self.has_streams() {
+                    return Duration::ZERO;
+                }
             }
             self.failed = self.receive().err();
             if self.failed.is_some() || !self.inbound.is_empty() {
@@ -186,7 +215,8 @@ impl Runner {
                 if !self.event_loop.is_readable() {
                     break;
                 }
-                self.asked = server.0.life.clock.now();
+                // The clock was read just before.
+                self.asked = self.now;
                 failed = self.receive().err();
             }
             let now = self.spent(server, Activity::Network);
@@ -195,7 +225,6 @@ impl Runner {
             for _ in 0..RECEIVE_BATCH {
                 let Some((from, datagram)) = self.inbound.next() else { break };
                 core.handle_datagram(now, from, datagram);
-                self.read_before_timers += 1;
                 self.last_datagram = now;
             }
             if let Some(error) = failed {
@@ -230,6 +259,7 @@ impl Runner {
         self.doors.take_in(server, &mut self.event_loop, now);
         server.0.core.lock().resume_streams(now);
         let mut happened = self.dispatch(server);
+        self.spent(server, Activity::Messages);
         for _ in 0..doors::BATCHES_PER_TURN {
             if !self.doors.read_batch(server) {
                 break;
@@ -248,6 +278,7 @@ impl Runner {
     /// Fills a batch, as far as there are datagrams. Errors: the one that ended it, if one did.
     fn receive(&mut self) -> io::Result<()> {
         let received = self.event_loop.receive(&mut self.inbound);
+        self.read_before_timers += self.inbound.messages();
         if !self.inbound.is_empty() {
             self.read_errors = 0;
         }
@@ -268,7 +299,7 @@ impl Runner {
 
     /// Timers, the tick and the slow timer.
     fn time(&mut self, server: &Server) -> Result<bool> {
-        let now = server.0.life.clock.now();
+        let now = self.now;
         if now.since(self.asked) >= LONG_CALLBACKS {
             self.wait_for_socket(Duration::ZERO)?;
         }
@@ -279,6 +310,7 @@ impl Runner {
             self.read_before_timers = 0;
             server.0.core.lock().handle_timeout(now);
         }
+        self.hear_disk(server, now);
         let mut happened = self.dispatch(server);
         if let Some((seconds, tick)) = self.ticker.tick(now) {
             happened = true;
@@ -297,15 +329,16 @@ impl Runner {
             server.0.core.lock().housekeeping(now);
             self.dispatch(server);
         }
-        self.spent(server, Activity::Messages);
         Ok(happened)
     }
 
     /// Writes whatever may leave.
     fn flush(&mut self, server: &Server) -> Result<()> {
         let mut core = server.0.core.lock();
-        let now = server.0.life.clock.now();
-        while let Some(to) = core.poll_transmit(now, self.outbound.buffer()) {
+        let start = server.0.life.clock.now();
+        core.pump_files(start);
+        self.ask_disk(start, &mut core);
+        while let Some(to) = core.poll_transmit(start, self.outbound.buffer()) {
             if core.is_probe() {
                 // It leaves behind what was written before it.
                 self.send(&mut core);
@@ -326,8 +359,40 @@ impl Runner {
         if streams > 0 {
             self.doors.serve(server);
         }
-        self.spent(server, Activity::Network);
+        self.now = server.0.life.clock.now();
+        let mut profiler = server.0.profiler.lock();
+        profiler.spent(start, Activity::Messages);
+        profiler.spent(self.now, Activity::Network);
         Ok(())
+    }
+
+    /// Passes on what files need of the disk.
+    fn ask_disk(&mut self, now: Time, core: &mut Core) {
+        while let Some((peer, file, request)) = core.poll_file_request() {
+            if self.disk.is_none() {
+                match Disk::start(self.event_loop.waker()) {
+                    Ok(disk) => self.disk = Some(disk),
+                    Err(error) => {
+                        let (failure, text) = (FileFailure::Disk, error.message().to_owned());
+                        core.handle_file_reply(now, peer, file, Reply::Failed { failure, text });
+                        continue;
+                    }
+                }
+            }
+            if let Some(disk) = &self.disk {
+                disk.submit((peer, file), request);
+            }
+        }
+    }
+
+    /// Takes what the disk has answered.
+    fn hear_disk(&mut self, server: &Server, now: Time) {
+        for _ in 0..DISK_BATCH {
+            let Some(((peer, file), reply)) = self.disk.as_ref().and_then(Disk::poll) else { return };
+            server.0.core.lock().handle_file_reply(now, peer, file, reply);
+        }
+        // The rest has its turn in the next.
+        self.event_loop.waker().wake();
     }
 
     /// Sends what was written, while whoever waits for the core has it.
@@ -344,19 +409,26 @@ impl Runner {
     }
 
     /// Calls the host with everything that waits. Callbacks may send, which makes no new events; those
-    /// that disconnect do, and they are handled here too.
+    /// that disconnect do, and they are handled here too. The core is locked once for all that waits.
     fn dispatch(&mut self, server: &Server) -> bool {
-        let (mut happened, mut read) = (false, None);
+        let mut happened = false;
         loop {
             let mut core = server.0.core.lock();
-            if let Some(message) = read.take() {
-                core.recycle(message);
-            }
-            let next = core.poll_dispatch();
+            self.handled.drain(..).for_each(|message| core.recycle(message));
+            core.poll_dispatches(&mut self.dispatches);
             drop(core);
-            let Some(next) = next else { return happened };
+            if self.dispatches.is_empty() {
+                return happened;
+            }
             happened = true;
-            read = server.0.life.calling(|| panic_scope::outside(|| self.call(server, next)));
+            server.0.life.calling(|| {
+                panic_scope::outside(|| {
+                    while let Some(next) = self.dispatches.pop_front() {
+                        let read = self.call(server, next);
+                        self.handled.extend(read);
+                    }
+                });
+            });
         }
     }
 
@@ -365,6 +437,10 @@ impl Runner {
         let handler = &mut self.handler;
         match next {
             Dispatch::Sent(peer, callback, outcome) => callback(server, peer, outcome),
+            Dispatch::FileProgress(peer, callback, file, done, size) => {
+                callback(server, peer, file, done, size)
+            }
+            Dispatch::FileDone(peer, callback, file, end) => callback(server, peer, file, &end),
             Dispatch::Event(event) => match event {
                 Event::Starting => handler.starting(server),
                 Event::Connect(peer, info) => handler.connect(server, peer, &info),
@@ -391,6 +467,9 @@ impl Runner {
                     }
                 }
                 Event::Raw(from, data) => handler.raw(server, from, &data),
+                // They are functions of their own, or in the event queue.
+                Event::Request(..) => {}
+                Event::File(peer, event) => handler.file(server, peer, &event),
             },
         }
         None
@@ -400,6 +479,10 @@ impl Runner {
     fn shut_down(&mut self, server: &Server) -> Result<()> {
         // Starting comes first even if nothing else ever ran.
         self.dispatch(server);
+        if let Some(http) = &server.0.http {
+            http.close();
+        }
+        server.close_dashboard();
         let start = server.0.life.clock.now();
         server.0.core.lock().close(start);
         self.dispatch(server);
@@ -413,10 +496,14 @@ impl Runner {
             }
             let due = server.0.core.lock().poll_timeout().unwrap_or(end).min(end);
             self.wait_for_socket(due.since(now))?;
+            // Nobody is left whom news of streams would concern.
+            drop(self.event_loop.take_ready());
             self.read(server)?;
             let now = server.0.life.clock.now();
             server.0.core.lock().handle_timeout(now);
         }
+        // What was asked of the disk is done.
+        self.disk = None;
         self.doors.close();
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();

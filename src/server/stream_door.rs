@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::address::ListenAddress;
 use crate::protocol::framing::DEFAULT_READ_BYTES;
 
+pub use crate::net::tls::TlsFiles;
 pub use crate::protocol::framing::Framing;
 
 /// Doors for streams that a server can have.
@@ -28,6 +29,8 @@ pub struct StreamDoor {
     /// How long a message may stand still that has begun, in either direction: less than a kilobyte of it in this time ends
     /// the connection. Silence between messages is no stall. Default 30 s, range 100 ms to 1 h.
     pub stall_timeout: Duration,
+    /// The certificate and key by which it speaks TLS, and nothing else. Default none: nothing is protected.
+    pub tls: Option<TlsFiles>,
     /// Takes the server's password also where others can read it on the way: without TLS and not on loopback. Default
     /// no: a server that has both does not start.
     pub password_in_clear: bool,
@@ -42,6 +45,7 @@ impl StreamDoor {
             read_bytes: DEFAULT_READ_BYTES,
             max_connections: 0,
             stall_timeout: Duration::from_secs(30),
+            tls: None,
             password_in_clear: false,
         }
     }
@@ -68,7 +72,7 @@ impl StreamDoor {
     /// Errors: Address; Argument.
     pub(crate) fn listen_address(&self, password: bool) -> Result<ListenAddress> {
         let address = ListenAddress::parse(&self.address)?;
-        if password && !self.password_in_clear && !is_loopback(address.socket.ip()) {
+        if password && self.tls.is_none() && !self.password_in_clear && !is_loopback(address.socket.ip()) {
             let text = format!(
                 "the door for streams at {} would take the password in clear: give it TLS, let it listen on \
                  loopback, or say that it may (password_in_clear)",

@@ -9,6 +9,95 @@
 
 #define BAD_UTF8 "ab\xff"
 
+/* Doors, routes, requests that are none, and answers. */
+static void http_doors(void) {
+    gk_context *context = NULL;
+    gk_server *server = NULL;
+    gk_request request = 77;
+    char text[64];
+    uint8_t bytes[64];
+    uint32_t word = 77;
+    size_t size = 77;
+
+    EXPECT_TEXT(GK_ERR_NULL, "context is NULL", gk_context_listen_http(NULL, "127.0.0.1:0", NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_route(NULL, "GET", "/", NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_route_websocket(NULL, "/", NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_route_files(NULL, "/", "."));
+    EXPECT(GK_ERR_NULL, gk_context_clear_http(NULL));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_body(NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_connections(NULL, 1, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_requests(NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_max_body_bytes(NULL, 65536));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_request_timeout_us(NULL, 100000));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_head_timeout_us(NULL, 100000));
+
+    OK(gk_context_new(&context));
+    EXPECT_TEXT(GK_ERR_NULL, "address is NULL", gk_context_listen_http(context, NULL, NULL, NULL));
+    EXPECT(GK_ERR_UTF8, gk_context_listen_http(context, BAD_UTF8, NULL, NULL));
+    EXPECT(GK_ERR_ADDRESS, gk_context_listen_http(context, "nonsense", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "both or none", gk_context_listen_http(context, "127.0.0.1:0", "cert.pem", NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "method", gk_context_route(context, "PATCH", "/", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "method is NULL", gk_context_route(context, NULL, "/", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "pattern is NULL", gk_context_route(context, "GET", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "slash", gk_context_route(context, "GET", "abc", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "variable number", gk_context_route_websocket(context, "/:a*/:b*", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "directory is NULL", gk_context_route_files(context, "/", NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_body(context, ((size_t)1 << 30) + 1));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_connections(context, 0, 1));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_connections(context, 1, 0));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_requests(context, 0));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_requests(context, 65537));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_body_bytes(context, 65535));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_request_timeout_us(context, 99999));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_head_timeout_us(context, UINT64_C(3600001000)));
+    OK(gk_context_set_http_max_body(context, 0));
+    OK(gk_context_set_http_max_connections(context, 1000000, 1000000));
+    OK(gk_context_set_http_request_timeout_us(context, 100000));
+
+    /* A route without a function needs an event queue. */
+    OK(gk_context_listen_http(context, "127.0.0.1:0", NULL, NULL));
+    OK(gk_context_route(context, "GET", "/:a?", NULL, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "event queue", gk_server_open(context, "127.0.0.1:0", &server));
+    OK(gk_context_clear_http(context));
+    OK(gk_context_listen_http(context, "127.0.0.1:0", "nonexistent.pem", "nonexistent.pem"));
+    EXPECT(GK_ERR_KEY, gk_server_open(context, "127.0.0.1:0", &server));
+    OK(gk_context_clear_http(context));
+    OK(gk_server_open(context, "127.0.0.1:0", &server));
+    EXPECT(GK_ERR_ARGUMENT, gk_server_http_address(server, 0, text, sizeof text, &size));
+    EXPECT_TEXT(GK_ERR_STATE, "no HTTP door", gk_request_method(server, 1, text, sizeof text, &size));
+    gk_server_free(server);
+
+    OK(gk_context_listen_http(context, "127.0.0.1:0", NULL, NULL));
+    OK(gk_server_open(context, "127.0.0.1:0", &server));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_http_address(server, 0, text, 1, &size));
+    CHECK(size > 1 && size < sizeof text);
+    OK(gk_server_http_address(server, 0, text, sizeof text, &size));
+    CHECK(strncmp(text, "127.0.0.1:", 10) == 0);
+    EXPECT(GK_ERR_NULL, gk_server_http_address(NULL, 0, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_method(server, GK_REQUEST_NONE, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_path(server, 1, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_query_string(server, 1, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_param(server, 1, "a", text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_query(server, 1, "a", text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_header(server, 1, "a", text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_headers(server, 1, bytes, sizeof bytes, &size));
+    EXPECT(GK_ERR_STALE, gk_request_body(server, 1, bytes, sizeof bytes, &size));
+    EXPECT(GK_ERR_STALE, gk_request_address(server, 1, text, sizeof text, &size));
+    EXPECT(GK_ERR_STALE, gk_request_is_secure(server, 1, &word));
+    EXPECT(GK_ERR_NULL, gk_request_is_secure(server, 1, NULL));
+    EXPECT(GK_ERR_STALE, gk_response_header(server, 1, "a", "b"));
+    EXPECT_TEXT(GK_ERR_NULL, "name is NULL", gk_response_header(server, 1, NULL, "b"));
+    EXPECT_TEXT(GK_ERR_NULL, "value is NULL", gk_response_header(server, 1, "a", NULL));
+    EXPECT(GK_ERR_STALE, gk_response_send(server, 1, 200, NULL, 0));
+    EXPECT_TEXT(GK_ERR_NULL, "body is NULL", gk_response_send(server, 1, 200, NULL, 1));
+    EXPECT(GK_ERR_STALE, gk_response_upgrade(server, 1));
+    EXPECT(GK_ERR_NULL, gk_peer_request(server, 1, NULL));
+    OK(gk_peer_request(server, 1, &request));
+    CHECK(request == GK_REQUEST_NONE && word == 77);
+    gk_server_free(server);
+    gk_context_free(context);
+}
+
 static void all_null_objects(void) {
     gk_peer peer = 1, peers[1];
     uint8_t bytes[1] = {0};
@@ -70,6 +159,9 @@ static void all_null_objects(void) {
     SETTER(raw_datagrams);
     EXPECT(GK_ERR_NULL, gk_context_set_password(NULL, bytes, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_discovery_info(NULL, bytes, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_dashboard(NULL, "127.0.0.1:0"));
+    EXPECT(GK_ERR_NULL, gk_context_set_dashboard_token(NULL, "0123456789abcdef"));
+    EXPECT(GK_ERR_NULL, gk_server_dashboard_address(NULL, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_context_set_block_list(NULL, entries, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_access_log(NULL, NULL));
 #define CALLBACK(name) EXPECT(GK_ERR_NULL, gk_context_on_##name(NULL, NULL, NULL))
@@ -84,6 +176,20 @@ static void all_null_objects(void) {
     CALLBACK(log);
     CALLBACK(authorise);
     CALLBACK(raw);
+    EXPECT(GK_ERR_NULL, gk_context_set_files(NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_file(NULL, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_on_client_file(NULL, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_file_quota_init(NULL, sizeof(gk_file_quota)));
+    EXPECT(GK_ERR_NULL, gk_file_target_init(NULL, sizeof(gk_file_target)));
+    EXPECT(GK_ERR_NULL, gk_file_options_init(NULL, sizeof(gk_file_options)));
+    EXPECT(GK_ERR_NULL, gk_server_send_file(NULL, peer, "a", NULL, NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_server_accept_file(NULL, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_refuse_file(NULL, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_cancel_file(NULL, peer, GK_FILE_NONE));
+    EXPECT(GK_ERR_NULL, gk_client_send_file(NULL, "a", NULL, NULL, &number));
+    EXPECT(GK_ERR_NULL, gk_client_accept_file(NULL, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_refuse_file(NULL, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_NULL, gk_client_cancel_file(NULL, GK_FILE_NONE));
 
     EXPECT(GK_ERR_NULL, gk_server_poll(NULL, 0));
     EXPECT(GK_ERR_NULL, gk_server_wake(NULL));
@@ -99,6 +205,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_server_native_key(NULL, bytes, 1, &size));
     EXPECT(GK_ERR_NULL, gk_server_send(NULL, peer, bytes, 1, NULL));
     EXPECT(GK_ERR_NULL, gk_server_send_guaranteed(NULL, peer, bytes, 1, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_many(NULL, NULL, sizeof(gk_send_item), 0, &size));
     EXPECT(GK_ERR_NULL, gk_server_broadcast(NULL, GK_PEER_NONE, bytes, 1, NULL, &size));
     EXPECT(GK_ERR_NULL, gk_server_disconnect(NULL, peer, NULL));
     EXPECT(GK_ERR_NULL, gk_server_set_block_list(NULL, entries, 1));
@@ -193,6 +300,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_key_sign(NULL, bytes, 1, bytes, 1, &size));
 
     EXPECT(GK_ERR_NULL, gk_send_options_init(NULL, sizeof(gk_send_options)));
+    EXPECT(GK_ERR_NULL, gk_send_item_init(NULL, sizeof(gk_send_item)));
     EXPECT(GK_ERR_NULL, gk_disconnect_info_init(NULL, sizeof(gk_disconnect_info)));
     EXPECT(GK_ERR_NULL, gk_peer_stats_init(NULL, sizeof peer_stats));
     EXPECT(GK_ERR_NULL, gk_server_stats_init(NULL, sizeof server_stats));
@@ -230,6 +338,8 @@ static void streams(gk_context *context) {
     WRONG(stall_timeout_us, 99999);
     WRONG(stall_timeout_us, 3600000001);
     WRONG(struct_size, 5);
+    WRONG(certificate, "certificate.pem");
+    WRONG(private_key, "key.pem");
 #undef WRONG
     /* A caller of an older version. */
     OK(gk_context_new(&many));
@@ -278,6 +388,21 @@ static void context_ranges(void) {
     OK(gk_context_set_##name(context, (last)))
 #define OUT(name, field, value) EXPECT_TEXT(GK_ERR_ARGUMENT, field, gk_context_set_##name(context, (value)))
 
+    {
+        gk_file_quota quota;
+        OK(gk_file_quota_init(&quota, sizeof quota));
+        CHECK(quota.files_per_peer == 4 && quota.files_total == 64 && quota.max_file_bytes == 0);
+        OK(gk_context_set_files(context, &quota));
+        OK(gk_context_set_files(context, NULL));
+        OK(gk_context_set_max_message_size(context, 32780));
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "max_message_size", gk_context_set_files(context, &quota));
+        OK(gk_context_set_max_message_size(context, 32781));
+        OK(gk_context_set_files(context, &quota));
+        OUT(max_message_size, "max_message_size", 32780);
+        OK(gk_context_set_files(context, NULL));
+        quota.struct_size = 3;
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "struct_size", gk_context_set_files(context, &quota));
+    }
     IN(authorise, 0, 1);
     OUT(authorise, "enabled", 2);
     IN(raw_datagrams, 0, 1);
@@ -305,6 +430,15 @@ static void context_ranges(void) {
     EXPECT_TEXT(GK_ERR_ARGUMENT, "discovery_info", gk_context_set_discovery_info(context, long_bytes, 1188));
     EXPECT(GK_ERR_NULL, gk_context_set_discovery_info(context, NULL, 1));
     OK(gk_context_set_discovery_info(context, NULL, 0));
+    EXPECT(GK_ERR_ADDRESS, gk_context_set_dashboard(context, "nowhere"));
+    EXPECT(GK_ERR_UTF8, gk_context_set_dashboard(context, BAD_UTF8));
+    OK(gk_context_set_dashboard(context, "127.0.0.1:0"));
+    OK(gk_context_set_dashboard(context, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "token", gk_context_set_dashboard_token(context, "0123456789abcde"));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "token", gk_context_set_dashboard_token(context, "0123456789 abcdef"));
+    EXPECT(GK_ERR_UTF8, gk_context_set_dashboard_token(context, BAD_UTF8));
+    OK(gk_context_set_dashboard_token(context, "0123456789abcdef"));
+    OK(gk_context_set_dashboard_token(context, NULL));
 
     IN(tick_rate_hz, 1, 10000);
     OUT(tick_rate_hz, "tick_rate_hz", 0.99);
@@ -667,6 +801,48 @@ static void on_message(void *user_data, gk_server *server, gk_peer peer, const g
     add(&seen->messages, 1);
 }
 
+/* Each item of many has an answer of its own; what is wrong with the array is refused as a whole. */
+static void many(gk_server *server, gk_peer peer, gk_peer foreign) {
+    enum { COUNT = 8 };
+    const uint8_t data[2] = {1, 2};
+    gk_send_item items[COUNT];
+    size_t queued = 77, i;
+    for (i = 0; i < COUNT; i++) {
+        memset(&items[i], 0xee, sizeof items[i]);
+        OK(gk_send_item_init(&items[i], sizeof items[i]));
+        CHECK(items[i].struct_size == sizeof items[i] && items[i].retry == GK_RETRY_NONE && items[i].peer == GK_PEER_NONE);
+        CHECK(items[i].data == NULL && items[i].len == 0 && items[i].channel == 0 && items[i].notify == 0);
+        CHECK(items[i].priority == GK_PRIORITY_NORMAL && items[i].redundancy == 0 && items[i].user_data == NULL);
+        CHECK(items[i].deadline_us == 0 && items[i].result == GK_OK && items[i].reserved == 0);
+        items[i].result = 99;
+        items[i].peer = peer;
+        items[i].data = data;
+        items[i].len = 2;
+    }
+    OK(gk_server_send_many(server, NULL, sizeof *items, 0, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_many(server, NULL, sizeof *items, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item_size", gk_server_send_many(server, items, sizeof *items - 1, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item_size", gk_server_send_many(server, items, 0, 1, &queued));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "items", gk_server_send_many(server, items, sizeof *items, SIZE_MAX, &queued));
+    items[1].struct_size--;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "item 1", gk_server_send_many(server, items, sizeof *items, 2, &queued));
+    items[1].struct_size++;
+    CHECK(queued == 77 && items[0].result == 99);
+
+    items[1].peer = GK_PEER_NONE;
+    items[2].peer = foreign;
+    items[3].data = NULL;
+    items[4].retry = 4;
+    items[5].len = 0;
+    items[6].notify = 1;
+    OK(gk_server_send_many(server, items, sizeof *items, COUNT - 1, &queued));
+    CHECK(items[0].result == GK_OK && items[1].result == GK_ERR_STALE && items[2].result == GK_ERR_STALE);
+    CHECK(items[3].result == GK_ERR_NULL && items[4].result == GK_ERR_ARGUMENT && items[5].result == GK_OK);
+    /* There is no event queue. */
+    CHECK(items[6].result == GK_ERR_STATE && items[7].result == 99 && queued == 2);
+    OK(gk_server_send_many(server, items, sizeof *items, 1, NULL));
+}
+
 static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     char name[GK_GROUP_MAX_NAME_BYTES + 2];
     const gk_peer none[] = {GK_PEER_NONE, GK_FOREVER, peer + 1, peer ^ ((gk_peer)1 << 40), foreign};
@@ -705,6 +881,7 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
         EXPECT(GK_ERR_STALE, gk_peer_series(server, none[i], seconds, 300, &size));
     }
 
+    many(server, peer, foreign);
     EXPECT(GK_ERR_NULL, gk_server_send(server, peer, NULL, 1, NULL));
     EXPECT(GK_ERR_ARGUMENT, gk_server_send(server, peer, data, SIZE_MAX, NULL));
     OK(gk_server_send(server, peer, NULL, 0, NULL));
@@ -825,6 +1002,13 @@ static void peer_arguments(gk_server *server, gk_peer peer, gk_peer foreign) {
     EXPECT_TEXT(GK_ERR_ARGUMENT, "on_sent",
                 gk_server_group_send(server, "a", GK_PEER_NONE, data, 1, &options, NULL, NULL));
     OK(gk_server_group_send(server, "a", foreign, data, 1, NULL, NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_server_send_file(server, peer, NULL, NULL, NULL, NULL));
+    EXPECT(GK_ERR_UTF8, gk_server_send_file(server, peer, BAD_UTF8, NULL, NULL, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_send_file(server, GK_PEER_NONE, "a", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_STATE, "files", gk_server_send_file(server, peer, "a", NULL, NULL, NULL));
+    EXPECT_TEXT(GK_ERR_NULL, "target", gk_server_accept_file(server, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_refuse_file(server, peer, GK_FILE_NONE, NULL));
+    EXPECT(GK_ERR_STALE, gk_server_cancel_file(server, peer, UINT64_MAX));
     EXPECT(GK_ERR_NULL, gk_server_send_raw(server, NULL, data, 1));
     EXPECT(GK_ERR_ADDRESS, gk_server_send_raw(server, "192.0.2.1", data, 1));
     EXPECT(GK_ERR_STATE, gk_server_send_raw(server, "192.0.2.1:1", data, 1));
@@ -1020,6 +1204,7 @@ int main(int argc, char **argv) {
     states();
     peers();
     clients();
+    http_doors();
     puts("ok");
     return 0;
 }

@@ -68,6 +68,32 @@ fn c_main_loop() {
     assert!(rest.lines().last().is_some_and(|line| line.starts_with("open for ")), "{rest}");
 }
 
+/// All bots come, are moved by what they say, and see the world's steps in order.
+#[test]
+fn cpp_engine_loop() {
+    let program = c::build(Language::Cpp17, &c::root().join("examples/cpp/engine_loop.cpp"));
+    // On a busy machine some may still be on their way after a short time.
+    let mut said = String::new();
+    for seconds in ["3", "10", "30"] {
+        said = Program::start(&program, &[seconds, "32"]).finish();
+        if said.starts_with("32 players, 32 saw themselves move, 32 saw steps in order; at least ") {
+            break;
+        }
+    }
+    assert!(
+        said.starts_with("32 players, 32 saw themselves move, 32 saw steps in order; at least "),
+        "{said}"
+    );
+    let numbers = |text: &str| -> Vec<f64> {
+        text.split([' ', ',']).filter_map(|word| word.parse().ok()).collect::<Vec<f64>>()
+    };
+    let times = said.lines().last().and_then(|line| line.split_once("p50")).map(|(_, times)| numbers(times));
+    let times = times.unwrap_or_else(|| panic!("no times in {said}"));
+    assert!(times.len() == 4 && times.windows(2).all(|pair| pair[0] <= pair[1]), "{said}");
+    let usage = std::process::Command::new(&program).arg("-1").output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
+
 #[test]
 fn a_bad_address_is_an_error_with_words() {
     for (language, source) in [

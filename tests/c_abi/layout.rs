@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, peer::*, result::*,
-    send::*, server::*, stats::*, streams::*, version::*,
+    callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, files::*, http::*,
+    peer::*, result::*, send::*, send_many::*, server::*, stats::*, streams::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -46,10 +46,22 @@ fn rust() -> BTreeMap<String, i128> {
         gk_update { struct_size, reserved, seconds, tick }
         gk_event {
             struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds,
-            tick, user_data, wire, password, app_code, reserved
+            tick, user_data, wire, password, app_code, reserved, request, file, file_done,
+            file_size
         }
+        gk_file_quota {
+            struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total
+        }
+        gk_file_offer { struct_size, reserved, name, size, sha256 }
+        gk_file_target { struct_size, replace, directory, name }
+        gk_file_end { struct_size, result, name, path, text, size }
+        gk_file_options { struct_size, reserved, name, on_progress, user_data }
         gk_send_options {
             struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us
+        }
+        gk_send_item {
+            struct_size, retry, peer, data, len, channel, priority, redundancy, notify, user_data, deadline_us, result,
+            reserved
         }
         gk_peer_stats_t {
             struct_size, queued_messages, queued_bytes, latency_us, assembled, sent, dropped, received, acked,
@@ -70,7 +82,8 @@ fn rust() -> BTreeMap<String, i128> {
             reorder_delay_us, rate_bytes_per_s, queue_bytes, corrupt, reserved, seed
         }
         gk_stream_options {
-            struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us
+            struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us,
+            certificate, private_key
         }
         gk_found { struct_size, reserved, address, info, len, round_trip_us }
         gk_link_stats { pushed, dropped, overflowed, duplicated, reordered, corrupted }
@@ -79,10 +92,11 @@ fn rust() -> BTreeMap<String, i128> {
     );
     sizes!(all, gk_result gk_peer gk_retry_mode gk_priority gk_status gk_outcome gk_direction gk_log_level gk_disconnect_code gk_door gk_framing
         gk_event_type gk_starting_fn gk_connect_fn gk_disconnect_fn gk_message_fn gk_update_fn gk_writable_fn
-        gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire gk_io
+        gk_route_fn gk_request gk_reconcile_fn gk_shutdown_fn gk_log_fn gk_sent_fn gk_authorise_fn gk_raw_fn gk_found_fn gk_wire gk_io
         gk_refusal gk_client_connecting_fn gk_client_connect_fn
         gk_client_disconnect_fn gk_client_message_fn gk_client_update_fn gk_client_writable_fn
-        gk_client_shutdown_fn gk_client_log_fn);
+        gk_client_shutdown_fn gk_client_log_fn gk_file gk_file_result gk_file_offer_fn gk_client_file_offer_fn
+        gk_file_progress_fn gk_file_end_fn);
     constants!(all, GK_VERSION GK_VERSION_MAJOR GK_VERSION_MINOR GK_VERSION_PATCH GK_FOREVER GK_OK GK_ERR_NULL
         GK_ERR_ARGUMENT GK_ERR_UTF8 GK_ERR_STATE GK_ERR_REENTRANT GK_ERR_BUSY GK_ERR_STALE GK_ERR_WOULD_BLOCK
         GK_ERR_TOO_LARGE GK_ERR_ADDRESS GK_ERR_ADDRESS_IN_USE GK_ERR_IO GK_ERR_KEY GK_ERR_SIGNATURE
@@ -93,7 +107,7 @@ fn rust() -> BTreeMap<String, i128> {
         GK_DISCONNECT_SHUTDOWN GK_DISCONNECT_REPLACED GK_DISCONNECT_BLOCKED GK_DISCONNECT_LOCAL
         GK_DISCONNECT_NOBODY_LISTENS GK_DISCONNECT_UNREACHABLE GK_DISCONNECT_NAME GK_DISCONNECT_KEY GK_DISCONNECT_HOST GK_DOOR_UDP
         GK_DOOR_STREAM GK_DOOR_WEBSOCKET GK_WIRE_STREAM GK_FRAMING_RAW GK_FRAMING_LENGTH GK_FRAMING_LINES GK_FRAMING_JSON
-        GK_MAX_STREAM_DOORS
+        GK_MAX_STREAM_DOORS GK_WEBSOCKET_BINARY GK_WEBSOCKET_TEXT GK_EVENT_REQUEST GK_REQUEST_NONE
         GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG GK_EVENT_CONNECTING
         GK_WIRE_NATIVE GK_WIRE_MPGAMESERVER
@@ -102,6 +116,9 @@ fn rust() -> BTreeMap<String, i128> {
         GK_STATUS_JOINING GK_DISCONNECT_REFUSED GK_DISCONNECT_PROTOCOL GK_DISCONNECT_LOCAL
         GK_DISCONNECT_RESTARTED GK_WIRE_MPGAMESERVER GK_WIRE_NATIVE GK_REFUSED_FULL GK_REFUSED_BUSY
         GK_REFUSED_UNDECIDED GK_REFUSED_PASSWORD_WANTED GK_REFUSED_PASSWORD_WRONG GK_REFUSED_TOO_MANY_GUESSES
+        GK_FILE_NONE GK_FILE_DONE GK_FILE_CANCELLED GK_FILE_REFUSED GK_FILE_BUSY GK_FILE_QUOTA GK_FILE_TOO_LARGE
+        GK_FILE_VANISHED GK_FILE_NO_SPACE GK_FILE_DISK GK_FILE_MISMATCH GK_FILE_PROTOCOL GK_FILE_STALLED
+        GK_FILE_DISCONNECTED GK_EVENT_FILE_OFFER GK_EVENT_FILE_PROGRESS GK_EVENT_FILE_END
         GK_REFUSED_HOST GK_EVENT_AUTHORISE GK_EVENT_RAW GK_GROUP_MAX_NAME_BYTES GK_DISCOVERY_MAX_PORTS
         GK_DISCOVERY_MAX_ADDRESSES);
     all

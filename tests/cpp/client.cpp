@@ -150,6 +150,11 @@ static void talks_in_every_mode() {
         uint32_t received = 0;
         for (const gk_second &second : *client.series()) received += second.packets_received;
         CHECK(client.series()->size() == 300 && received > 0);
+        await("the server's clock", [&] { return client.server_clock().ok() && client.server_tick().ok(); });
+        CHECK(*client.server_clock() > 0us && *client.server_tick() >= 0);
+        gk_conditions conditions;
+        CHECK(gk_conditions_init(&conditions, sizeof conditions) == GK_OK);
+        CHECK(client.simulate(GK_DIRECTION_SEND, &conditions).ok() && client.simulate(GK_DIRECTION_SEND, nullptr).ok());
         CHECK(client.reconnect().ok());
         await("another session", [&] { return end.connects == 2; });
         CHECK(end.disconnects == 1 && end.code == GK_DISCONNECT_LOCAL);

@@ -85,12 +85,31 @@ static void keys() {
     CHECK(gk::key::verify(copy.public_der().value(), "other words", signature).code() == GK_ERR_SIGNATURE);
     CHECK(gk::key::from_der(key.private_der().value()).ok());
     CHECK(gk::key::from_pem("nonsense").code() == GK_ERR_KEY);
+    CHECK(gk::key::public_der_to_pem(copy.public_der().value()).value() == copy.public_pem().value());
+    CHECK(gk::key::public_pem_to_der(copy.public_pem().value()).value() == copy.public_der().value());
+    CHECK(gk::key::public_pem_to_der("nonsense").code() == GK_ERR_KEY);
     copy = std::move(key);
     CHECK(key.native() == nullptr && copy.native() != nullptr);
     auto context = gk::context::create().value();
     CHECK(context.set_root_key(copy).ok());
     auto server = gk::server::open(context, "127.0.0.1:0").value();
     CHECK(server.public_key_der().value() == copy.public_der().value());
+    CHECK(server.native_key().value() == copy.native_public().value() && server.native_key().value().size() == 32);
+}
+
+static void versions() {
+    CHECK(gk::version() == GK_VERSION && gk::version_text() == GK_VERSION_STR);
+    CHECK(!gk::text_of(GK_ERR_STALE).empty() && gk::text_of(GK_ERR_STALE) != gk::text_of(GK_OK));
+}
+
+static void found_by_those_who_look() {
+    auto context = gk::context::create().value();
+    CHECK(context.set_discovery_info("a game").ok());
+    auto server = gk::server::start(context, "127.0.0.1:0").value();
+    auto all = gk::discover({}, {server.address().value()}, 30s).value();
+    CHECK(all.size() == 1 && all[0].address == server.address().value() && all[0].round_trip > 0us);
+    CHECK(gk::bytes(all[0].info).view() == "a game");
+    CHECK(gk::discover({}, {"nonsense"}, 1s).code() == GK_ERR_ADDRESS);
 }
 
 static void a_life() {
@@ -112,11 +131,15 @@ static void a_life() {
     context.on_raw([&](gk::server_ref server, std::string_view from, gk::bytes data) {
         CHECK(server.send_raw(std::string(from), data).ok());
     });
+    CHECK(context.set_wires(true, false).ok() && context.set_wires(false, false).code() == GK_ERR_ARGUMENT);
+    CHECK(context.set_redundancy(1).ok() && context.set_redundancy(5).code() == GK_ERR_ARGUMENT);
     CHECK(context.set_io(GK_IO_PORTABLE).ok() && context.set_busy_poll(1ms).ok());
     CHECK(context.set_max_joining(10).ok() && context.set_authorise_timeout(5s).ok());
     CHECK(context.set_password("swordfish").ok() && context.set_password(std::nullopt).ok());
     CHECK(context.set_password("").code() == GK_ERR_ARGUMENT && context.set_discovery_info("here").ok());
     CHECK(context.set_peer_send_rate(1'000'000).ok() && context.set_server_send_rate(0).ok());
+    CHECK(context.set_dashboard("127.0.0.1:0").ok() && context.set_dashboard_token("0123456789abcdef").ok());
+    CHECK(context.set_dashboard_token("short").code() == GK_ERR_ARGUMENT && context.set_dashboard(std::nullopt).ok());
     CHECK(context.set_raw_datagrams(true).ok() && context.set_authorise(false).ok());
     context.on_message([&, token](gk::server_ref, gk::peer from, const gk_message &message) {
         CHECK(from == peer);
@@ -150,6 +173,11 @@ static void a_life() {
         await("the completion", [&] { return sent > 0; });
         await("the exceptions", [&] { return thrown == 3; });
         CHECK(server.broadcast("to all").value() == 1 && server.broadcast("to none", GK_RETRY_NONE, peer).value() == 0);
+        std::vector<gk::outgoing> many(3);
+        many[0] = {peer, "one of many"};
+        many[2] = {peer, "another", GK_RETRY_ON_TIMEOUT};
+        CHECK((server.send_many(many).value() == std::vector<gk_result>{GK_OK, GK_ERR_STALE, GK_OK}));
+        CHECK(server.send_many({}).value().empty());
         std::string_view red = std::string_view("red rooms").substr(0, 3);
         CHECK(server.set_redundancy(peer, 4).ok() && server.set_redundancy(peer, 5).code() == GK_ERR_ARGUMENT);
         CHECK(server.group_add(red, peer).ok() && server.group_send("red", "to one").value().sent == 1);
@@ -170,8 +198,8 @@ static void a_life() {
         CHECK(server.profile_series().value().size() == 300);
         CHECK(server.set_peer_series(peer, true).ok() && server.peer_series(peer).value().size() == 300);
         CHECK(server.set_peer_user_data(peer, &sent).ok() && server.peer_user_data(peer).value() == &sent);
-        gk_conditions conditions;
-        CHECK(gk_conditions_init(&conditions, sizeof conditions) == GK_OK);
+        gk_conditions conditions = gk::no_conditions();
+        CHECK(conditions.struct_size == sizeof conditions && conditions.loss == 0);
         conditions.delay_us = 1000;
         CHECK(server.simulate(GK_DIRECTION_SEND, &conditions).ok());
         CHECK(server.simulate(peer, GK_DIRECTION_RECEIVE, &conditions).ok());
@@ -239,7 +267,9 @@ static void ended_inside_a_callback() {
 
 int main() {
     errors();
+    versions();
     keys();
+    found_by_those_who_look();
     a_life();
     polled_and_pulled();
     ended_inside_a_callback();

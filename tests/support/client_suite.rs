@@ -40,6 +40,7 @@ fn key_of(server: &Server) -> KnownKeys {
     match wire() {
         Wire::Native => KnownKeys { native: Some(server.native_public_key()), root: None },
         Wire::Mpgameserver => KnownKeys { native: None, root: Some(root) },
+        Wire::Stream => unreachable!("a stream proves no key"),
     }
 }
 

@@ -31,6 +31,7 @@ from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_OK, GK_PRIORITY_NORMAL
 from ._version import __version__
 
 PEER = c_uint64
+FILE = c_uint64
 RESULT = c_int32
 #: A callback pointer. This package only ever passes None for one.
 CALLBACK = c_void_p
@@ -117,6 +118,24 @@ class gk_send_options(Structure):
     ]
 
 
+class gk_send_item(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("retry", c_int32),
+        ("peer", PEER),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("channel", c_uint32),
+        ("priority", c_int32),
+        ("redundancy", c_uint32),
+        ("notify", c_uint32),
+        ("user_data", c_void_p),
+        ("deadline_us", c_uint64),
+        ("result", RESULT),
+        ("reserved", c_uint32),
+    ]
+
+
 class gk_event(Structure):
     # `data` is a void pointer here, for speed: ctypes then gives it as a plain integer.
     _fields_ = [
@@ -139,6 +158,62 @@ class gk_event(Structure):
         ("password", c_uint32),
         ("app_code", c_uint32),
         ("reserved", c_uint32),
+        ("request", c_uint64),
+        ("file", FILE),
+        ("file_done", c_uint64),
+        ("file_size", c_uint64),
+    ]
+
+
+class gk_file_quota(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("files_per_peer", c_uint32),
+        ("files_total", c_uint32),
+        ("reserved", c_uint32),
+        ("max_file_bytes", c_uint64),
+        ("bytes_per_peer", c_uint64),
+        ("bytes_total", c_uint64),
+    ]
+
+
+class gk_file_offer(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("name", c_char_p),
+        ("size", c_uint64),
+        ("sha256", c_void_p),
+    ]
+
+
+class gk_file_target(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("replace", c_uint32),
+        ("directory", c_char_p),
+        ("name", c_char_p),
+    ]
+
+
+class gk_file_end(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("result", c_int32),
+        ("name", c_char_p),
+        ("path", c_char_p),
+        ("text", c_char_p),
+        ("size", c_uint64),
+    ]
+
+
+class gk_file_options(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("name", c_char_p),
+        ("on_progress", CALLBACK),
+        ("user_data", c_void_p),
     ]
 
 
@@ -247,6 +322,8 @@ class gk_stream_options(Structure):
         ("max_connections", c_uint32),
         ("password_in_clear", c_uint32),
         ("stall_timeout_us", c_uint64),
+        ("certificate", c_char_p),
+        ("private_key", c_char_p),
     ]
 
 
@@ -276,6 +353,7 @@ STRUCTURES: List[Type[Structure]] = [
     gk_disconnect_info,
     gk_update,
     gk_send_options,
+    gk_send_item,
     gk_event,
     gk_link_stats,
     gk_peer_stats_t,
@@ -285,15 +363,24 @@ STRUCTURES: List[Type[Structure]] = [
     gk_conditions,
     gk_stream_options,
     gk_found,
+    gk_file_quota,
+    gk_file_offer,
+    gk_file_target,
+    gk_file_end,
+    gk_file_options,
 ]
 
 #: Those that the caller makes, each with its function that fills in size and defaults.
 INITIALISED: Dict[str, Type[Structure]] = {
     "gk_disconnect_info_init": gk_disconnect_info,
     "gk_send_options_init": gk_send_options,
+    "gk_send_item_init": gk_send_item,
     "gk_peer_stats_init": gk_peer_stats_t,
     "gk_server_stats_init": gk_server_stats_t,
     "gk_conditions_init": gk_conditions,
+    "gk_file_quota_init": gk_file_quota,
+    "gk_file_target_init": gk_file_target,
+    "gk_file_options_init": gk_file_options,
     "gk_stream_options_init": gk_stream_options,
 }
 
@@ -327,10 +414,39 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_address": (RESULT, [server] + _TEXT_OUT),
         "gk_server_addresses": (RESULT, [server] + _TEXT_OUT),
         "gk_server_port": (RESULT, [server, POINTER(c_uint16)]),
+        "gk_context_listen_http": (RESULT, [context, c_char_p, c_char_p, c_char_p]),
+        "gk_context_route": (RESULT, [context, c_char_p, c_char_p, CALLBACK, c_void_p]),
+        "gk_context_route_websocket": (RESULT, [context, c_char_p, CALLBACK, c_void_p]),
+        "gk_context_route_files": (RESULT, [context, c_char_p, c_char_p]),
+        "gk_context_clear_http": (RESULT, [context]),
+        "gk_context_set_http_max_body": (RESULT, [context, c_size_t]),
+        "gk_context_set_http_max_connections": (RESULT, [context, c_uint32, c_uint32]),
+        "gk_context_set_http_max_requests": (RESULT, [context, c_uint32]),
+        "gk_context_set_http_max_body_bytes": (RESULT, [context, c_size_t]),
+        "gk_context_set_http_request_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_context_set_http_head_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_server_http_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
+        "gk_context_set_dashboard": (RESULT, [context, c_char_p]),
+        "gk_context_set_dashboard_token": (RESULT, [context, c_char_p]),
+        "gk_server_dashboard_address": (RESULT, [server, *_TEXT_OUT]),
+        **{
+            f"gk_request_{name}": (RESULT, [server, c_uint64, *_TEXT_OUT])
+            for name in ("method", "path", "query_string", "headers", "body", "address")
+        },
+        **{
+            f"gk_request_{name}": (RESULT, [server, c_uint64, c_char_p, *_TEXT_OUT])
+            for name in ("param", "query", "header")
+        },
+        "gk_request_is_secure": (RESULT, [server, c_uint64, POINTER(c_uint32)]),
+        "gk_response_header": (RESULT, [server, c_uint64, c_char_p, c_char_p]),
+        "gk_response_send": (RESULT, [server, c_uint64, c_uint32, c_void_p, c_size_t]),
+        "gk_response_upgrade": (RESULT, [server, c_uint64]),
+        "gk_peer_request": (RESULT, [server, PEER, POINTER(c_uint64)]),
         "gk_server_public_key_der": (RESULT, [server] + _TEXT_OUT),
         "gk_server_native_key": (RESULT, [server] + _TEXT_OUT),
         "gk_server_send": (RESULT, [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options)]),
         "gk_server_send_guaranteed": (RESULT, [server, PEER, c_char_p, c_size_t, CALLBACK, c_void_p]),
+        "gk_server_send_many": (RESULT, [server, c_void_p, c_size_t, c_size_t, POINTER(c_size_t)]),
         "gk_server_broadcast": (
             RESULT,
             [server, PEER, c_char_p, c_size_t, POINTER(gk_send_options), POINTER(c_size_t)],
@@ -348,6 +464,23 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
                 POINTER(c_size_t),
             ],
         ),
+        "gk_context_set_files": (RESULT, [context, POINTER(gk_file_quota)]),
+        "gk_context_on_file": (RESULT, [context, CALLBACK, CALLBACK, CALLBACK, c_void_p]),
+        "gk_context_on_client_file": (RESULT, [context, CALLBACK, CALLBACK, CALLBACK, c_void_p]),
+        "gk_server_send_file": (
+            RESULT,
+            [server, PEER, c_char_p, POINTER(gk_file_options), CALLBACK, POINTER(FILE)],
+        ),
+        "gk_server_accept_file": (RESULT, [server, PEER, FILE, POINTER(gk_file_target)]),
+        "gk_server_refuse_file": (RESULT, [server, PEER, FILE, c_char_p]),
+        "gk_server_cancel_file": (RESULT, [server, PEER, FILE]),
+        "gk_client_send_file": (
+            RESULT,
+            [client, c_char_p, POINTER(gk_file_options), CALLBACK, POINTER(FILE)],
+        ),
+        "gk_client_accept_file": (RESULT, [client, FILE, POINTER(gk_file_target)]),
+        "gk_client_refuse_file": (RESULT, [client, FILE, c_char_p]),
+        "gk_client_cancel_file": (RESULT, [client, FILE]),
         "gk_server_send_raw": (RESULT, [server, c_char_p, c_char_p, c_size_t]),
         "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
         "gk_context_listen_stream": (RESULT, [context, c_char_p, c_int32]),
@@ -614,7 +747,13 @@ def error(result: int) -> errors.GamekeeperError:
     buffer = ctypes.create_string_buffer(length + 1)
     lib.gk_last_error(buffer, length + 1)
     text = buffer.value.decode("utf-8", "replace")
-    return errors.from_code(result, text or lib.gk_result_str(result).decode("utf-8", "replace"))
+    return errors.from_code(result, text or result_text(result))
+
+
+def result_text(result: int) -> str:
+    """What one of the library's numbers means."""
+    text: bytes = lib.gk_result_str(result)
+    return text.decode("utf-8", "replace")
 
 
 def read_bytes(function: Callable[..., int], *arguments: Any) -> bytes:

@@ -4,10 +4,11 @@ import ctypes
 import itertools
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Callable, Deque, Dict, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Tuple
 
 from . import _ffi
 from ._codes import GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_RETRY_NONE
+from ._files import Files
 
 if TYPE_CHECKING:
     from .client import Client
@@ -33,6 +34,7 @@ class Link:
         # One thread may take it twice: a signal's handler may send wherever the thread is.
         self._lock = threading.RLock()
         self._closed = False
+        self.files = Files("server", pointer)
         #: Clients that were let in and whose connect event is still to come: the same objects stand for them.
         self.accepted: Dict[int, "Client"] = {}
 
@@ -76,6 +78,18 @@ class Link:
         if callback is not None:
             self.refuse(client, callback)
         return False
+
+    def send_each(self, peers: List[int], payloads: List[bytes], options: Tuple[int, int, int, int]) -> List[int]:
+        """Queues a message for each peer, with a call for each; gives the library's answers."""
+        native, send = _ffi.send_options(options[0], None, *options[1:]), _ffi.lib.gk_server_send
+        return [
+            send(self.pointer, peer, payload, len(payload), native) for peer, payload in zip(peers, payloads)
+        ]
+
+    @property
+    def has_refused(self) -> bool:
+        """Whether :meth:`tell_refused` has somebody to tell."""
+        return bool(self._refused)
 
     def refuse(self, client: "Client", callback: SendCallback) -> None:
         """Tells a callback False, on the server's thread while there is one."""

@@ -6,6 +6,7 @@ import math
 from typing import Any, Iterator, Optional, Tuple, Union
 
 from . import _codes, _ffi
+from ._files import Files, quota
 from ._log import LEVELS, logger
 from .client import WIRES, ConnectionStats
 from .conditions import Conditions, native
@@ -107,6 +108,10 @@ class Config:
         """Sets how many bytes per second the server is sent; 0: no limit."""
         self._set("gk_context_set_peer_send_rate", bytes_per_second)
 
+    def allow_files(self) -> None:
+        """Lets files be sent and received."""
+        self._set("gk_context_set_files", ctypes.byref(quota(0, 4, 0, 64, 0)))
+
     def open(self, addr: Address) -> "Session":
         """Begins to connect."""
         pointer = ctypes.c_void_p()
@@ -131,6 +136,7 @@ class Session:
         self._free = _ffi.lib.gk_client_free
         self._events = _Events()
         self.tags: Iterator[int] = itertools.count(1)
+        self.files = Files("client", pointer)
 
     def __del__(self) -> None:
         self._free(self.pointer)

@@ -21,6 +21,7 @@ from typing import Any, Dict, Generator, List, NamedTuple, Optional, Tuple, Unio
 
 from . import _codes, _ffi
 from ._aio import _Completions, _Host, _Mode, _Opening, _options
+from ._files import FILE_EVENTS, FileCallback, FileEnd, FileError, FileOffer, Files, Path, Progress
 from ._link import Link
 from ._log import PeerLogger, logger
 from ._session import Address, Config, NativeKey, Session, data_of, text_of
@@ -34,7 +35,7 @@ from .handler import EventHandler
 from .keys import EllipticCurvePrivateKey
 from .server import _format_address, _parse_address
 
-__all__ = ["Client", "Connected", "Disconnected", "JoinRequest", "Message", "Peer", "Server", "connect", "serve"]
+__all__ = ["Client", "Connected", "Disconnected", "FileOffered", "JoinRequest", "Message", "Peer", "Server", "connect", "serve"]
 
 #: While a send is awaited its outcome must not stay in the library. So that the events do not grow without limit then,
 #: a sender of more messages than this that wait is sent away.
@@ -70,6 +71,32 @@ class JoinRequest(NamedTuple):
     password: bool
 
 
+class FileOffered(NamedTuple):
+    """A file is offered. Call the offer's ``accept`` or ``refuse``, now or later, or ``receive`` it."""
+
+    #: Who offers it: with a server the Peer, with a client the client itself.
+    peer: "Union[Peer, Client]"
+    offer: FileOffer
+
+    async def receive(
+        self, directory: Path, name: Optional[str] = None, replace: bool = False, progress: Optional[Progress] = None
+    ) -> str:
+        """Takes the file and waits until it is there; to give up waiting does not give up the file.
+
+        :param directory: where it goes; it must exist
+        :param name: another name, of which the safe part is used
+        :param replace: whether a file of this name is replaced; else the new one gets a number
+        :param progress: called with the bytes that have arrived, and those in all
+        :returns: its path
+        :raises FileError: it did not arrive
+        """
+        waiting: "asyncio.Future[FileEnd]" = asyncio.get_running_loop().create_future()
+        if not self.offer.accept(directory, name, replace, progress, _answer(waiting)):
+            raise FileError(FileEnd(_codes.GK_FILE_CANCELLED, "", "the offer is gone", self.offer.size))
+        self.peer._files_soon()
+        return _arrived(await waiting).path
+
+
 class Disconnected(NamedTuple):
     """The session ended; nothing follows about the peer."""
 
@@ -82,8 +109,22 @@ class Disconnected(NamedTuple):
     app_code: int
 
 
-ServerEvent = Union[JoinRequest, Connected, Message, Disconnected]
-ClientEvent = Union[Message, Disconnected]
+ServerEvent = Union[JoinRequest, Connected, Message, FileOffered, Disconnected]
+ClientEvent = Union[Message, FileOffered, Disconnected]
+
+
+def _answer(waiting: "asyncio.Future[FileEnd]") -> FileCallback:
+    def answer(end: FileEnd) -> None:
+        if not waiting.done():
+            waiting.set_result(end)
+
+    return answer
+
+
+def _arrived(end: FileEnd) -> FileEnd:
+    if not end.ok:
+        raise FileError(end)
+    return end
 
 
 class _Remote:
@@ -156,6 +197,39 @@ class _Remote:
     ) -> None:
         """Queues a message without waiting. Raises as :meth:`send`."""
         self._send(data, _options(mode, None, channel, priority, redundancy))
+
+    async def send_file(
+        self, path: Path, name: Optional[str] = None, progress: Optional[Progress] = None
+    ) -> None:
+        """Sends a file of any length beside all messages, which it does not delay, and waits until it has arrived. To give
+        up waiting gives up the file. When the connection breaks, sending it again to the same receiver goes on where it
+        left off.
+
+        :param path: the file; it must not change before the end
+        :param name: the name that it is offered under; None: its own
+        :param progress: called with the bytes that have arrived, and those in all
+        :raises FileError: it did not arrive
+        :raises StateError: files are not enabled at one of the two ends, or the wire is mpgameserver's
+        :raises WouldBlock: 1024 files wait
+        """
+        waiting: "asyncio.Future[FileEnd]" = asyncio.get_running_loop().create_future()
+        files, peer = self._files()
+        number = files.send(peer, path, name, progress, _answer(waiting))
+        self._files_soon()
+        try:
+            _arrived(await waiting)
+        except asyncio.CancelledError:
+            files.cancel(peer, number)
+            self._files_soon()
+            raise
+
+    def _files(self) -> Tuple[Files, Optional[int]]:
+        """Where its files are, and who it is there."""
+        raise NotImplementedError
+
+    def _files_soon(self) -> None:
+        """Something was asked for."""
+        raise NotImplementedError
 
     def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
         raise NotImplementedError
@@ -246,6 +320,12 @@ class Client(_Remote, _Host[ClientEvent]):
         if self._leaving and self._end is None and not self._closed and not self._session.has_queued:
             self._leave()
 
+    def _files(self) -> Tuple[Files, Optional[int]]:
+        return self._session.files, None
+
+    def _files_soon(self) -> None:
+        self._pump.soon()
+
     def _taken(self, event: ClientEvent) -> None:
         self._backlog -= 1
 
@@ -255,6 +335,10 @@ class Client(_Remote, _Host[ClientEvent]):
             if self._backlog > _MAX_EVENTS_OF_ONE:
                 logger.warning("the server sends more than is read: its session is ended")
                 self._session.disconnect()
+        elif event.type == _codes.GK_EVENT_FILE_OFFER:
+            self._put(FileOffered(self, FileOffer(self._session.files, None, event)))
+        elif event.type in FILE_EVENTS:
+            self._session.files.handle(None, event)
         elif event.type == _codes.GK_EVENT_CONNECT:
             if not self._connected.done():
                 self._connected.set_result(None)
@@ -296,6 +380,7 @@ def connect(
     handshake_timeout: float = 2.0,
     message_timeout: float = 1.0,
     send_rate: int = 0,
+    files: bool = False,
 ) -> _Opening[Client]:
     """Connects to a server: ``await connect(…)``, or ``async with connect(…) as client``.
 
@@ -313,6 +398,8 @@ def connect(
     :param message_timeout: seconds after which a message that is not guaranteed counts as lost; 0.05 to 60
     :param send_rate: bytes per second that the server is sent on average, what is above it waits; 0: no limit, else
         1000 to 1,000,000,000
+    :param files: whether files can be sent and received, where the server allows it too: FileOffered events ask about
+        those that it offers
     :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
     :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
     """
@@ -322,6 +409,8 @@ def connect(
     config.set_seconds("handshake_timeout", handshake_timeout)
     config.set_seconds("message_timeout", message_timeout)
     config.set_send_rate(send_rate)
+    if files:
+        config.allow_files()
 
     class Opening:
         def __await__(self) -> Generator[Any, None, Client]:
@@ -404,6 +493,12 @@ class Peer(_Remote):
     def set_redundancy(self, copies: int) -> None:
         """Sets in how many more datagrams every short message for this client travels, 0 to 4. Native wire."""
         self._client.set_redundancy(copies)
+
+    def _files(self) -> Tuple[Files, Optional[int]]:
+        return self._server._link.files, self._client._peer
+
+    def _files_soon(self) -> None:
+        self._server._pump.soon()
 
     def _send(self, data: bytes, options: _ffi.gk_send_options) -> None:
         if not isinstance(data, bytes):
@@ -519,6 +614,14 @@ class Server(_Host[ServerEvent]):
     def _on_event(self, event: Any) -> None:
         if event.type == _codes.GK_EVENT_MESSAGE:
             self._on_message(event)
+        elif event.type == _codes.GK_EVENT_FILE_OFFER:
+            offer, sender = FileOffer(self._link.files, event.peer, event), self._peers.get(event.peer)
+            if sender is None:
+                offer.refuse()
+            else:
+                self._put(FileOffered(sender, offer))
+        elif event.type in FILE_EVENTS:
+            self._link.files.handle(event.peer, event)
         elif event.type == _codes.GK_EVENT_AUTHORISE:
             peer = self._new_peer(event)
             self._joining[event.peer] = peer
@@ -554,6 +657,7 @@ def serve(
     root_key: Optional[EllipticCurvePrivateKey] = None,
     authorise: bool = False,
     password: Optional[bytes] = None,
+    files: bool = False,
 ) -> _Opening[Server]:
     """Makes a server: ``await serve(…)``, or ``async with serve(…) as server``. Clients of both wires can join.
 
@@ -563,12 +667,16 @@ def serve(
     :param root_key: the key that proves the server's identity; None: a new one
     :param authorise: whether JoinRequest events ask about every client
     :param password: what a client must know, 1 to 256 bytes
+    :param files: whether files can be sent and received, where a client allows it too: FileOffered events ask about those
+        that it offers; ``ServerContext.setFiles`` has quotas
     :raises AddressError: (awaited) the address cannot be listened on
     """
     if context is None:
         context = ServerContext(EventHandler(), root_key)
         context.setPassword(password)
         context.setAuthorise(authorise)
+        if files:
+            context.setFiles()
     chosen = context
 
     class Opening:

@@ -19,6 +19,7 @@ from ._codes import (
     GK_WIRE_NATIVE,
     GK_WIRE_STREAM,
 )
+from ._files import FileCallback, Path, Progress
 from ._link import Link, SendCallback
 from ._log import PeerLogger
 from .conditions import Conditions, LinkStats, native
@@ -35,6 +36,10 @@ _WIRES: Dict[int, str] = {
 }
 _DOORS: Dict[int, str] = {GK_DOOR_UDP: "udp", GK_DOOR_STREAM: "stream", GK_DOOR_WEBSOCKET: "websocket"}
 WIRES = {"native": GK_WIRE_NATIVE, "mpgameserver": GK_WIRE_MPGAMESERVER}
+
+#: Channel, priority and redundancy of a message that says nothing of them.
+_DEFAULTS = (0, GK_PRIORITY_NORMAL, 0)
+_ONCE = RetryMode.NONE
 
 _Series = _ffi.gk_second * SECONDS
 _FIELDS = len(_ffi.gk_second._fields_)
@@ -228,6 +233,12 @@ class Client:
             long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
+        more = (channel, priority, redundancy)
+        # What most messages are goes the short way: it costs half as much.
+        if retry is _ONCE and callback is None and more == _DEFAULTS and type(payload) is bytes and not self._sent_away:
+            link = self._link
+            if _ffi.lib.gk_server_send(link.pointer, self._peer, payload, len(payload), None) == GK_OK:
+                return
         mode = RetryMode(retry)
         if not isinstance(payload, bytes):
             raise TypeError("the payload is {}, not bytes".format(type(payload).__name__))
@@ -236,14 +247,38 @@ class Client:
             if callback is not None:
                 self._link.refuse(self, callback)
             return
-        more = (channel, priority, redundancy)
-        given = None if more == (0, GK_PRIORITY_NORMAL, 0) else more
+        given = None if more == _DEFAULTS else more
         if not self._link.send(self, self._peer, payload, mode.value, callback, given):
             self.log.debug("message of %d bytes not sent: the client is leaving", len(payload))
 
     def send_guaranteed(self, payload: bytes, callback: Optional[SendCallback] = None) -> None:
         """Queues a message that is sent until acknowledged: ``send`` with RetryMode.RETRY_ON_TIMEOUT."""
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
+
+    def send_file(
+        self,
+        path: Path,
+        name: Optional[str] = None,
+        progress: Optional[Progress] = None,
+        callback: Optional[FileCallback] = None,
+    ) -> int:
+        """Sends a file of any length beside all messages, which it does not delay; on any thread. When the connection
+        breaks, sending it again to the same receiver goes on where it left off.
+
+        :param path: the file; it must not change before the end
+        :param name: the name that it is offered under; None: its own
+        :param progress: called on the server's thread with the bytes that have arrived, and those in all
+        :param callback: called once on the server's thread, with a FileEnd
+        :returns: its number, for :meth:`cancel_file`
+        :raises StateError: files are not enabled here or at the client, or it is on mpgameserver's wire
+        :raises StalePeerError: the client has left
+        :raises WouldBlock: 1024 files wait for it
+        """
+        return self._link.files.send(self._peer, path, name, progress, callback)
+
+    def cancel_file(self, file: int) -> bool:
+        """Gives a file up that is being sent; False: it has ended already."""
+        return self._link.files.cancel(self._peer, file)
 
     def disconnect(self) -> None:
         """Sends the client away. What is queued for it is not delivered; ``EventHandler.disconnect`` follows."""

@@ -8,8 +8,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Set, Tuple, Union
 
 from . import _codes, _ffi
+from ._files import quota
 from ._link import Link
 from ._log import logger
+from ._session import format_address
 from .client import Client
 from .enums import Framing
 from .handler import EventHandler
@@ -122,6 +124,8 @@ class ServerContext:
         max_connections: int = 0,
         stall_timeout: float = 30.0,
         password_in_clear: bool = False,
+        certificate: Optional[str] = None,
+        private_key: Optional[str] = None,
     ) -> None:
         """Adds a door for streams (TCP), beside the one for datagrams. Whoever comes in by it is a client like any
         other, whose ``door`` is "stream". With a password set, the first message of each must be it.
@@ -130,6 +134,7 @@ class ServerContext:
         :param read_bytes: bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream
         :param max_connections: at once; 0: as many as the server takes clients
         :param stall_timeout: seconds for which a message that has begun may stand still, 0.1 to 3600
+        :param certificate: the file, PEM, with the certificate by which the door speaks TLS; ``private_key``: its key
         :param password_in_clear: takes the password also where others can read it on the way
         """
         options = _ffi.gk_stream_options(
@@ -138,6 +143,8 @@ class ServerContext:
             max_connections=max_connections,
             password_in_clear=1 if password_in_clear else 0,
             stall_timeout_us=_microseconds(stall_timeout),
+            certificate=None if certificate is None else _ffi.c_text(certificate),
+            private_key=None if private_key is None else _ffi.c_text(private_key),
         )
         with self._lock:
             _ffi.check(
@@ -174,6 +181,37 @@ class ServerContext:
         length = 0 if info is None else len(info)
         with self._lock:
             _ffi.check(_ffi.lib.gk_context_set_discovery_info(self._pointer, info, length))
+
+    def setFiles(
+        self,
+        max_file_bytes: int = 0,
+        files_per_peer: int = 4,
+        bytes_per_peer: int = 0,
+        files_total: int = 64,
+        bytes_total: int = 0,
+    ) -> None:
+        """Lets files be sent to clients of the native wire that allow it too, and received from them as
+        ``EventHandler.file_offered`` decides. Of the bytes 0 is no bound.
+
+        :param max_file_bytes: the longest file
+        :param files_per_peer: files of one client at once, those included that wait for a decision
+        :param bytes_per_peer: bytes of one client while it is connected
+        :param files_total: files of all clients at once
+        :param bytes_total: bytes of all clients since the start
+        """
+        given = quota(max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total)
+        self._set("gk_context_set_files", ctypes.byref(given))
+    def setDashboard(self, addr: Optional[Tuple[str, int]], token: Optional[str] = None) -> None:
+        """Sets where a server shows what it does, in any browser and for Prometheus; None: nowhere. Where it is in
+        fact tells ``dashboard_address()`` of the server.
+
+        :param addr: (host, port). Port 0: a free one
+        :param token: what who looks must know, 16 to 256 printable ASCII characters. An address that is not of the
+            loopback needs one: without it the server does not start.
+        """
+        address = None if addr is None else _ffi.c_text(format_address(addr))
+        self._set("gk_context_set_dashboard_token", None if token is None else _ffi.c_text(token))
+        self._set("gk_context_set_dashboard", address)
 
     def setBlockList(self, blocklist: Iterable[str]) -> None:
         """Replaces the addresses whose datagrams are dropped unread; takes effect at once, and sends
@@ -223,6 +261,8 @@ class ServerContext:
         """Binds a server of this configuration, which from now on hears of the block list and of shutdown."""
         pointer = ctypes.c_void_p()
         with self._lock:
+            # The doors are the server's own, what else stands in the context is everybody's.
+            server._http.configure(self._pointer)
             _ffi.check(_ffi.lib.gk_server_open(self._pointer, _ffi.c_text(address), ctypes.byref(pointer)))
             link = Link(pointer)
             self._servers.add(server)

@@ -1,13 +1,18 @@
 """What a game implements."""
 
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, List, Optional, Tuple
 
+from ._files import FileOffer
 from .client import Client as _Client
 from .enums import SeqNum
 
 if TYPE_CHECKING:
     # Type checkers know this module even where it is not installed; at run time nobody asks.
     from typing_extensions import TypeAlias
+
+
+#: What ``handle_messages`` gets: for each message who sent it, its number and its bytes.
+Messages = List[Tuple[_Client, SeqNum, bytes]]
 
 
 class EventHandler:
@@ -54,6 +59,22 @@ class EventHandler:
         :param seqnum: the client's number of the message, from 1 to 65535 and round again
         :param msg: its bytes
         """
+
+    def handle_messages(self, messages: Messages) -> None:
+        """Many messages, in the order in which they came. Who overrides it gets all messages here, and none in
+        :meth:`handle_message`: for games with so many that a call for each is too dear. ``send_many`` of the server is its
+        counterpart.
+
+        An exception ends what it does for the whole list, so catch what one client's message can cause.
+
+        :param messages: for each (client, number, bytes); at least one
+        """
+        for client, seqnum, msg in messages:
+            self.handle_message(client, seqnum, msg)
+    def file_offered(self, client: _Client, offer: FileOffer) -> None:
+        """A client offers a file: call ``offer.accept(directory)`` or ``offer.refuse()``, in here or later. Asked only after
+        ``ServerContext.setFiles()``. Where this is not overridden all are refused."""
+        offer.refuse()
 
     def writable(self, client: _Client) -> None:
         """A client's queue that had refused a message with WouldBlock has room again.

@@ -10,27 +10,36 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 
-from . import _codes, _ffi
+from . import _batch, _codes, _ffi
+from ._files import FileOffer
 from ._link import Link
 from ._log import LEVELS, logger
 from .client import Client
 from .conditions import Conditions, native
 from .context import ServerContext
 from .enums import Direction, RetryMode, SeqNum
-from .errors import AddressError, GamekeeperError, StateError
+from .errors import AddressError, GamekeeperError, StateError, from_code
+from .handler import EventHandler, Messages
+from .http import Doors, Router
 
 Address = Tuple[str, int]
 
 #: Events taken from the library at once.
-_BATCH = 256
+_BATCH = 1024
 #: Longest wait inside the library, in µs: how late a signal, or a Ctrl-C, may be noticed.
 _LONGEST_POLL_US = 50_000
 #: Seconds that the end of the process waits for servers in background threads to say goodbye.
 _EXIT_GRACE_S = 2.0
 
 _Events = _ffi.gk_event * _BATCH
+
+#: The kind of an event that is a message of a WebSocket; no number of the library's.
+_WEBSOCKET_MESSAGE = -1
+
+#: Of many messages: those that were queued, or whose client is gone or has no room, which is no reason to raise.
+_SKIPPED = frozenset((_codes.GK_OK, _codes.GK_ERR_STALE, _codes.GK_ERR_STATE, _codes.GK_ERR_WOULD_BLOCK))
 
 
 class TwistedServer:
@@ -64,6 +73,7 @@ class TwistedServer:
         self._shutdown_told = False
         # The batch of events in hand. An exception may leave it half told: the rest is told later.
         self._events = _Events()
+        self._columns = _batch.Columns(self._events) if _batch.WIDE else None
         self._count = 0
         self._next = 0
         self._tell: Dict[int, Callable[[Any], None]] = {
@@ -71,13 +81,19 @@ class TwistedServer:
             _codes.GK_EVENT_CONNECT: self._on_connect,
             _codes.GK_EVENT_DISCONNECT: self._on_disconnect,
             _codes.GK_EVENT_MESSAGE: self._on_message,
+            _WEBSOCKET_MESSAGE: self._on_message,
             _codes.GK_EVENT_UPDATE: self._on_update,
             _codes.GK_EVENT_WRITABLE: self._on_writable,
             _codes.GK_EVENT_SENT: self._on_sent,
             _codes.GK_EVENT_SHUTDOWN: self._on_shutdown,
             _codes.GK_EVENT_LOG: self._on_log,
             _codes.GK_EVENT_AUTHORISE: self._on_authorise,
+            _codes.GK_EVENT_REQUEST: self._on_request,
+            _codes.GK_EVENT_FILE_OFFER: self._on_file,
+            _codes.GK_EVENT_FILE_PROGRESS: self._on_file,
+            _codes.GK_EVENT_FILE_END: self._on_file,
         }
+        self._http = Doors()
 
     # What its owner calls.
 
@@ -117,12 +133,39 @@ class TwistedServer:
         if self._started and self._thread != threading.get_ident():
             self._done.wait()
 
+    def listenTCP(
+        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+    ) -> None:
+        """Answers HTTP requests and opens WebSockets beside the game; to be called before the start.
+
+        :param router: the routes
+        :param addr: (host, port); port 0 is a free one, see :meth:`http_addresses`
+        :param privkey: file with the private key, PEM
+        :param cert: file with the certificate and those that it is signed with, PEM; with it: HTTPS
+        """
+        if self._link is not None:
+            raise StateError(_codes.GK_ERR_STATE, "listenTCP is to be called before the start")
+        self._http.listen(router, _format_address(addr), privkey, cert)
+
+    def http_addresses(self) -> List[Address]:
+        """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
+        link = self._link
+        return [] if link is None else [_parse_address(text) for text in self._http.addresses(link)]
+
     def bound_address(self) -> Address:
         """(host, port) of the socket, with the real port. Raises StateError before the start."""
         link = self._link
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, link.pointer))
+
+    def dashboard_address(self) -> Address:
+        """(host, port) of the dashboard, with the real port. Raises StateError before the start, and where the context
+        has none."""
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        return _parse_address(_ffi.read_text(_ffi.lib.gk_server_dashboard_address, link.pointer))
 
     def addresses(self) -> List[Tuple[str, Address]]:
         """Where others can reach the server, at all of its doors: ("udp" or "tcp", (host, port)). Raises StateError
@@ -183,6 +226,50 @@ class TwistedServer:
         )
         return sent.value, refused.value
 
+    def send_many(
+        self,
+        messages: Iterable[Tuple[Client, bytes]],
+        retry: Union[RetryMode, int] = RetryMode.NONE,
+        *,
+        channel: int = 0,
+        priority: int = _codes.GK_PRIORITY_NORMAL,
+        redundancy: int = 0,
+    ) -> List[int]:
+        """Queues many messages, for one client or for many, in one call of the library: for each what ``Client.send``
+        does, for a fraction of its cost. On any thread.
+
+        :param messages: pairs of a client of this server and the bytes for it. To clients that have left nothing is sent.
+        :param retry: how they are delivered; ``channel``, ``priority`` and ``redundancy`` as in ``Client.send``
+        :returns: the places, in ``messages``, of those that were not queued because their client's queue is full
+        :raises TypeError: a payload is not bytes; nothing was queued
+        :raises ValueError: no such retry mode, or a client of another server: nothing was queued. A mode that is not on a
+            client's wire, or, as MessageTooLarge, too long a message: the others were queued
+        :raises StateError: the server has not started, or has stopped
+        """
+        batch = list(messages)
+        mode = RetryMode(retry).value
+        link = self._link
+        if link is None:
+            raise StateError(_codes.GK_ERR_STATE, "the server has not started")
+        for client, payload in batch:
+            if not isinstance(payload, bytes):
+                raise TypeError("a payload is {}, not bytes".format(type(payload).__name__))
+            if client._link is not link:
+                raise ValueError("{!r} is no client of this server".format(client))
+        if not batch:
+            return []
+        peers, payloads = [client._peer for client, _ in batch], [payload for _, payload in batch]
+        options = (mode, channel, priority, redundancy)
+        if _batch.WIDE:
+            results = _batch.send_many(link.pointer, peers, payloads, options)
+        else:
+            results = link.send_each(peers, payloads, options)
+        refused = [at for at, result in enumerate(results) if result == _codes.GK_ERR_WOULD_BLOCK]
+        for at, result in enumerate(results):
+            if result not in _SKIPPED:
+                raise from_code(result, "message {}: {}".format(at, _ffi.result_text(result)))
+        return refused
+
     def broadcast(
         self,
         payload: bytes,
@@ -227,7 +314,8 @@ class TwistedServer:
             _ffi.check(poll(pointer, wait))
             self._take(link)
             self._dispatch()
-            link.tell_refused()
+            if link.has_refused:
+                link.tell_refused()
 
     def _take(self, link: Link) -> int:
         """Takes a batch of events."""
@@ -243,13 +331,67 @@ class TwistedServer:
 
     def _dispatch(self) -> None:
         """Tells the handler what is left of the batch."""
-        events, tell = self._events, self._tell
+        if self._columns is None:
+            while self._next < self._count:
+                event = self._events[self._next]
+                self._next += 1
+                self._tell_one(event.type, event)
+            return
+        types = self._columns.types(self._count)
+        # Something that is no message, behind the last one.
+        types.append(0)
+        message = _codes.GK_EVENT_MESSAGE
+        doors = self._columns.doors(self._count)
+        if _codes.GK_DOOR_WEBSOCKET in doors:
+            # A router may want these: one by one.
+            for at, door in enumerate(doors):
+                if door == _codes.GK_DOOR_WEBSOCKET and types[at] == message:
+                    types[at] = _WEBSOCKET_MESSAGE
         while self._next < self._count:
-            event = events[self._next]
+            start = self._next
+            if types[start] == message:
+                end = start + 1
+                while types[end] == message:
+                    end += 1
+                self._tell_messages(self._columns, start, end)
+            else:
+                self._next += 1
+                self._tell_one(types[start], self._events[start])
+
+    def _tell_one(self, kind: int, event: Any) -> None:
+        told = self._tell.get(kind)
+        if told is not None:
+            told(event)
+
+    def _tell_messages(self, columns: _batch.Columns, start: int, end: int) -> None:
+        """Tells the handler of the batch's messages from ``start`` to ``end``: one by one, or all at once where it
+        takes them so."""
+        peers, numbers, payloads = columns.messages(start, end)
+        handler, client_of = self.ctxt.handler, self._clients.get
+        at_once = _takes_many(handler)
+        if at_once is not None:
+            self._next = end
+            messages: Messages = [
+                (client, number, payload)
+                for client, number, payload in zip(map(client_of, peers), numbers, payloads)
+                if client is not None and not client._sent_away
+            ]
+            try:
+                if messages:
+                    at_once(messages)
+            except Exception:
+                logger.exception("error in handle_messages")
+            return
+        handle = handler.handle_message
+        for peer, number, payload in zip(peers, numbers, payloads):
             self._next += 1
-            told = tell.get(event.type)
-            if told is not None:
-                told(event)
+            client = client_of(peer)
+            if client is None or client._sent_away:
+                continue
+            try:
+                handle(client, number, payload)
+            except Exception:
+                client.log.exception("error in handle_message")
 
     def _close(self, link: Link, raised: List[BaseException]) -> None:
         """Ends the server and tells all that is still to be told. What the handler raises beyond
@@ -341,6 +483,13 @@ class TwistedServer:
             self.ctxt.handler.connect(client)
         except Exception:
             client.log.exception("error in connect")
+        if event.door == _codes.GK_DOOR_WEBSOCKET:
+            self._http.connected(link, client)
+
+    def _on_request(self, event: Any) -> None:
+        link = self._link
+        assert link is not None  # events come only from an open server
+        self._http.request(link, event.request, event.user_data)
 
     def _on_authorise(self, event: Any) -> None:
         link = self._link
@@ -368,6 +517,7 @@ class TwistedServer:
         if client is None:
             return
         client._left(code)
+        self._http.disconnected(peer)
         client.log.info("disconnected (%d): %s", len(self._clients), reason)
         try:
             self.ctxt.handler.disconnect(client)
@@ -379,8 +529,14 @@ class TwistedServer:
         if client is None or client._sent_away:
             return
         message = ctypes.string_at(event.data, event.len) if event.len else b""
+        if event.door == _codes.GK_DOOR_WEBSOCKET and self._http.message(event.peer, event.channel, message):
+            return
+        number, at_once = SeqNum((event.sequence - 1) % 0xFFFF + 1 if event.sequence else 0), _takes_many(self.ctxt.handler)
         try:
-            self.ctxt.handler.handle_message(client, SeqNum(event.sequence), message)
+            if at_once is not None:
+                at_once([(client, number, message)])
+            else:
+                self.ctxt.handler.handle_message(client, number, message)
         except Exception:
             client.log.exception("error in handle_message")
 
@@ -400,6 +556,24 @@ class TwistedServer:
             writable(client)
         except Exception:
             client.log.exception("error in writable")
+
+    def _on_file(self, event: Any) -> None:
+        link = self._link
+        assert link is not None  # events come only from an open server
+        if event.type != _codes.GK_EVENT_FILE_OFFER:
+            link.files.handle(event.peer, event)
+            return
+        offer, client = FileOffer(link.files, event.peer, event), self._clients.get(event.peer)
+        # A handler need not be an EventHandler, and mpgameserver's has no such method.
+        offered = getattr(self.ctxt.handler, "file_offered", None)
+        if client is None or offered is None:
+            offer.refuse()
+            return
+        try:
+            offered(client, offer)
+        except Exception:
+            client.log.exception("error in file_offered")
+            offer.refuse()
 
     def _on_sent(self, event: Any) -> None:
         link = self._link
@@ -434,6 +608,10 @@ class ThreadedServer(threading.Thread):
         """Where it listens: (host, port); once it has started with the port that it was given for port 0."""
         return self.server.addr
 
+    def addresses(self) -> List[Tuple[str, Address]]:
+        """Where others can reach the server: as of TwistedServer."""
+        return self.server.addresses()
+
     def bound_address(self) -> Address:
         """(host, port) of the socket, with the real port. Raises StateError before the start."""
         return self.server.bound_address()
@@ -441,6 +619,20 @@ class ThreadedServer(threading.Thread):
     def simulate(self, direction: Union[Direction, int], conditions: Optional[Conditions]) -> None:
         """Lets datagrams pass a bad network, as :meth:`TwistedServer.simulate`."""
         self.server.simulate(direction, conditions)
+
+    def listenTCP(
+        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+    ) -> None:
+        """Answers HTTP requests and opens WebSockets, as :meth:`TwistedServer.listenTCP`."""
+        self.server.listenTCP(router, addr, privkey, cert)
+
+    def http_addresses(self) -> List[Address]:
+        """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
+        return self.server.http_addresses()
+
+    def dashboard_address(self) -> Address:
+        """(host, port) of the dashboard, as :meth:`TwistedServer.dashboard_address`."""
+        return self.server.dashboard_address()
 
     def start(self) -> None:
         """Binds the socket and starts the thread. Raises AddressError where the address cannot be
@@ -465,6 +657,15 @@ class ThreadedServer(threading.Thread):
         self.server.stop()
         if self.ident is not None and self is not threading.current_thread():
             self.join()
+
+
+def _takes_many(handler: Any) -> Optional[Callable[[Messages], None]]:
+    """A handler's own ``handle_messages``, if it has one."""
+    # A handler need not be an EventHandler, and mpgameserver's has no such method.
+    method: Optional[Callable[[Messages], None]] = getattr(handler, "handle_messages", None)
+    if getattr(method, "__func__", None) is EventHandler.handle_messages:
+        return None
+    return method
 
 
 #: The servers that run, for the end of the process.

@@ -5,6 +5,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Union
 
 from . import _codes, _ffi
+from ._files import FILE_EVENTS, FileCallback, FileOffer, Path, Progress
 from ._log import logger
 from ._session import Address, Config, NativeKey, Session, data_of, text_of
 from .client import ConnectionStats
@@ -63,6 +64,7 @@ class UdpClient:
         #: Why the last session ended, a ``GK_DISCONNECT_…`` of the C header, and in words; 0 and "" before.
         self.end_code = 0
         self.end_reason = ""
+        self._offered: Optional[Callable[[FileOffer], None]] = None
 
     def setKeepAliveInterval(self, interval: float) -> None:
         """Seconds without any datagram after which the server gets an empty one, from the next :meth:`connect` on.
@@ -208,6 +210,41 @@ class UdpClient:
         """Queues a message that is sent until acknowledged: ``send`` with RetryMode.RETRY_ON_TIMEOUT."""
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
 
+    def setFiles(self, offered: Optional[Callable[[FileOffer], None]] = None) -> None:
+        """Lets files be sent to the server and received from it, where it allows it too, from the next :meth:`connect` on.
+
+        :param offered: called in :meth:`update` with each FileOffer, whose ``accept`` or ``refuse`` it calls, now or later;
+            None: all are refused
+        """
+        self._config.allow_files()
+        self._offered = offered
+
+    def send_file(
+        self,
+        path: Path,
+        name: Optional[str] = None,
+        progress: Optional[Progress] = None,
+        callback: Optional[FileCallback] = None,
+    ) -> int:
+        """Sends a file of any length beside all messages, which it does not delay. When the session breaks, sending it
+        again in another one goes on where it left off.
+
+        :param path: the file; it must not change before the end
+        :param name: the name that it is offered under; None: its own
+        :param progress: called in :meth:`update` with the bytes that have arrived, and those in all
+        :param callback: called once in :meth:`update`, with a FileEnd
+        :returns: its number, for :meth:`cancel_file`
+        :raises StateError: there is no session; files are not enabled here or at the server; or the wire is mpgameserver's
+        :raises WouldBlock: 1024 files wait
+        """
+        if self._session is None:
+            raise StateError(_codes.GK_ERR_STATE, "there is no session")
+        return self._session.files.send(None, path, name, progress, callback)
+
+    def cancel_file(self, file: int) -> bool:
+        """Gives a file up that is being sent; False: it has ended already."""
+        return self._session is not None and self._session.files.cancel(None, file)
+
     def hasMessages(self) -> bool:
         """Whether messages of the server wait."""
         return bool(self._messages)
@@ -259,16 +296,24 @@ class UdpClient:
         taken = 0
         while all_of_them or len(self._messages) < _MAX_MESSAGES:
             # The events first, then what they call: a callback may connect anew.
-            batch = [
-                (event.type, event.code, event.sequence, event.user_data, text_of(event), data_of(event))
-                for event in session.take()
-            ]
+            batch = [self._copied(session, event) for event in session.take()]
             for told in batch:
-                self._on_event(*told)
+                if told is not None:
+                    told()
             taken += len(batch)
             if not batch or self._session is not session:
                 break
         return taken
+
+    def _copied(self, session: Session, event: Any) -> Optional[Callable[[], None]]:
+        """What is to be called about an event, which is not needed for it any more."""
+        if event.type == _codes.GK_EVENT_FILE_OFFER:
+            offer = FileOffer(session.files, None, event)
+            return lambda: self._on_offer(offer)
+        if event.type in FILE_EVENTS:
+            return session.files.take(None, event)
+        told = (event.type, event.code, event.sequence, event.user_data, text_of(event), data_of(event))
+        return lambda: self._on_event(*told)
 
     def _on_event(self, kind: int, code: int, sequence: int, tag: Optional[int], text: str, data: bytes) -> None:
         if kind == _codes.GK_EVENT_MESSAGE:
@@ -281,6 +326,16 @@ class UdpClient:
         elif kind == _codes.GK_EVENT_DISCONNECT:
             self.end_code, self.end_reason = code, text
             self._answered(False)
+
+    def _on_offer(self, offer: FileOffer) -> None:
+        try:
+            if self._offered is None:
+                offer.refuse()
+            else:
+                self._offered(offer)
+        except Exception:
+            logger.exception("error in a callback of the client")
+            offer.refuse()
 
     def _answered(self, connected: bool) -> None:
         answer, self._answer = self._answer, None

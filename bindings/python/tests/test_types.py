@@ -12,8 +12,9 @@ PACKAGE = pathlib.Path(gamekeeper.__file__).parent
 
 # What a game's author writes: it must fit the package's types too.
 GAME = '''
-from typing import Dict, Optional
-from gamekeeper import (EllipticCurvePrivateKey, EventHandler, RetryMode, ServerContext, ThreadedServer,
+from typing import Dict, List, Optional, Tuple
+import gamekeeper.mpgameserver as dropin
+from gamekeeper import (EllipticCurvePrivateKey, EventHandler, RetryMode, SeqNum, ServerContext, ThreadedServer,
     TwistedServer, WouldBlock)
 
 class Game(EventHandler):
@@ -41,6 +42,15 @@ class Game(EventHandler):
         except WouldBlock as error:
             print(error.code, error.message)
 
+class Batches(EventHandler):
+    server: Optional[TwistedServer] = None
+
+    def handle_messages(self, messages: List[Tuple[EventHandler.Client, SeqNum, bytes]]) -> None:
+        if self.server is not None:
+            full: List[int] = self.server.send_many([(client, msg) for client, _, msg in messages], RetryMode.NONE)
+
+timer = dropin.Timer(0.5, lambda: None)
+client: dropin.UdpClient = dropin.UdpClient()
 key: Optional[EllipticCurvePrivateKey] = None
 context = ServerContext(Game(), key)
 context.setBlockList({"192.0.2.1"})

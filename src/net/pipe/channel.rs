@@ -41,10 +41,11 @@ pub struct Remote {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full(pub Vec<u8>);
 
-struct Channel<F> {
+struct Channel<F, S> {
     shared: Arc<Mutex<Shared>>,
     capacity: usize,
     on_change: F,
+    on_seated: S,
 }
 
 /// Brings a connection to a server. Either direction holds up to `capacity` messages. `on_change` is called on the server's
@@ -56,11 +57,22 @@ pub fn open(
     capacity: usize,
     on_change: impl Fn() + Send + 'static,
 ) -> Result<Remote, Refused> {
+    open_seated(entrance, arrival, capacity, on_change, |_| {})
+}
+
+/// The same; `on_seated` gets the peer's number, on the server's thread, before the host hears of the peer.
+pub fn open_seated(
+    entrance: &Entrance,
+    arrival: Arrival,
+    capacity: usize,
+    on_change: impl Fn() + Send + 'static,
+    on_seated: impl Fn(u64) + Send + 'static,
+) -> Result<Remote, Refused> {
     let shared: Arc<Mutex<Shared>> = Arc::default();
     let mut remote = None;
     entrance.arrive(arrival, |bell| {
         remote = Some(Remote { shared: shared.clone(), bell, capacity });
-        Channel { shared, capacity, on_change }
+        Channel { shared, capacity, on_change, on_seated }
     })?;
     // It was made: nothing was refused.
     remote.ok_or(Refused::Stopped)
@@ -116,9 +128,10 @@ impl Drop for Remote {
     }
 }
 
-impl<F: Fn() + Send> Pipe for Channel<F> {
+impl<F: Fn() + Send, S: Fn(u64) + Send> Pipe for Channel<F, S> {
     fn seated(&mut self, peer: u64) {
         self.shared.lock().peer = peer;
+        (self.on_seated)(peer);
         (self.on_change)();
     }
 
@@ -159,7 +172,7 @@ impl<F: Fn() + Send> Pipe for Channel<F> {
     }
 }
 
-impl<F> Drop for Channel<F> {
+impl<F, S> Drop for Channel<F, S> {
     fn drop(&mut self) {
         // However it came about: the other thread is not left waiting for somebody who has gone.
         self.shared.lock().ended.get_or_insert_with(Farewell::default);

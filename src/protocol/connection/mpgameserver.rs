@@ -245,7 +245,7 @@ impl Connection {
             return Err(SendError::NotConnected);
         }
         let delivery = delivery.into();
-        if matches!(delivery.mode, Mode::Sequenced | Mode::Ordered) {
+        if matches!(delivery.mode, Mode::Sequenced | Mode::Ordered | Mode::Files) {
             return Err(SendError::Unsupported);
         }
         self.sender.queue(now, payload, delivery, kind::APP, tag).map_err(SendError::Queue)
@@ -539,6 +539,11 @@ impl Connection {
     }
 
     // --- outputs --------------------------------------------------------------------------------------
+
+    /// Whether there is a next event.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {

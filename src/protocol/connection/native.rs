@@ -10,6 +10,7 @@ mod transmit;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::metrics::peer::PeerStats;
 use crate::metrics::server::DropReason;
 use crate::protocol::ack_ranges::{AckRanges, Urgency};
 use crate::protocol::crypto::{is_equal, CryptoError, Provider, Traffic};
-use crate::protocol::delivery::{Delivery, Planned, QueueError, Recovery, Sender};
+use crate::protocol::delivery::{Delivery, Mode, Planned, QueueError, Recovery, Sender};
 use crate::protocol::handshake::native::{
     packet, ClientHandshake, NativeKey, Secrets, ServerHandshake, Welcome, RESET_LEN, RESET_TOKEN_LEN,
 };
@@ -122,6 +123,8 @@ pub struct Connection {
     /// Longest message that is taken for sending: this end's own bound, at a client the server's where that is less.
     max_message: usize,
     server_key: Option<Box<NativeKey>>,
+    /// Both ends have said that they take part in transfers of files.
+    takes_files: bool,
     path: Path,
     mtu: Mtu,
     clock: ServerClock,
@@ -221,6 +224,7 @@ impl Connection {
             timeout: settings.connection_timeout,
             max_message: settings.limits.max_message,
             server_key: None,
+            takes_files: false,
             mtu: Mtu::new(now, settings.largest_datagram(path.remote())),
             path,
             clock: ServerClock::default(),
@@ -304,6 +308,11 @@ impl Connection {
     /// The server's clock and tick, as a client estimates them.
     pub fn server_clock(&self) -> &ServerClock {
         &self.clock
+    }
+
+    /// See [`super::Connection::takes_files`].
+    pub fn takes_files(&self) -> bool {
+        self.takes_files
     }
 
     /// The versions that the server is said to speak where ours is not among them; nobody vouches for that.
@@ -397,10 +406,14 @@ impl Connection {
         if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
+        let delivery = delivery.into();
+        if delivery.mode == Mode::Files && !self.takes_files {
+            return Err(SendError::Unsupported);
+        }
         if payload.len() > self.max_message {
             return Err(SendError::Queue(QueueError::TooLarge));
         }
-        let result = self.sender.queue(now, payload, delivery.into(), 0, tag);
+        let result = self.sender.queue(now, payload, delivery, 0, tag);
         // It can have taken the place of another.
         self.drain_outcomes();
         result.map_err(SendError::Queue)
@@ -540,6 +553,7 @@ impl Connection {
     /// What the server says of its bounds; 0 says nothing. What goes beyond them it would not take, and whoever it no longer
     /// hears for that long it has dropped.
     fn heed(&mut self, welcome: &Welcome) {
+        self.takes_files = welcome.files && self.settings.files;
         if welcome.timeout_ms > 0 {
             let theirs = Duration::from_millis(welcome.timeout_ms.into()).max(MIN_ANNOUNCED_TIMEOUT);
             self.timeout = self.timeout.min(theirs);
@@ -567,10 +581,17 @@ impl Connection {
 
     fn handle_frames(&mut self, now: Time, from: SocketAddr, number: u64, payload: &[u8], room: &mut Room) {
         let (mut urgency, mut refused, mut acked) = (Urgency::None, false, false);
-        for frame in Frames::new(payload) {
+        let mut frames = Frames::new(payload);
+        loop {
+            while !matches!(self.state, State::Draining | State::Closed) {
+                let Some(m) = frames.next_message() else { break };
+                urgency = urgency.max(urgency_of_message(&m));
+                refused |= !self.handle_message(now, number, &m, room);
+            }
             if self.state == State::Closed {
                 break;
             }
+            let Some(frame) = frames.next() else { break };
             let Ok(frame) = frame else {
                 self.stats.messages_malformed += 1;
                 break;
@@ -651,7 +672,7 @@ impl Connection {
                     Farewell { kind: FarewellKind::from_wire(kind), code, text },
                 );
             }
-            Frame::Join(password, data) => self.handle_join(password, data),
+            Frame::Join(password, data, files) => self.handle_join(password, data, files),
             Frame::Accept => self.let_in(),
             Frame::Time(tick, since, clock) => {
                 if self.role == Role::Client {
@@ -661,7 +682,7 @@ impl Connection {
         }
     }
 
-    fn handle_join(&mut self, password: Option<&[u8]>, data: &[u8]) {
+    fn handle_join(&mut self, password: Option<&[u8]>, data: &[u8], files: bool) {
         if self.role != Role::Server {
             return;
         }
@@ -674,6 +695,7 @@ impl Connection {
         let len = data.len() + password.map_or(0, <[u8]>::len);
         if matches!(self.joining, Joining::Unasked) && len <= MAX_JOIN_BYTES {
             self.joining = Joining::Asked;
+            self.takes_files = files && self.settings.files;
             let password = password.map(<[u8]>::to_vec);
             self.events.push_back(Event::Join { password, data: data.to_vec() });
         }
@@ -697,6 +719,9 @@ impl Connection {
             return;
         };
         let largest = largest - u64::from(mutant!(AckBitsShifted) && largest > 1);
+        if let Some((low, high)) = ack.only_range(largest) {
+            return self.take_ack(now, ack, low..=high, |n| (low..=high).contains(&n));
+        }
         let mut ranges = [(1, 0); wire::MAX_ACK_RANGES + 1];
         let (mut lowest, mut count) = (largest, 0);
         for (slot, range) in ranges.iter_mut().zip(ack.ranges(largest)) {
@@ -710,11 +735,22 @@ impl Connection {
             let range = ranges.get(ranges.partition_point(|(low, _)| *low > n));
             range.is_some_and(|(_, high)| n <= *high)
         };
-        if self.mtu.acknowledged(now, acked) {
+        self.take_ack(now, ack, lowest..=largest, acked);
+    }
+
+    /// Of packets within `reach`, those that `acked` says were received.
+    fn take_ack(
+        &mut self,
+        now: Time,
+        ack: &AckFrame<'_>,
+        reach: RangeInclusive<u64>,
+        acked: impl Fn(u64) -> bool + Copy,
+    ) {
+        if self.mtu.is_probing() && self.mtu.acknowledged(now, acked) {
             self.sender.set_sizes(wire::sizes(self.mtu.current()));
         }
         let delay = Duration::from_micros(ack.delay.saturating_mul(ACK_DELAY_UNIT).min(10_000_000));
-        self.sender.on_ack(now, delay, lowest..=largest, acked);
+        self.sender.on_ack(now, delay, reach, acked);
         self.check_path(now);
     }
 
@@ -726,6 +762,7 @@ impl Connection {
     }
 
     /// Whether the message was not refused.
+    #[inline]
     fn handle_message(&mut self, now: Time, packet: u64, m: &MessageFrame<'_>, room: &mut Room) -> bool {
         self.let_in();
         self.last_message = Some(now);
@@ -733,12 +770,23 @@ impl Connection {
             self.stats.messages_refused += 1;
             return false;
         }
+        if m.mode == Mode::Files && !self.takes_files {
+            self.stats.messages_malformed += 1;
+            return true;
+        }
         let (events, stats) = (&mut self.events, &mut self.stats);
+        let mut sink = room.sink.take();
         let mut deliver = |event| {
             stats.messages_received += 1;
-            events.push_back(event);
+            match &mut sink {
+                // Nothing that came before waits to be said.
+                Some(sink) if events.is_empty() => sink(event),
+                _ => events.push_back(event),
+            }
         };
-        match self.inbox.take(now, packet, m, room, &mut deliver) {
+        let taken = self.inbox.take(now, packet, m, room, &mut deliver);
+        room.sink = sink;
+        match taken {
             Taken::Accepted => {}
             Taken::Duplicate => self.stats.messages_duplicate += 1,
             Taken::Malformed => self.stats.messages_malformed += 1,
@@ -822,7 +870,14 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn drain_outcomes(&mut self) {
+        if self.sender.has_news() {
+            self.drain_news();
+        }
+    }
+
+    fn drain_news(&mut self) {
         while let Some((tag, outcome)) = self.sender.poll_outcome() {
             self.events.push_back(Event::Sent { tag, outcome });
         }
@@ -833,16 +888,28 @@ impl Connection {
 
     // --- outputs --------------------------------------------------------------------------------------
 
+    /// Whether there is a next event.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 }
 
+fn urgency_of_message(m: &MessageFrame<'_>) -> Urgency {
+    if m.mode.is_resent() {
+        Urgency::Prompt
+    } else {
+        Urgency::Lazy
+    }
+}
+
 fn urgency_of(frame: &Frame<'_>) -> Urgency {
     match frame {
-        Frame::Message(m) if m.mode.is_resent() => Urgency::Prompt,
-        Frame::Message(_) => Urgency::Lazy,
+        Frame::Message(m) => urgency_of_message(m),
         Frame::Ping | Frame::Join(..) | Frame::Accept | Frame::PathChallenge(_) => Urgency::Prompt,
         _ => Urgency::None,
     }

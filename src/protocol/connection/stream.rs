@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The channel of text messages, where messages are text or binary: on a WebSocket.
+pub const TEXT_CHANNEL: u8 = 1;
+
 use crate::metrics::peer::PeerStats;
 use crate::protocol::delivery::{Delivery, Mode, Outcome, QueueError};
 use crate::protocol::framing::{self, Content, Decoder, Frame, FrameError, Framing};
@@ -316,7 +319,9 @@ impl Connection {
             return Err(SendError::Queue(QueueError::Full));
         }
         let (head, tail) = framing::encode(self.terms.framing, &payload, content.as_deref());
-        let content = content.filter(|_| self.terms.framing == Framing::Whole);
+        // What carries whole messages tells text by its channel, too.
+        let text = (delivery.channel == TEXT_CHANNEL).then(|| Box::new(Content::of("text/plain")));
+        let content = content.or(text).filter(|_| self.terms.framing == Framing::Whole);
         self.queued = (messages + 1, bytes + payload.len());
         self.stats.sent += 1;
         if let Some(queue) = self.queues.get_mut(delivery.priority as usize) {
@@ -485,9 +490,11 @@ impl Connection {
         room.bytes = room.bytes.saturating_sub(frame.data.len());
         self.received = self.received.wrapping_add(1).max(1);
         self.stats.messages_received += 1;
+        let is_text = frame.content.as_ref().is_some_and(|content| content.kind.starts_with("text/"));
+        let channel = if is_text && self.terms.framing == Framing::Whole { TEXT_CHANNEL } else { 0 };
         self.events.push_back(Event::Message {
             sequence: self.received,
-            channel: 0,
+            channel,
             mode: Some(Mode::Ordered),
             data: frame.data,
             content: frame.content,
@@ -557,6 +564,11 @@ impl Connection {
     }
 
     // --- outputs --------------------------------------------------------------------------------------
+
+    /// Whether there is a next event.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {

@@ -42,10 +42,10 @@ pub struct Offer {
 }
 
 /// A packet in the making.
-struct Packet<'a, F> {
+pub(super) struct Packet<'a, F> {
     number: u64,
-    fits: F,
-    out: &'a mut Vec<Planned>,
+    pub(super) fits: F,
+    pub(super) out: &'a mut Vec<Planned>,
 }
 
 impl<F: FnMut(&Offer) -> bool> Packet<'_, F> {
@@ -104,30 +104,46 @@ impl Sender {
             self.plan_oldest(packet);
         }
         for priority in 0..self.queues.len() {
+            let again = self.resend_len() > 0;
+            if self.waiting == 0 && !again {
+                break;
+            }
             for long in [long_first, !long_first] {
                 if long && !long_first && !echoed && self.long_waits(priority) {
                     self.plan_echoes(now, packet);
                     echoed = true;
                 }
-                self.plan_resends(packet, 2 * priority + usize::from(long), 0, usize::MAX);
-                self.plan_fresh(now, packet, priority, long);
+                if again {
+                    self.plan_resends(packet, 2 * priority + usize::from(long), 0, usize::MAX);
+                }
+                if self.is_fresh(priority, long) {
+                    self.plan_fresh(now, packet, priority, long);
+                }
             }
         }
-        if !echoed {
+        if !echoed && (!self.echoes.is_empty() || self.echo_due.is_some()) {
             self.plan_echoes(now, packet);
         }
         if !self.echoes.is_empty() {
             self.echo_due.get_or_insert(now + ECHO_DELAY);
         }
-        let left = packet.out.iter().any(|p| p.fragment.is_some());
         let waits = (0..self.queues.len()).any(|priority| self.long_waits(priority));
-        self.passed_over = if left || !waits { 0 } else { self.passed_over + 1 };
+        let passed_over = waits && packet.out.iter().all(|p| p.fragment.is_none());
+        self.passed_over = if passed_over { self.passed_over + 1 } else { 0 };
+    }
+
+    /// Whether messages wait that have not left yet, of a priority, and short or long ones.
+    fn is_fresh(&self, priority: usize, long: bool) -> bool {
+        let queues = self.queues.made().and_then(|queues| queues.get(priority));
+        queues.is_some_and(|queues| !queues[usize::from(long)].is_empty())
+            || (!long && self.fleeting.front(priority).is_some())
     }
 
     /// Whether pieces of long messages wait.
     fn long_waits(&self, priority: usize) -> bool {
-        self.queues.get(priority).is_some_and(|[_, long]| !long.is_empty())
-            || self.resend.get(2 * priority + 1).is_some_and(|class| !class.is_empty())
+        let fresh = self.queues.made().and_then(|queues| queues.get(priority));
+        let again = self.resend.made().and_then(|classes| classes.get(2 * priority + 1));
+        fresh.is_some_and(|[_, long]| !long.is_empty()) || again.is_some_and(|class| !class.is_empty())
     }
 
     /// Packet `number` left with what was chosen for it, `bytes` long.
@@ -253,8 +269,13 @@ impl Sender {
         long: bool,
     ) {
         while self.waiting > 0 && self.number_window_open() {
+            let queues = self.queues.made().and_then(|queues| queues.get(priority));
+            let first = queues.and_then(|queues| queues[usize::from(long)].front().copied());
+            if !long && !self.plan_fleeting(packet, priority, first.unwrap_or(u64::MAX)) {
+                return;
+            }
+            let Some(id) = first else { return };
             let queue = &mut self.queues[priority][usize::from(long)];
-            let Some(&id) = queue.front() else { return };
             let Some(message) = self.messages.get_mut(id) else {
                 // It expired while parts of it waited.
                 queue.pop_front();
@@ -282,8 +303,8 @@ impl Sender {
             self.unsent_bytes = self.unsent_bytes.saturating_sub(planned.range.len() + MESSAGE_COST);
             self.next_number += u64::from(numbered);
             let (Delivery { mode, channel, .. }, tag) = (message.delivery, message.tag);
-            if whole && mode == Mode::Ordered {
-                self.release(channel);
+            if whole && mode.is_ordered() {
+                self.release(mode.lane(channel));
             }
             if mode.is_resent() {
                 self.remember(now, id, index, packet.number, &planned);

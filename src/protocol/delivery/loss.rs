@@ -34,7 +34,9 @@ impl Sender {
     ) {
         let (mut count, mut bytes, mut newest, mut longest) = (0, 0, None, None);
         let overtaken_by = self.largest_acked.max(*reach.end());
-        for i in self.sent.partition_point(|p| p.number < *reach.start())..self.sent.len() {
+        let before = self.sent.front().is_some_and(|p| p.number < *reach.start());
+        let start = if before { self.sent.partition_point(|p| p.number < *reach.start()) } else { 0 };
+        for i in start..self.sent.len() {
             let packet = &mut self.sent[i];
             if packet.number > *reach.end() {
                 break;
@@ -158,6 +160,7 @@ impl Sender {
         while self.sent.front().is_some_and(|p| p.at + kept <= now) {
             self.give_up_front(now);
         }
+        self.expire_fleeting(now);
         while let Some(id) = self.deadlines.pop(now) {
             self.expire(id);
             self.deadlines.trim(&self.messages);
@@ -326,6 +329,10 @@ impl Sender {
 
     /// Where to look for packets under way: those before it are not.
     pub(super) fn first_under_way(&self) -> usize {
+        // Most often the oldest of them is.
+        if self.sent.front().is_none_or(|p| p.number >= self.settled) {
+            return 0;
+        }
         self.sent.partition_point(|p| p.number < self.settled)
     }
 

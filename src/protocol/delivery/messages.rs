@@ -39,6 +39,12 @@ impl Messages {
         self.len() == 0
     }
 
+    /// An id for what is not kept here, which tells its age as all of them do.
+    pub(super) fn take_id(&mut self) -> u64 {
+        self.count += 1;
+        self.count << PLACE_BITS
+    }
+
     /// Takes a message in and gives it its id, which is greater than those of all before it.
     pub(super) fn insert(&mut self, mut message: Message) -> u64 {
         let at = self.free.pop().unwrap_or_else(|| {
@@ -184,6 +190,11 @@ pub(super) struct Lazy<T: 'static> {
 impl<T> Lazy<T> {
     pub(super) const fn new(empty: &'static T) -> Self {
         Lazy { made: None, empty }
+    }
+
+    /// What was made, if anything was.
+    pub(super) fn made(&self) -> Option<&T> {
+        self.made.as_deref()
     }
 
     /// Forgets what it has.

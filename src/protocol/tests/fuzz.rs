@@ -12,7 +12,8 @@ use crate::protocol::wire::native::{self as wire, frame, MessageFrame};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 7] = [
+const TARGETS: [(&str, Target); 8] = [
+    ("file_messages", fuzz::file_messages),
     ("header_and_messages", fuzz::header_and_messages),
     ("handshake_bodies", fuzz::handshake_bodies),
     ("native_hello", fuzz::native_hello),
@@ -158,7 +159,7 @@ fn write_frames() {
     let mut add = |name, out: &mut Vec<u8>| kinds.push((name, std::mem::take(out)));
     wire::put_close(&mut out, 3, 77, b"good night");
     add("close", &mut out);
-    wire::put_join(&mut out, Some(b"open"), b"data");
+    wire::put_join(&mut out, Some(b"open"), b"data", false);
     add("join", &mut out);
     wire::put_time(&mut out, 1000, 500, 16_667_000);
     add("time", &mut out);

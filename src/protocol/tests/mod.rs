@@ -1,6 +1,7 @@
 //! Tests of this floor as a whole: two ends on a virtual clock, over a network that is as bad as a seed says.
 
 mod figures;
+mod files;
 mod fuzz;
 mod handshake;
 mod hold;

@@ -265,7 +265,7 @@ impl NativePair {
     /// A datagram comes to `to`; where that is the server, from an address.
     pub fn handle_from(&mut self, to: Side, from: SocketAddr, mut datagram: Vec<u8>) {
         let now = self.now;
-        let mut room = Room { buffers: None, ..self.room[to as usize] };
+        let mut room = Room { buffers: None, sink: None, ..self.room[to as usize] };
         let original = if self.monitor.on { datagram.clone() } else { Vec::new() };
         let refused = self.refused(to);
         if self.forgets && self.server.as_ref().is_some_and(|s| s.state() == State::Closed) {
@@ -318,8 +318,12 @@ impl NativePair {
             };
             let mut end =
                 Connection::accepted(now, self.settings[1].clone(), &handshake, welcome.clone()).unwrap();
-            let result =
-                end.handle_datagram(now, from, &mut datagram, &mut Room { buffers: None, ..self.room[1] });
+            let result = end.handle_datagram(
+                now,
+                from,
+                &mut datagram,
+                &mut Room { buffers: None, sink: None, ..self.room[1] },
+            );
             if result.is_ok() {
                 self.server = Some(end);
             } else {
@@ -354,6 +358,7 @@ impl NativePair {
             token: 0x4000_0001,
             reset_token: self.identity.reset_token(0x0102_0304),
             tick_interval_us: 16_667,
+            files: self.settings[1].files,
             ..Welcome::default()
         };
         let timeout = Duration::from_secs(2);

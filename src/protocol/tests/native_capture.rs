@@ -213,6 +213,7 @@ impl Stage {
             max_message: 8 << 20,
             max_join: 1024,
             wants_password: true,
+            files: false,
         };
         let timeout = Duration::from_secs(2);
         let handshake =

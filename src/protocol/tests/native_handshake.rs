@@ -40,6 +40,7 @@ fn welcome(identity: &Identity) -> Welcome {
         max_message: 8 << 20,
         max_join: 1024,
         wants_password: false,
+        files: false,
     }
 }
 
@@ -474,6 +475,7 @@ fn every_byte_is_as_another_implementation_has_it() {
         max_message: number("max_message") as u32,
         max_join: number("max_join") as u16,
         wants_password: all["welcome"]["wants_password"].as_bool().expect("true or false"),
+        files: false,
     };
     let mut out = Vec::new();
     welcome.write(&mut out);

@@ -234,7 +234,7 @@ fn frames_out_of_place_change_nothing() {
     wire::put_time(&mut out, 1 << 61, 5, 1 << 61);
     out.extend_from_slice(&[frame::ACCEPT, frame::CLOSED, frame::PATH_RESPONSE]);
     out.extend_from_slice(&[1; 8]);
-    wire::put_join(&mut out, Some(b"again"), &[1; 900]);
+    wire::put_join(&mut out, Some(b"again"), &[1; 900], false);
     for _ in 0..50 {
         liar.say(&out);
     }

@@ -234,7 +234,7 @@ impl Run {
             self.pair.room[i] = if now < self.no_room_until[i] {
                 Room::NONE
             } else {
-                Room { messages: 20, bytes: 5000, buffers: None }
+                Room { messages: 20, bytes: 5000, buffers: None, sink: None }
             };
         }
         self.check_bounds();

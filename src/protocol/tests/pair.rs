@@ -49,6 +49,7 @@ pub fn settings() -> Settings {
         reassembly_timeout: Duration::from_secs(5),
         max_reassembly_bytes: 16 << 20,
         redundancy: 0,
+        files: false,
     }
 }
 

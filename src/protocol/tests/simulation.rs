@@ -169,7 +169,7 @@ impl Run {
             self.pair.end_mut(side).room = if now < self.no_room_until[i] {
                 Room::NONE
             } else {
-                Room { messages: 20, bytes: 5000, buffers: None }
+                Room { messages: 20, bytes: 5000, buffers: None, sink: None }
             };
         }
         self.check_bounds();

@@ -160,7 +160,7 @@ fn the_first_message_is_the_password_and_the_rest_waits_for_the_decision() {
 #[test]
 fn where_the_host_has_no_room_bytes_stay_with_their_sender() {
     let mut connection = joined(Framing::Length);
-    let mut room = Room { messages: 2, bytes: usize::MAX, buffers: None };
+    let mut room = Room { messages: 2, bytes: usize::MAX, buffers: None, sink: None };
     let mut stream = Vec::new();
     for _ in 0..1000 {
         stream.extend_from_slice(&100u32.to_be_bytes());
@@ -207,10 +207,10 @@ fn an_end_that_comes_while_the_host_has_no_room_waits_behind_the_messages() {
     connection.handle_bytes(at(0.0), b"one\ntwo\n", &mut none);
     connection.handle_end(at(0.0), &mut none);
     assert_eq!(connection.poll_event(), None);
-    connection.resume(at(100.0), &mut Room { messages: 1, bytes: 100, buffers: None });
+    connection.resume(at(100.0), &mut Room { messages: 1, bytes: 100, buffers: None, sink: None });
     assert_eq!(messages(&mut connection), [b"one".to_vec()]);
     assert_eq!(connection.state(), State::Connected);
-    connection.resume(at(100.0), &mut Room { messages: 2, bytes: 100, buffers: None });
+    connection.resume(at(100.0), &mut Room { messages: 2, bytes: 100, buffers: None, sink: None });
     assert_eq!(messages(&mut connection), [b"two".to_vec()]);
     connection.handle_timeout(at(100.0));
     assert_eq!(connection.state(), State::Closed);

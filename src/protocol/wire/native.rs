@@ -71,6 +71,8 @@ pub mod frame {
     pub const MESSAGE: u8 = 0x40;
 }
 
+/// In the byte of a JOIN that tells whether there is a password: the client takes part in transfers of files.
+const JOIN_FILES: u8 = 0x02;
 const LENGTH_BIT: u8 = 0x04;
 const FRAGMENT_BIT: u8 = 0x02;
 const CHANNEL_BIT: u8 = 0x01;
@@ -140,6 +142,7 @@ fn number_len(number: u64, acked: u64) -> usize {
 }
 
 /// Appends a variable-length integer (RFC 9000, 16); `value` is below 2^62.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, value: u64) {
     match value {
         0..=0x3f => out.push(value as u8),
@@ -326,6 +329,12 @@ pub struct AckFrame<'a> {
 }
 
 impl AckFrame<'_> {
+    /// The one range that most acknowledgements have, once `largest` is widened.
+    pub fn only_range(&self, largest: u64) -> Option<(u64, u64)> {
+        let low = largest.checked_sub(self.first).filter(|low| *low > 0 && self.count == 0)?;
+        Some((low, largest))
+    }
+
     /// The ranges, newest first, once `largest` is widened. Ends early where one would go below 1.
     pub fn ranges(&self, largest: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let mut reader = Reader(self.ranges);
@@ -360,7 +369,7 @@ pub enum Frame<'a> {
     /// The other side has heard our goodbye.
     Closed,
     /// Password (if one was given) and data.
-    Join(Option<&'a [u8]>, &'a [u8]),
+    Join(Option<&'a [u8]>, &'a [u8], bool),
     /// The server's host let us in.
     Accept,
     /// Tick, and how many microseconds ago it was; the server's clock in microseconds.
@@ -385,6 +394,16 @@ impl<'a> Frames<'a> {
         Frames(Reader(payload))
     }
 
+    /// The next frame if it is a message that can be read: most frames are. What it leaves is for `next`.
+    #[inline]
+    pub fn next_message(&mut self) -> Option<MessageFrame<'a>> {
+        let mut r = self.0;
+        let kind = r.u8().filter(|kind| (0x40..=0x7f).contains(kind))?;
+        let message = read_message(&mut r, kind)?;
+        self.0 = r;
+        Some(message)
+    }
+
     fn read(&mut self, kind: u8) -> Option<Frame<'a>> {
         let r = &mut self.0;
         Some(match kind {
@@ -395,8 +414,11 @@ impl<'a> Frames<'a> {
             frame::CLOSED => Frame::Closed,
             frame::JOIN => {
                 let given = r.u8()?;
+                // Who also takes files says so to a server that has said it first, and to no other.
+                let (given, files) =
+                    if given <= 3 { (given & 1, given & JOIN_FILES != 0) } else { (1, false) };
                 let password = if given == 0 { None } else { Some(r.counted()?) };
-                Frame::Join(password, r.counted()?)
+                Frame::Join(password, r.counted()?, files)
             }
             frame::ACCEPT => Frame::Accept,
             frame::TIME => Frame::Time(r.varint()?, r.varint()?, r.varint()?),
@@ -415,19 +437,31 @@ impl<'a> Frames<'a> {
     }
 }
 
+#[inline]
 fn read_message<'a>(r: &mut Reader<'a>, kind: u8) -> Option<MessageFrame<'a>> {
+    if kind & !LENGTH_BIT == frame::MESSAGE {
+        // Sent once, whole, on no channel.
+        let len = if kind & LENGTH_BIT != 0 { usize::try_from(r.varint()?).ok()? } else { r.0.len() };
+        let data = r.bytes(len)?;
+        return Some(MessageFrame { mode: Mode::Once, number: 0, channel: 0, sequence: 0, part: None, data });
+    }
+    read_any_message(r, kind)
+}
+
+fn read_any_message<'a>(r: &mut Reader<'a>, kind: u8) -> Option<MessageFrame<'a>> {
     let mode = match kind >> 3 & 7 {
         0 => Mode::Once,
         1 => Mode::Sequenced,
         2 => Mode::BestEffort,
         3 => Mode::Guaranteed,
         4 => Mode::Ordered,
+        5 => Mode::Files,
         _ => return None,
     };
     let length = if kind & LENGTH_BIT != 0 { Some(usize::try_from(r.varint()?).ok()?) } else { None };
     let number = if mode.is_resent() { r.u16()? } else { 0 };
     let channel = if kind & CHANNEL_BIT != 0 { r.u8()? } else { 0 };
-    let sequence = if mode == Mode::Ordered { r.u16()? } else { 0 };
+    let sequence = if mode.is_ordered() { r.u16()? } else { 0 };
     let part = if kind & FRAGMENT_BIT != 0 {
         let (id, index, count) = (r.u16()?, r.varint()?, r.varint()?);
         let right = count > 1 && count <= u64::from(MAX_FRAGMENTS) && index < count;
@@ -461,15 +495,29 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 /// Bytes of a message's frame with its length written out.
+#[inline]
 pub fn message_len(mode: Mode, channel: u8, part: Option<Part>, data: usize) -> usize {
     let part = part.map_or(0, |p| 2 + varint_len(u64::from(p.index)) + varint_len(u64::from(p.count)));
     let number = if mode.is_resent() { 2 } else { 0 };
-    let sequence = if mode == Mode::Ordered { 2 } else { 0 };
+    let sequence = if mode.is_ordered() { 2 } else { 0 };
     1 + varint_len(data as u64) + number + usize::from(channel != 0) + sequence + part + data
 }
 
 /// Appends a message's frame; the `last` of its packet needs no length.
+#[inline]
 pub fn put_message(out: &mut Vec<u8>, m: &MessageFrame<'_>, last: bool) {
+    if m.mode == Mode::Once && m.channel == 0 && m.part.is_none() {
+        // Nothing but a type and a length.
+        out.push(frame::MESSAGE | if last { 0 } else { LENGTH_BIT });
+        if !last {
+            put_varint(out, m.data.len() as u64);
+        }
+        return out.extend_from_slice(m.data);
+    }
+    put_any_message(out, m, last);
+}
+
+fn put_any_message(out: &mut Vec<u8>, m: &MessageFrame<'_>, last: bool) {
     let length = if last { 0 } else { LENGTH_BIT };
     let fragment = if m.part.is_some() { FRAGMENT_BIT } else { 0 };
     let channel = if m.channel != 0 { CHANNEL_BIT } else { 0 };
@@ -483,7 +531,7 @@ pub fn put_message(out: &mut Vec<u8>, m: &MessageFrame<'_>, last: bool) {
     if m.channel != 0 {
         out.push(m.channel);
     }
-    if m.mode == Mode::Ordered {
+    if m.mode.is_ordered() {
         out.extend_from_slice(&m.sequence.to_be_bytes());
     }
     if let Some(part) = m.part {
@@ -541,8 +589,8 @@ pub fn put_close(out: &mut Vec<u8>, kind: u8, code: u32, text: &[u8]) {
 }
 
 /// Appends a client's wish to be let in.
-pub fn put_join(out: &mut Vec<u8>, password: Option<&[u8]>, data: &[u8]) {
-    out.extend_from_slice(&[frame::JOIN, u8::from(password.is_some())]);
+pub fn put_join(out: &mut Vec<u8>, password: Option<&[u8]>, data: &[u8], files: bool) {
+    out.extend_from_slice(&[frame::JOIN, u8::from(password.is_some()) | if files { JOIN_FILES } else { 0 }]);
     for part in password.into_iter().chain([data]) {
         put_varint(out, part.len() as u64);
         out.extend_from_slice(part);

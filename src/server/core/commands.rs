@@ -11,7 +11,7 @@ use crate::server::access_log::AccessLog;
 use crate::server::block_list::BlockList;
 use crate::server::config;
 use crate::server::events::*;
-use crate::server::peers::Peer;
+use crate::server::peers::{Peer, Peers};
 use crate::server::send_refused::send_refused;
 
 impl Core {
@@ -46,14 +46,14 @@ impl Core {
             let who = format_args!("{id:?}");
             send_refused(error, &who, ErrorKind::Stale, len, limits, limits.max_message)
         })?;
-        let callback = options.on_sent.take().map(Completion::Callback);
-        if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
-            self.completions.insert(tag, completion);
-            self.next_tag += 1;
+        if tag != 0 {
+            let callback = options.on_sent.take().map(Completion::Callback);
+            if let Some(completion) = callback.or(options.tag.map(Completion::Tag)) {
+                self.completions.insert(tag, completion);
+                self.next_tag += 1;
+            }
         }
-        if let Some(slot) = self.peers.slot_of(id) {
-            self.touched(now, slot);
-        }
+        self.touched(now, Peers::place_of(id));
         Ok(())
     }
 
@@ -104,11 +104,23 @@ impl Core {
         if let Some(Err(error)) = self.access_log.as_mut().map(|log| log.tick(now)) {
             self.log(LogLevel::Error, format!("access log: {error}"));
         }
+        self.expire_files(now);
     }
 
     /// See [`crate::Server::set_block_list`].
     pub fn set_block_list(&mut self, now: Time, list: BlockList) {
         self.block_list = list;
+        self.heed_block_list(now);
+    }
+
+    /// See [`crate::Server::block`].
+    pub fn block(&mut self, now: Time, address: std::net::IpAddr) {
+        self.block_list.insert(address);
+        self.heed_block_list(now);
+    }
+
+    /// Ends whoever is on the list now.
+    fn heed_block_list(&mut self, now: Time) {
         let blocked: Vec<usize> = self
             .peers
             .slots()

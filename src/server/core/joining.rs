@@ -46,6 +46,7 @@ impl Core {
         let deadline = now + self.authorise_timeout;
         if let Some(peer) = self.peers.at(slot) {
             peer.join_deadline = Some(deadline);
+            peer.since = now;
             peer.send_rate = self.rates.of_a_peer(now);
         }
         // It has passed the handshake, so it can be told.

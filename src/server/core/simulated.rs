@@ -229,6 +229,7 @@ impl Core {
                 simulated.send.end(owner);
             }
         }
+        self.count_departed(slot);
         self.end_stream(slot, &Farewell::default());
         self.peers.remove(slot);
         self.end_simulation();

@@ -53,7 +53,7 @@ struct Whole {
 pub struct Inbox {
     dedup: Dedup,
     reassembly: Reassembly,
-    ordered: BTreeMap<u8, Ordered>,
+    ordered: BTreeMap<u16, Ordered>,
     /// The packet of each channel's newest sequenced message.
     sequenced: BTreeMap<u8, u64>,
     held: usize,
@@ -118,6 +118,7 @@ impl Inbox {
 
     /// A message, or a part of one, came in packet `packet`. What can be delivered goes to `deliver`: at most what `room` has
     /// left, and the messages held back that it sets free.
+    #[inline]
     pub fn take(
         &mut self,
         now: Time,
@@ -126,6 +127,15 @@ impl Inbox {
         room: &mut Room,
         deliver: &mut impl FnMut(Event),
     ) -> Taken {
+        if m.mode == Mode::Once && m.part.is_none() && room.messages > 0 && room.bytes > 0 {
+            // Nothing is known of it before, and nothing is to be remembered.
+            if m.data.len() > self.max_message {
+                return Taken::Malformed;
+            }
+            let data = room.copy(m.data);
+            hand_over(0, m.channel, m.mode, data, room, deliver);
+            return Taken::Accepted;
+        }
         let number = if m.mode.is_resent() {
             let Some(number) = widen(u64::from(m.number), 16, self.dedup.newest() + 1) else {
                 return Taken::Malformed;
@@ -159,8 +169,8 @@ impl Inbox {
         deliver: &mut impl FnMut(Event),
     ) -> Taken {
         let place = match m.mode {
-            Mode::Ordered => {
-                let next = self.ordered.get(&m.channel).map_or(1, |o| o.next);
+            Mode::Ordered | Mode::Files => {
+                let next = self.ordered.get(&m.mode.lane(m.channel)).map_or(1, |o| o.next);
                 let Some(place) = widen(u64::from(m.sequence), 16, next) else { return Taken::Malformed };
                 // What is older was delivered; only a peer that breaks the protocol numbers it anew.
                 if place < next {
@@ -192,7 +202,8 @@ impl Inbox {
             count: part.count,
             number: order,
             packet,
-            promised: matches!(m.mode, Mode::Guaranteed | Mode::Ordered) && !mutant!(PromiseForgotten),
+            promised: matches!(m.mode, Mode::Guaranteed | Mode::Ordered | Mode::Files)
+                && !mutant!(PromiseForgotten),
             data: m.data,
         };
         match self.reassembly.insert(now, fragment) {
@@ -214,7 +225,7 @@ impl Inbox {
     /// A message is whole: it is delivered, or held back, or too late.
     fn finish(&mut self, whole: Whole, room: &mut Room, deliver: &mut impl FnMut(Event)) {
         match whole.mode {
-            Mode::Ordered => self.finish_ordered(whole, room, deliver),
+            Mode::Ordered | Mode::Files => self.finish_ordered(whole, room, deliver),
             Mode::Sequenced => {
                 let newest = self.sequenced.entry(whole.channel).or_insert(0);
                 if whole.packet >= *newest || mutant!(SequencedStale) {
@@ -227,8 +238,8 @@ impl Inbox {
     }
 
     fn finish_ordered(&mut self, whole: Whole, room: &mut Room, deliver: &mut impl FnMut(Event)) {
-        let channel =
-            self.ordered.entry(whole.channel).or_insert_with(|| Ordered { next: 1, held: BTreeMap::new() });
+        let lane = whole.mode.lane(whole.channel);
+        let channel = self.ordered.entry(lane).or_insert_with(|| Ordered { next: 1, held: BTreeMap::new() });
         if whole.place != channel.next && !mutant!(OrderIgnored) {
             // Fragments of it may have come while there was room, so this can go beyond the bound by one message.
             self.held += 1;
@@ -250,6 +261,7 @@ impl Inbox {
     }
 }
 
+#[inline]
 fn hand_over(
     number: u64,
     channel: u8,

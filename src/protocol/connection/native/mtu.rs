@@ -53,7 +53,10 @@ impl Mtu {
 
     /// The size of the probe that is due.
     pub(super) fn poll(&self, now: Time) -> Option<usize> {
-        self.step().filter(|_| self.probe.is_none() && self.next <= now)
+        if self.probe.is_some() || self.next > now {
+            return None;
+        }
+        self.step()
     }
 
     /// The probe left as packet `number`.
@@ -64,6 +67,11 @@ impl Mtu {
         }
         self.tries += 1;
         self.next = now + PROBE_TIMEOUT;
+    }
+
+    /// Whether a probe is under way.
+    pub(super) fn is_probing(&self) -> bool {
+        self.probe.is_some()
     }
 
     /// Packets were acknowledged; whether larger datagrams are known to arrive now.

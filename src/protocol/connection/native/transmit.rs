@@ -70,6 +70,19 @@ impl Connection {
         to
     }
 
+    /// Whether nothing more leaves now, whatever waits. `false` says nothing.
+    pub fn is_done_for_now(&self, now: Time) -> bool {
+        let control = self.control.accept || self.control.response.is_some() || self.join_due.is_some();
+        // What left just now was its sign of life.
+        self.state == State::Connected
+            && self.last_asked == now
+            && !self.sender.wants_to_send()
+            && self.acks.due().is_none_or(|at| at > now)
+            && !control
+            && self.path.due().is_none()
+            && self.mtu.poll(now).is_none()
+    }
+
     /// Begins a packet and returns the length of its header.
     fn begin(&mut self, out: &mut Vec<u8>) -> Option<usize> {
         let number = self.packets_sent + 1;
@@ -141,6 +154,9 @@ impl Connection {
 
     /// When messages leave.
     fn data_due(&self, now: Time) -> Option<Time> {
+        if !self.sender.wants_to_send() {
+            return None;
+        }
         let fresh = self.sender.may_send(now).then_some(now);
         let due = [fresh, self.sender.echo_due()].into_iter().flatten().min()?;
         Some(due.max(self.sender.paced_until(now)).max(self.held_until))
@@ -148,7 +164,11 @@ impl Connection {
 
     /// The longest pause of a client between two things that are acknowledged.
     fn ping_interval(&self) -> Duration {
-        (self.timeout / PINGS_PER_TIMEOUT).min(MAX_PING_INTERVAL)
+        // Most timeouts are so long that nothing need be divided.
+        if self.timeout >= MAX_PING_INTERVAL * PINGS_PER_TIMEOUT {
+            return MAX_PING_INTERVAL;
+        }
+        self.timeout / PINGS_PER_TIMEOUT
     }
 
     /// When a sign of life leaves if nothing else does that is acknowledged.
@@ -223,7 +243,7 @@ impl Connection {
         // The server must not take a client that waits for a decision for silent.
         let most = MAX_JOIN_PAUSE.min(self.ping_interval());
         if let (true, Joining::Wish(join), Some((_, pause))) = (reasons.join, &self.joining, self.join_due) {
-            wire::put_join(out, join.password.as_deref(), &join.data);
+            wire::put_join(out, join.password.as_deref(), &join.data, self.takes_files);
             self.join_due = Some((now + pause, (pause * 2).min(most))).filter(|_| !mutant!(JoinOnce));
         }
         #[cfg(test)]

@@ -350,11 +350,22 @@ mod tests {
 
     #[test]
     fn points_of_small_order_are_refused() {
-        let mut one = [0; 32];
-        one[0] = 1;
-        let mut minus_one = [0xff; 32];
-        (minus_one[0], minus_one[31]) = (0xec, 0x7f);
-        for point in [[0; 32], one, minus_one] {
+        // All that there are of orders 1, 2, 4 and 8 on the curve and on its twist, those included that are not reduced: p and p + 1.
+        for point in [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ] {
+            let mut point = hex(point);
+            for private in [[7; 32], [0x80; 32]] {
+                assert!(agree(private, point).is_err(), "{point:?}");
+            }
+            // The highest bit is to be ignored.
+            point[31] |= 0x80;
             assert!(agree([7; 32], point).is_err(), "{point:?}");
         }
     }

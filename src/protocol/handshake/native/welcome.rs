@@ -4,6 +4,8 @@ use super::{take, RESET_TOKEN_LEN};
 
 /// A password is wanted with the join.
 const WANTS_PASSWORD: u8 = 1;
+/// The server takes part in transfers of files.
+const FILES: u8 = 2;
 
 /// The sealed contents of a WELCOME.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Welcome {
     pub max_join: u16,
     /// Whether a join without the right password is refused.
     pub wants_password: bool,
+    /// Whether the server takes part in transfers of files.
+    pub files: bool,
 }
 
 impl Welcome {
@@ -45,14 +49,15 @@ impl Welcome {
         out.extend_from_slice(&self.timeout_ms.to_be_bytes());
         out.extend_from_slice(&self.max_message.to_be_bytes());
         out.extend_from_slice(&self.max_join.to_be_bytes());
-        out.push(if self.wants_password { WANTS_PASSWORD } else { 0 });
+        let password = if self.wants_password { WANTS_PASSWORD } else { 0 };
+        out.push(password | if self.files { FILES } else { 0 });
     }
 
     /// Reads it. What stands behind it, and flags without a meaning, are of a later version and passed over.
     /// `None`: too short.
     pub fn parse(mut bytes: &[u8]) -> Option<Welcome> {
         let rest = &mut bytes;
-        Some(Welcome {
+        let mut welcome = Welcome {
             connection_id: u32::from_be_bytes(take(rest)?),
             token: u32::from_be_bytes(take(rest)?),
             reset_token: take(rest)?,
@@ -62,8 +67,11 @@ impl Welcome {
             timeout_ms: u32::from_be_bytes(take(rest)?),
             max_message: u32::from_be_bytes(take(rest)?),
             max_join: u16::from_be_bytes(take(rest)?),
-            wants_password: take::<1>(rest)?[0] & WANTS_PASSWORD != 0,
-        })
+            ..Welcome::default()
+        };
+        let [flags] = take(rest)?;
+        (welcome.wants_password, welcome.files) = (flags & WANTS_PASSWORD != 0, flags & FILES != 0);
+        Some(welcome)
     }
 }
 
@@ -83,13 +91,14 @@ mod tests {
             max_message: 8 << 20,
             max_join: 1024,
             wants_password: true,
+            files: false,
         }
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_shorter() {
-        for wants_password in [false, true] {
-            let welcome = Welcome { wants_password, ..welcome() };
+        for (wants_password, files) in [(false, false), (true, false), (false, true), (true, true)] {
+            let welcome = Welcome { wants_password, files, ..welcome() };
             let mut bytes = Vec::new();
             welcome.write(&mut bytes);
             assert_eq!(bytes.len(), Welcome::LEN);
@@ -104,7 +113,7 @@ mod tests {
     fn what_a_later_version_adds_is_passed_over() {
         let mut bytes = Vec::new();
         welcome().write(&mut bytes);
-        bytes[Welcome::LEN - 1] = 0xfe;
+        bytes[Welcome::LEN - 1] = 0xfc;
         bytes.extend_from_slice(b"more");
         assert_eq!(Welcome::parse(&bytes), Some(Welcome { wants_password: false, ..welcome() }));
     }

@@ -233,6 +233,7 @@ impl World {
         while let Some(next) = self.core.poll_dispatch() {
             match next {
                 Dispatch::Sent(peer, _, outcome) => self.completed.push((peer, outcome)),
+                Dispatch::FileProgress(..) | Dispatch::FileDone(..) => {}
                 Dispatch::Event(event) => {
                     if let (Event::Disconnect(peer, _), true) = (&event, self.retires) {
                         self.core.retire(*peer);

@@ -1,0 +1,133 @@
+"""Doors for streams, and the server of the select-loop kind."""
+
+import importlib.util
+import pathlib
+import socket
+import threading
+
+import pytest
+
+import gamekeeper
+from gamekeeper import Framing
+from playing import Game, wait_until
+
+CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
+
+
+def connect(address):
+    return socket.create_connection(address, timeout=30)
+
+
+@pytest.fixture
+def run():
+    """Runs servers of the select-loop kind, each on a thread."""
+    running = []
+
+    def start(server):
+        thread = threading.Thread(target=server.start, daemon=True)
+        thread.start()
+        running.append((server, thread))
+        assert server.wait_started(30)
+        return server
+
+    yield start
+    for server, thread in running:
+        server.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+class Shouting(gamekeeper.Server):
+    def __init__(self, **more):
+        super().__init__("127.0.0.1", 0, Framing.LINES, **more)
+        self.seen = []
+
+    def _reconcile(self):
+        self.seen.append("reconcile")
+
+    def _new_connection_callback(self, conn, msg):
+        self.seen.append(("first", msg))
+        self.messages[conn].put(b"welcome " + msg)
+
+    def _new_message_callback(self, conn, msg):
+        self.seen.append(("next", msg))
+        if msg == b"fail":
+            raise RuntimeError("a bug of the host's")
+        self.messages[conn].put(msg.upper())
+
+    def _closed_callback(self, conn):
+        self.seen.append("closed")
+
+
+def test_a_first_message_and_others_and_the_end(run):
+    server = run(Shouting())
+    with connect(server.address) as sock, sock.makefile("rb") as lines:
+        sock.sendall(b"ann\nhello\nfail\nand on\n")
+        assert [lines.readline() for _ in range(3)] == [b"welcome ann\n", b"HELLO\n", b"AND ON\n"]
+        (conn,) = server.messages
+        assert (conn.door, conn.wire) == ("stream", "stream")
+        # From another thread.
+        server.messages[conn].put(b"by the way")
+        assert lines.readline() == b"by the way\n"
+    wait_until(lambda: "closed" in server.seen, "its end")
+    assert not server.messages
+    assert server.seen[0] == ("first", b"ann")
+
+
+def test_a_long_queue_arrives_whole(run):
+    class Flood(Shouting):
+        def _new_connection_callback(self, conn, msg):
+            for number in range(300):
+                self.messages[conn].put(b"%d " % number + b"x" * 100000)
+
+    server = run(Flood())
+    with connect(server.address) as sock, sock.makefile("rb") as lines:
+        sock.sendall(b"go\n")
+        for number in range(300):
+            assert lines.readline().startswith(b"%d x" % number)
+
+
+def test_reconcile_comes_again_and_again(run):
+    server = run(Shouting(reconcile_interval=0.05))
+    wait_until(lambda: server.seen.count("reconcile") >= 3, "three times")
+    with pytest.raises(ValueError):
+        Shouting(reconcile_interval=0)
+
+
+def test_what_cannot_be_listened_on_is_told():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = gamekeeper.Server("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(gamekeeper.StateError):
+            server.address
+        with pytest.raises(gamekeeper.AddressError):
+            server.start()
+
+
+def test_three_nodes_gossip(run):
+    path = CHECKOUT / "examples" / "python" / "gossip_node.py"
+    spec = importlib.util.spec_from_file_location("gossip_node", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    # In a line: the first knows nobody, and hears of the third by the second only.
+    nodes = []
+    for name in ("ann", "bob", "eve"):
+        before = [nodes[-1].address[1]] if nodes else []
+        nodes.append(run(example.Node(name, 0, before, interval=0.05)))
+    wait_until(lambda: all(set(node.facts) == {"ann", "bob", "eve"} for node in nodes), "all know all")
+
+
+def test_a_door_beside_the_games(serve):
+    game = Game()
+    server = serve(game, lambda context: context.listenStream("127.0.0.1:0", Framing.LENGTH))
+    addresses = dict(server.addresses())
+    assert addresses["udp"] == server.bound_address()
+    with connect(addresses["tcp"]) as sock:
+        wait_until(lambda: game.clients, "the client")
+        sock.sendall(b"\0\0\0\5hello")
+        wait_until(lambda: game.messages, "the message")
+        assert game.clients[0].door == "stream"
+    for wrong in ({"framing": 9}, {"read_bytes": 0}, {"stall_timeout": 0}, {"certificate": "alone.pem"}):
+        with pytest.raises(ValueError):
+            gamekeeper.ServerContext(game).listenStream("127.0.0.1:0", **wrong)

@@ -1,0 +1,8 @@
+//! What HTTP means to a server, without a socket: routes, requests, answers, limits. `net::http` speaks it.
+//!
+//! Pure, like the protocol: no clock, thread, socket or file.
+
+pub mod config;
+pub mod message;
+pub mod route;
+pub mod text;
