@@ -36,7 +36,7 @@ impl Deny {
 }
 
 /// What cargo knows of the packages for this machine. Those of the default members were fetched to build this very
-/// test; what `benches/field` needs besides is fetched here, once.
+/// test; what `benches/field` and `bindings/godot` need besides is fetched here, once.
 fn metadata() -> Value {
     let rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).arg("-vV").output();
     let version = String::from_utf8(rustc.expect("rustc runs").stdout).expect("rustc writes UTF-8");
@@ -56,7 +56,9 @@ fn metadata() -> Value {
 
 /// Whether a package is one of this workspace.
 fn is_own(package: &Value) -> bool {
-    ["gamekeeper", "gamekeeper-cli", "demo", "field"].iter().any(|name| package["name"] == *name)
+    ["gamekeeper", "gamekeeper-cli", "gamekeeper-godot", "demo", "field"]
+        .iter()
+        .any(|name| package["name"] == *name)
 }
 
 /// Whether an SPDX expression can be fulfilled with these licences. `/` is an old way to write OR.

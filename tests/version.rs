@@ -1,4 +1,4 @@
-//! Cargo, the header, the library, the Python package and the changelog agree on the version.
+//! Cargo, the header, the library, the Python package, the Godot extension and the changelog agree on the version.
 
 use std::path::Path;
 
@@ -40,6 +40,13 @@ fn the_library_says_it() {
 fn the_python_package_has_it() {
     let text = read("bindings/python/gamekeeper/_version.py");
     let version = text.lines().find_map(|line| line.strip_prefix("__version__ = ")).expect("__version__");
+    assert_eq!(version.trim_matches('"'), VERSION);
+}
+
+#[test]
+fn the_godot_extension_has_it() {
+    let text = read("bindings/godot/Cargo.toml");
+    let version = text.lines().find_map(|line| line.strip_prefix("version = ")).expect("a version");
     assert_eq!(version.trim_matches('"'), VERSION);
 }
 

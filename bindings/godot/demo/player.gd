@@ -1,0 +1,19 @@
+extends Node2D
+## A square. Its own player moves it, and the synchronizer tells the others.
+
+const SPEED := 200.0
+
+func _enter_tree() -> void:
+	# It is called by the id of its player.
+	set_multiplayer_authority(name.to_int())
+
+func _ready() -> void:
+	$Square.color = Color.from_hsv(float(name.hash() % 100) / 100.0, 0.7, 0.9)
+
+func _physics_process(delta: float) -> void:
+	if multiplayer.multiplayer_peer == null or not is_multiplayer_authority():
+		return
+	var way := Input.get_vector("ui_left", "ui_right", "ui_up", "ui_down")
+	if DisplayServer.get_name() == "headless":
+		way = Vector2.RIGHT.rotated(Time.get_ticks_msec() / 1000.0)
+	position += way * SPEED * delta
