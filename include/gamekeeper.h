@@ -255,6 +255,7 @@ typedef struct gk_client gk_client;
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
  * - `gk_context_listen_http` and the routes: see `gk_request`
  * - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
+ * - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
  *
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
  * and the send rate of a peer, which is their server, from above, and have of their own:
@@ -1309,8 +1310,8 @@ typedef int32_t gk_framing;
  * - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
  * - `gk_context_clear_http`: takes doors and routes out again
  * - `gk_context_set_http_max_body`: the longest body, of the routes that follow
- * - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`,
- *   `gk_context_set_http_max_body_bytes`: bounds
+ * - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
+ * - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
  * - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
  * - `gk_server_http_address`: where it is spoken in fact
  * - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line
@@ -4466,6 +4467,63 @@ gk_result gk_response_upgrade(gk_server *server,
  * Ownership: nothing is passed.
  */
 gk_result gk_peer_request(const gk_server *server, gk_peer peer, gk_request *out);
+
+/**
+ * Sets where a server shows what it does, by HTTP and in any browser: one page with live figures of the last five minutes
+ * (packets, where the time goes, ticks, traffic, latency, loss), all peers, with which it can be parted from there, and the
+ * log. Beside the page, `/`, there are `/stats.json`, `/peers.json`, and `/metrics` in Prometheus' text format.
+ *
+ * The server is read once a second, however many look, and a thread of its own answers. A server without a dashboard has
+ * no such thread.
+ *
+ * Without a token (`gk_context_set_dashboard_token`) only an address of the loopback is taken, and requests are only
+ * answered under a name of the loopback; any other address needs a token. The door speaks no TLS: beyond a network that you
+ * trust, put a proxy that does in front of it.
+ *
+ * - `address`: as `gk_server_start` takes it, such as `"127.0.0.1:8080"`; port 0 lets the system choose, see
+ *   `gk_server_dashboard_address`; NULL (the default): no dashboard. The address is bound when the server starts, which
+ *   fails if it cannot be.
+ *
+ * Errors: `GK_ERR_ADDRESS`, `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`. Of `gk_server_start` besides:
+ * `GK_ERR_ARGUMENT` (an address that is not of the loopback, and no token), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: the text is copied.
+ */
+gk_result gk_context_set_dashboard(gk_context *context,
+                                   const char *address);
+
+/**
+ * Sets what who looks at the dashboard must know. The page asks for it; programs send it as `Authorization: Bearer …`, as
+ * Prometheus does with `credentials`; behind the page's address, as `#token=…`, it never leaves the browser. It is compared in
+ * the same time whatever is guessed, and kept as a digest.
+ *
+ * - `token`: 16 to 256 characters, printable ASCII without blanks; NULL (the default): none
+ *
+ * Errors: `GK_ERR_ARGUMENT` (its length or its characters), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: only a digest of the text is kept.
+ */
+gk_result gk_context_set_dashboard_token(gk_context *context,
+                                         const char *token);
+
+/**
+ * Gives the address that the dashboard is bound to, with the real port.
+ *
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_STATE` (the server has none, or has stopped), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_dashboard_address(const gk_server *server,
+                                      char *buf,
+                                      size_t cap,
+                                      size_t *out_len);
 
 /**
  * Sets what is called when an address is tried; see `gk_client_connecting_fn`.
