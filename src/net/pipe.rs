@@ -84,7 +84,7 @@ pub enum Outgoing<'a> {
 
 /// Carries one peer. See the module.
 pub trait Pipe: Send {
-    /// It is a peer from now on, with this number ([`PeerId::to_bits`](crate::PeerId::to_bits)).
+    /// It is a peer from now on, with this number ([`PeerId::to_bits`](crate::server::events::PeerId::to_bits)).
     fn seated(&mut self, peer: u64) {
         let _ = peer;
     }

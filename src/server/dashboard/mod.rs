@@ -73,7 +73,7 @@ pub struct Overview {
 /// A peer as it was at one moment.
 #[derive(Clone, Debug)]
 pub struct PeerRow {
-    /// Its id, as [`crate::PeerId::to_bits`] gives it.
+    /// Its id, as [`crate::server::events::PeerId::to_bits`] gives it.
     pub id: u64,
     /// Where its datagrams come from.
     pub address: SocketAddr,
