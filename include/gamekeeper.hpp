@@ -497,6 +497,14 @@ public:
         return detail::fill<std::string>(
             64, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_address(server_, buf, cap, len); });
     }
+    /// Where an HTTP door is, in the order in which they were added.
+    expected<std::string> http_address(size_t index = 0) const {
+        return detail::fill<std::string>(64, 0, [this, index](char *buf, size_t cap, size_t *len) {
+            return gk_server_http_address(server_, index, buf, cap, len);
+        });
+    }
+    /// The request that opened a peer's WebSocket; GK_REQUEST_NONE if it is none, or has closed.
+    expected<gk_request> request_of(peer of) const { return get<gk_request>(gk_peer_request, of); }
     /// Where the dashboard is; GK_ERR_STATE without one.
     expected<std::string> dashboard_address() const {
         return detail::fill<std::string>(64, 0, [this](char *buf, size_t cap, size_t *len) {
@@ -747,10 +755,15 @@ public:
     expected<std::string> param(const std::string &name) const { return named(gk_request_param, name); }
     expected<std::string> query(const std::string &name) const { return named(gk_request_query, name); }
     expected<std::string> header(const std::string &name) const { return named(gk_request_header, name); }
-    expected<std::string> body() const {
-        return read([this](char *buf, size_t cap, size_t *len) {
-            return gk_request_body(server_.native(), id_, reinterpret_cast<uint8_t *>(buf), cap, len);
-        });
+    /// All of them: `name: value`, each with a line end.
+    expected<std::string> headers() const { return raw(gk_request_headers); }
+    expected<std::string> body() const { return raw(gk_request_body); }
+    /// Whether it came over TLS.
+    expected<bool> is_secure() const {
+        uint32_t secure = 0;
+        gk_result code = gk_request_is_secure(server_.native(), id_, &secure);
+        if (code != GK_OK) return gk::result(code);
+        return secure != 0;
     }
 
     /// A header of the answer.
@@ -765,26 +778,21 @@ public:
     result upgrade() const { return result(gk_response_upgrade(server_.native(), id_)); }
 
 private:
-    template <class Read>
-    static expected<std::string> read(Read call) {
-        std::string out;
-        size_t len = 0;
-        gk_result code = call(nullptr, 0, &len);
-        while (code == GK_ERR_BUFFER_TOO_SMALL) {
-            out.resize(len);
-            code = call(out.data(), out.size(), &len);
-        }
-        if (code != GK_OK) return gk::result(code);
-        out.resize(len);
-        return out;
-    }
     template <class Function>
     expected<std::string> text(Function function) const {
-        return read([&](char *buf, size_t cap, size_t *len) { return function(server_.native(), id_, buf, cap, len); });
+        return detail::fill<std::string>(64, 0, [&](char *buf, size_t cap, size_t *len) {
+            return function(server_.native(), id_, buf, cap, len);
+        });
+    }
+    template <class Function>
+    expected<std::string> raw(Function function) const {
+        return detail::fill<std::string>(256, 0, [&](char *buf, size_t cap, size_t *len) {
+            return function(server_.native(), id_, reinterpret_cast<uint8_t *>(buf), cap, len);
+        });
     }
     template <class Function>
     expected<std::string> named(Function function, const std::string &name) const {
-        return read([&](char *buf, size_t cap, size_t *len) {
+        return detail::fill<std::string>(64, 0, [&](char *buf, size_t cap, size_t *len) {
             return function(server_.native(), id_, name.c_str(), buf, cap, len);
         });
     }
@@ -1180,9 +1188,21 @@ public:
     result route_websocket(const std::string &pattern, gk_route_fn function = nullptr, void *user_data = nullptr) {
         return result(gk_context_route_websocket(native(), pattern.c_str(), function, user_data));
     }
+    /// Files below a directory, by what the pattern's last name stands for.
     result route_files(const std::string &pattern, const std::string &directory) {
         return result(gk_context_route_files(native(), pattern.c_str(), directory.c_str()));
     }
+    /// Takes doors and routes out again.
+    result clear_http() { return result(gk_context_clear_http(native())); }
+    /// The longest body, of the routes that are added from now on.
+    result set_http_max_body(size_t bytes) { return result(gk_context_set_http_max_body(native(), bytes)); }
+    result set_http_max_body_bytes(size_t bytes) { return result(gk_context_set_http_max_body_bytes(native(), bytes)); }
+    result set_http_max_connections(uint32_t count, uint32_t per_source) {
+        return result(gk_context_set_http_max_connections(native(), count, per_source));
+    }
+    result set_http_max_requests(uint32_t count) { return result(gk_context_set_http_max_requests(native(), count)); }
+    result set_http_request_timeout(microseconds time) { return set(gk_context_set_http_request_timeout_us, time); }
+    result set_http_head_timeout(microseconds time) { return set(gk_context_set_http_head_timeout_us, time); }
     result set_raw_datagrams(bool enabled) { return result(gk_context_set_raw_datagrams(native(), enabled)); }
     /// Without info: no answer to those who look for servers.
     result set_discovery_info(std::optional<bytes> info) {
