@@ -62,6 +62,8 @@ fn serve(arguments: &[&str]) -> Serving {
     let second = line();
     let key = second.trim_end().strip_prefix("native key: ").unwrap_or_else(|| panic!("{second}")).to_owned();
     while !line().starts_with("-----END") {}
+    let reached = line();
+    assert_eq!(reached.trim_end(), format!("others reach it at udp {address}"));
     Serving { running, output, address, key }
 }
 

@@ -32,6 +32,7 @@ from .context import ServerContext
 from .enums import ConnectionStatus, Direction, RetryMode
 from .errors import SessionEnded, StateError
 from .handler import EventHandler
+from .http import Doors
 from .keys import EllipticCurvePrivateKey
 from .server import _format_address, _parse_address
 
@@ -519,6 +520,8 @@ class Server(_Host[ServerEvent]):
     def __init__(self, context: ServerContext, addr: Address) -> None:
         """For :func:`serve`'s own use."""
         self._context = context
+        #: It has no doors for HTTP.
+        self._http = Doors()
         # The context tells its servers of block lists and of shutdown.
         self._link: Link = context._open(cast(Any, self), _format_address(addr))
         self._peers: Dict[int, Peer] = {}

@@ -47,7 +47,7 @@ def test_the_client_object_has_what_is_documented():
 
 
 def test_every_name_of_the_package_is_here():
-    """All that `from mpgameserver import …` gives; what needs pygame or Pillow is missing there too."""
+    """All that `from mpgameserver import …` gives; what needs pygame or Pillow is missing there too, except what is here."""
     with open(package.__file__, encoding="utf-8") as file:
         tree = ast.parse(file.read())
     names = {alias.asname or alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
@@ -55,7 +55,7 @@ def test_every_name_of_the_package_is_here():
     missing = [name for name in sorted(names) if name not in dir(dropin)]
     assert missing == []
     for name in names:
-        if hasattr(package, name):
+        if hasattr(package, name) or name == "GuiServer":
             assert getattr(dropin, name) is not None
         else:
             with pytest.raises(ImportError, match="does not have it either"):
