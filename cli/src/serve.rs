@@ -21,6 +21,9 @@ use crate::Failure;
 
 /// How often it is looked whether the server has ended by itself.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// Messages that wait for a client at most; what finds no room is not echoed. Nothing but the client's own queue, of 4096, holds
+/// it back, and here wait those that it has not acknowledged, too.
+const MAX_QUEUED_MESSAGES: u32 = 65_536;
 
 #[derive(Args)]
 pub struct Serve {
@@ -146,6 +149,7 @@ impl Serve {
             password: password.map_err(|error| error.to_string())?,
             max_peers: self.max_clients,
             tick_rate_hz: self.tick_rate,
+            max_queued_messages: MAX_QUEUED_MESSAGES,
             ..Config::default()
         };
         let counts = Arc::<Counts>::default();
