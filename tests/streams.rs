@@ -199,6 +199,28 @@ fn whoever_ends_its_half_still_gets_its_answer() {
 }
 
 #[test]
+fn more_messages_than_are_handed_up_at_once_all_come_in_order() {
+    struct Numbers(std::sync::mpsc::Sender<u32>);
+    impl Handler for Numbers {
+        fn message(&mut self, _: &Server, _: PeerId, message: &Message) {
+            let number = std::str::from_utf8(&message.data).ok().and_then(|text| text.parse().ok());
+            let _over = self.0.send(number.expect("a number"));
+        }
+    }
+    const NUMBERS: u32 = 100_000;
+    let (sender, numbers) = std::sync::mpsc::channel();
+    let server = start(config(Framing::Lines), Box::new(Numbers(sender)));
+    let mut stream = open(&server);
+    let text: String = (0..NUMBERS).map(|n| format!("{n}\n")).collect();
+    stream.write_all(text.as_bytes()).expect("it listens");
+    // What was said before the end of its half is handed up, too.
+    stream.shutdown(Shutdown::Write).expect("open");
+    for n in 0..NUMBERS {
+        assert_eq!(numbers.recv_timeout(PATIENCE), Ok(n));
+    }
+}
+
+#[test]
 fn several_doors_and_the_datagrams_are_one_server() {
     let mut config = config(Framing::Raw);
     config.streams.push(StreamDoor::new(LOOPBACK, Framing::Lines));

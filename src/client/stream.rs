@@ -71,7 +71,8 @@ impl Streams {
     pub(super) fn read(&mut self, client: &Client, event_loop: &mut EventLoop) {
         for ready in event_loop.take_ready() {
             if let Some(carrier) = self.carrier.as_mut().filter(|c| c.key == ready.key) {
-                carrier.readable |= ready.readable;
+                // That it is connected shows itself as room to write, and is read.
+                carrier.readable |= ready.readable || ready.writable;
                 carrier.writable |= ready.writable;
             }
         }

@@ -17,6 +17,8 @@ const HEADER_LENGTH_BYTES: usize = 2;
 pub const MAX_CONTENT_TYPE: usize = 255;
 /// What content is where its sender says nothing: bytes.
 const BYTES: &str = "application/octet-stream";
+/// What holding a message that came whole costs beside its bytes, counted where what is held is bounded.
+const FRAME_BYTES: usize = 128;
 
 /// How messages are told apart in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -143,9 +145,9 @@ impl Decoder {
         self.ended = true;
     }
 
-    /// Bytes held.
+    /// Bytes held, with what it costs to hold a message that came whole, be it empty.
     pub fn len(&self) -> usize {
-        self.buffer.len() + self.whole.iter().map(|frame| frame.data.len()).sum::<usize>()
+        self.buffer.len() + self.whole.iter().map(|frame| frame.data.len() + FRAME_BYTES).sum::<usize>()
     }
 
     /// Whether none are held: the stream stands between two messages.

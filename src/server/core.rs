@@ -441,6 +441,7 @@ impl Core {
             || !self.dirty.is_empty()
             || answers
             || !self.stream_work.is_empty()
+            || self.can_resume_streams()
         {
             return Some(Time::default());
         }

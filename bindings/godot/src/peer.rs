@@ -152,13 +152,17 @@ struct Packet {
     data: Vec<u8>,
 }
 
-/// The packet in a message. `None`: it is late, or nothing that this version sends.
+/// The packet in a message. `None`: it is late, empty (for which the engine's own multiplayer would leave all others of the
+/// frame), or nothing that this version sends.
 fn packet(from: i32, message: Message, numbers: &mut Numbers) -> Option<Packet> {
     let (transfer, channel) = wire::inward(message.mode, message.channel)?;
     let data = match transfer {
         Transfer::UnreliableOrdered => numbers.in_order(channel, &message.data)?.to_vec(),
         _ => message.data,
     };
+    if data.is_empty() {
+        return None;
+    }
     Some(Packet { from, channel, transfer, data })
 }
 

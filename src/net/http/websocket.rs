@@ -57,7 +57,7 @@ pub fn accept_of(key: &str) -> String {
     base64(digest.as_ref())
 }
 
-/// The pause after which a quiet WebSocket is pinged.
+/// How often a WebSocket is pinged.
 const PING_PAUSE: Duration = Duration::from_secs(20);
 /// A WebSocket from which no whole frame came for this long, not even a pong, is closed.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -201,6 +201,8 @@ async fn send(
     remote: &Remote,
     changed: &Notify,
 ) -> Option<CloseFrame> {
+    // Also who is told something all the time has to show that it is there.
+    let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + PING_PAUSE, PING_PAUSE);
     loop {
         // Asked before what waits is taken: nothing comes behind the end.
         let ended = remote.ended();
@@ -218,8 +220,9 @@ async fn send(
         if let Some(farewell) = ended {
             return Some(close_of(&farewell));
         }
-        if tokio::time::timeout(PING_PAUSE, changed.notified()).await.is_err() {
-            sink.send(Message::Ping(bytes::Bytes::new())).await.ok()?;
+        tokio::select! {
+            () = changed.notified() => {}
+            _now = pings.tick() => sink.send(Message::Ping(bytes::Bytes::new())).await.ok()?,
         }
     }
 }

@@ -774,13 +774,14 @@ impl Connection {
             self.stats.messages_malformed += 1;
             return true;
         }
+        let of_files = m.mode == Mode::Files;
         let (events, stats) = (&mut self.events, &mut self.stats);
         let mut sink = room.sink.take();
         let mut deliver = |event| {
             stats.messages_received += 1;
             match &mut sink {
-                // Nothing that came before waits to be said.
-                Some(sink) if events.is_empty() => sink(event),
+                // Nothing that came before waits to be said. What is of files is not for the host.
+                Some(sink) if events.is_empty() && !of_files => sink(event),
                 _ => events.push_back(event),
             }
         };

@@ -43,6 +43,19 @@ impl<K: Copy + Ord> Hub<K> {
         result
     }
 
+    /// As `input`, for what is about a file: without an exchange there is none. One that was made for it would outlive
+    /// its connection.
+    fn about(
+        &mut self,
+        of: K,
+        act: impl FnOnce(&mut Exchange, &mut Totals) -> Result<(), NoSuchFile>,
+    ) -> Result<(), NoSuchFile> {
+        if !self.exchanges.contains_key(&of) {
+            return Err(NoSuchFile);
+        }
+        self.input(of, act)
+    }
+
     fn drain(&mut self, of: K, closed: bool) {
         let Some(exchange) = self.exchanges.get_mut(&of) else { return };
         while let Some((file, request)) = exchange.poll_request() {
@@ -65,17 +78,17 @@ impl<K: Copy + Ord> Hub<K> {
 
     /// See [`Exchange::accept`].
     pub fn accept(&mut self, of: K, number: u32, target: Target) -> Result<(), NoSuchFile> {
-        self.input(of, |exchange, totals| exchange.accept(number, target, totals))
+        self.about(of, |exchange, totals| exchange.accept(number, target, totals))
     }
 
     /// See [`Exchange::refuse`].
     pub fn refuse(&mut self, of: K, number: u32, text: &str) -> Result<(), NoSuchFile> {
-        self.input(of, |exchange, totals| exchange.refuse(number, text, totals))
+        self.about(of, |exchange, totals| exchange.refuse(number, text, totals))
     }
 
     /// See [`Exchange::cancel`].
     pub fn cancel(&mut self, of: K, file: FileId) -> Result<(), NoSuchFile> {
-        self.input(of, |exchange, totals| exchange.cancel(file, totals))
+        self.about(of, |exchange, totals| exchange.cancel(file, totals))
     }
 
     /// The connection has ended; see [`Exchange::close`].

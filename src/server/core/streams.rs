@@ -19,6 +19,11 @@ use crate::server::peers::Peers;
 /// How long whoever has ended its half of a stream is kept for a host that pulls: it may answer what it finds in its queue.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
+/// Messages of one read, or of what waits in a stream, that are handed up at once, and streams of which what waits is handed
+/// up in one turn: a read can hold thousands of empty ones, and the tick waits for all that were handed up.
+const MESSAGES_AT_ONCE: usize = 32;
+const RESUMED_AT_ONCE: usize = 64;
+
 /// What a pipe is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StreamWork {
@@ -106,6 +111,12 @@ impl Core {
         self.peers.at(slot).filter(|p| p.id == id).map(|_| slot)
     }
 
+    /// What one input of a stream may bring the host.
+    fn stream_room(&self) -> Room<'static> {
+        let room = self.room();
+        Room { messages: room.messages.min(MESSAGES_AT_ONCE), ..room }
+    }
+
     /// Gives the stream of a peer some input.
     fn feed(
         &mut self,
@@ -114,7 +125,7 @@ impl Core {
         bytes: usize,
         input: impl FnOnce(&mut Stream, &mut Room),
     ) -> Appetite {
-        let mut room = self.room();
+        let mut room = self.stream_room();
         let Some(slot) = self.stream_slot(id) else { return Appetite::Full };
         let Some(peer) = self.peers.at(slot) else { return Appetite::Full };
         if bytes > 0 {
@@ -278,12 +289,12 @@ impl Core {
         self.arm_peer(now, slot);
     }
 
-    // --- a host that pulls ------------------------------------------------------------------------------
+    // --- messages that wait -----------------------------------------------------------------------------
 
-    /// Peers whose messages found no room in the event queue are looked at again when there is some.
+    /// Peers whose messages found no room in the event queue, or were too many for once, are looked at again.
     pub fn resume_streams(&mut self, now: Time) {
-        for _ in 0..self.stream_waiting.len() {
-            let mut room = self.room();
+        for _ in 0..self.stream_waiting.len().min(RESUMED_AT_ONCE) {
+            let mut room = self.stream_room();
             if room.messages == 0 || room.bytes == 0 {
                 return;
             }
@@ -296,6 +307,12 @@ impl Core {
             }
             self.touched(now, slot);
         }
+    }
+
+    /// Whether somebody's messages wait for which there is room.
+    pub(super) fn can_resume_streams(&self) -> bool {
+        let room = self.room();
+        !self.stream_waiting.is_empty() && room.messages > 0 && room.bytes > 0
     }
 
     /// Whether a host that takes events makes room for somebody.
@@ -317,7 +334,7 @@ impl Core {
 
     /// What a stream said while it was joining is handed up when it was let in.
     pub(super) fn let_stream_in(&mut self, now: Time, slot: usize) {
-        let mut room = self.room();
+        let mut room = self.stream_room();
         if let Some(stream) = self.peers.at(slot).and_then(|p| p.connection.as_stream_mut()) {
             stream.resume(now, &mut room);
         }
