@@ -239,8 +239,9 @@ impl Entrance {
 
     /// Nobody is taken any more.
     pub(crate) fn close(&self) {
-        let mut news = self.0.news.lock();
-        *news = News { closed: true, ..News::default() };
+        let refused = std::mem::replace(&mut *self.0.news.lock(), News { closed: true, ..News::default() });
+        // Pipes tell their threads when they go, and those may come back here.
+        drop(refused);
     }
 }
 

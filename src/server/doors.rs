@@ -17,7 +17,7 @@ use crate::net::event_loop::{EventLoop, Ready};
 use crate::net::pipe::{Arrival, Entrance, Incoming, Outgoing, Pipe};
 use crate::net::stream::{Accepted, StreamListener};
 use crate::net::tls::ServerTls;
-use crate::protocol::connection::Farewell;
+use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::protocol::time::Time;
 
 /// Connections accepted per turn of the loop, at each door; and taken in from other threads.
@@ -34,6 +34,9 @@ const WRITES_PER_VISIT: usize = 8;
 const ACCEPT_REST: Duration = Duration::from_millis(250);
 /// How long a pipe whose peer has ended may take to hand on what was written to it.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
+
+/// What somebody is told who is turned away, where the pipe can tell. The log says why.
+const REFUSED: &str = "the server takes no connection from here now";
 
 /// A socket that listens.
 struct Listener {
@@ -253,8 +256,10 @@ impl Doors {
         mut pipe: Box<dyn Pipe>,
         listener: Option<usize>,
     ) {
+        let refused =
+            Farewell { kind: FarewellKind::Refused, text: REFUSED.to_owned(), ..Farewell::default() };
         if !server.0.core.lock().may_open_stream(now, &arrival) {
-            pipe.close(&Farewell::default());
+            pipe.close(&refused);
             return;
         }
         if let Some(source) = pipe.source() {
@@ -267,7 +272,7 @@ impl Doors {
         let whole = arrival.framing == crate::protocol::framing::Framing::Whole;
         let read_bytes = arrival.read_bytes.max(1);
         let Some(peer) = server.0.core.lock().open_stream(now, key, arrival) else {
-            pipe.close(&Farewell::default());
+            pipe.close(&refused);
             return;
         };
         if let Some(listener) = listener.and_then(|place| self.listeners.get_mut(place)) {

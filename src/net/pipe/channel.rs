@@ -41,7 +41,7 @@ pub struct Remote {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Full(pub Vec<u8>);
 
-struct Channel<F, S> {
+struct Channel<F: Fn(), S> {
     shared: Arc<Mutex<Shared>>,
     capacity: usize,
     on_change: F,
@@ -172,9 +172,10 @@ impl<F: Fn() + Send, S: Fn(u64) + Send> Pipe for Channel<F, S> {
     }
 }
 
-impl<F, S> Drop for Channel<F, S> {
+impl<F: Fn(), S> Drop for Channel<F, S> {
     fn drop(&mut self) {
         // However it came about: the other thread is not left waiting for somebody who has gone.
         self.shared.lock().ended.get_or_insert_with(Farewell::default);
+        (self.on_change)();
     }
 }

@@ -72,6 +72,11 @@ impl Core {
     /// A connection that a pipe carries becomes a peer that is joining.
     /// `None`: it was refused at once.
     pub fn open_stream(&mut self, now: Time, pipe: usize, arrival: Arrival) -> Option<PeerId> {
+        // Between the check and this the host may have blocked it.
+        if self.block_list.contains(arrival.address.ip()) {
+            self.drop_datagram(DropReason::Blocked);
+            return None;
+        }
         let terms = Terms {
             door: arrival.door,
             framing: arrival.framing,
