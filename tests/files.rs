@@ -48,7 +48,7 @@ impl Handler for Host {
         Takes { file: true, ..Takes::ALL }
     }
     fn message(&mut self, _: &Server, _: PeerId, message: &Message) {
-        let _over = self.told.send(Told::Message(message.data.clone().into()));
+        let _over = self.told.send(Told::Message(message.data.clone()));
     }
     fn file(&mut self, server: &Server, peer: PeerId, event: &FileEvent) {
         let accept = |target| {
@@ -68,7 +68,7 @@ impl client::Handler for Host {
         let _over = self.told.send(Told::Connected);
     }
     fn message(&mut self, _: &Client, message: &Message) {
-        let _over = self.told.send(Told::Message(message.data.clone().into()));
+        let _over = self.told.send(Told::Message(message.data.clone()));
     }
     fn file(&mut self, client: &Client, event: &FileEvent) {
         let accept = |target| {
