@@ -22,12 +22,13 @@ pub struct DoorConfig {
     pub tls: Option<TlsFiles>,
 }
 
-/// Files of a door with TLS, looked at again every two seconds: new connections get what stands in them then.
+/// The certificate of a door, and its key, as files. HTTP doors look at them again every two seconds, and new connections get
+/// what stands in them then; doors for streams read them when the server starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate and those that it is signed with, PEM.
+    /// PEM: the server's certificate, and those that lead from it to one that clients know.
     pub certificate: PathBuf,
-    /// Its private key, PEM.
+    /// PEM: the private key of the first of them.
     pub key: PathBuf,
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::error::{Error, ErrorKind, Result};
+pub use crate::http::config::TlsFiles;
 use crate::net::pipe::{Incoming, Outgoing, Pipe};
 use crate::net::stream::{failure, unless_blocked, TcpPipe};
 use crate::protocol::connection::Farewell;
@@ -20,15 +21,6 @@ const MAX_PEM_BYTES: u64 = 1 << 20;
 const WRITE_BUFFER: usize = 64 << 10;
 /// Records taken in per read of a pipe, at most: whoever sends many empty ones has the next turn for the rest.
 const RECORDS_PER_READ: usize = 32;
-
-/// The certificate of a door, and its key, as files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// PEM: the server's certificate, and those that lead from it to one that clients know.
-    pub certificate: PathBuf,
-    /// PEM: the private key of the first of them.
-    pub key: PathBuf,
-}
 
 /// What a door with TLS needs.
 #[derive(Clone)]
@@ -53,25 +45,28 @@ fn pem(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| bad(path, &error))
 }
 
+/// Reads both files into what rustls needs of a server, with ring as its provider. Errors: Key (which names the file).
+pub(super) fn server_config(files: &TlsFiles) -> Result<ServerConfig> {
+    let chain = CertificateDer::pem_slice_iter(&pem(&files.certificate)?)
+        .collect::<std::result::Result<Vec<_>, _>>()
+        .map_err(|error| bad(&files.certificate, &error))?;
+    if chain.is_empty() {
+        return Err(bad(&files.certificate, &"there is no certificate in it"));
+    }
+    let key = PrivateKeyDer::from_pem_slice(&pem(&files.key)?).map_err(|error| bad(&files.key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(&files.certificate, &error))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| bad(&files.key, &error))
+}
+
 impl ServerTls {
     /// Reads both files. Errors: Key (which names the file).
     pub fn load(files: &TlsFiles) -> Result<ServerTls> {
-        let chain = CertificateDer::pem_slice_iter(&pem(&files.certificate)?)
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .map_err(|error| bad(&files.certificate, &error))?;
-        if chain.is_empty() {
-            return Err(bad(&files.certificate, &"there is no certificate in it"));
-        }
-        let key =
-            PrivateKeyDer::from_pem_slice(&pem(&files.key)?).map_err(|error| bad(&files.key, &error))?;
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| bad(&files.certificate, &error))?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(|error| bad(&files.key, &error))?;
-        Ok(ServerTls(Arc::new(config)))
+        Ok(ServerTls(Arc::new(server_config(files)?)))
     }
 
     /// Puts a connection that was accepted behind TLS. Errors: Io.

@@ -6,16 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::http::config::TlsFiles;
-
-/// A longer certificate or key file is refused.
-const MAX_PEM_BYTES: u64 = 1 << 20;
+use crate::error::Result;
+use crate::net::tls::{server_config, TlsFiles};
 
 /// What tells a file from the one that was there before.
 type Stamp = Option<(u64, Option<SystemTime>)>;
@@ -59,34 +53,8 @@ fn stamps(files: &TlsFiles) -> (Stamp, Stamp) {
     (stamp(&files.certificate), stamp(&files.key))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let bad =
-        |what: &dyn std::fmt::Display| Error::new(ErrorKind::Key, format!("{}: {what}", path.display()));
-    let length = fs::metadata(path).map_err(|error| bad(&error))?.len();
-    if length > MAX_PEM_BYTES {
-        return Err(bad(&"too long for a certificate or key"));
-    }
-    fs::read(path).map_err(|error| bad(&error))
-}
-
 fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor> {
-    let bad = |path: &Path, what: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Key, format!("{}: {what}", path.display()))
-    };
-    let chain = CertificateDer::pem_slice_iter(&read(&files.certificate)?)
-        .collect::<std::result::Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| bad(&files.certificate, &error))?;
-    if chain.is_empty() {
-        return Err(bad(&files.certificate, &"there is no certificate in it"));
-    }
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|error| bad(&files.key, &error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| bad(&files.certificate, &error))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key);
-    let mut config = config.map_err(|error| bad(&files.certificate, &error))?;
+    let mut config = server_config(files)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
