@@ -1196,6 +1196,8 @@ public:
     result clear_http() { return result(gk_context_clear_http(native())); }
     /// The longest body, of the routes that are added from now on.
     result set_http_max_body(size_t bytes) { return result(gk_context_set_http_max_body(native(), bytes)); }
+    /// The door of the routes that are added from now on, in the order of `listen_http`.
+    result set_http_route_door(uint32_t door) { return result(gk_context_set_http_route_door(native(), door)); }
     result set_http_max_body_bytes(size_t bytes) { return result(gk_context_set_http_max_body_bytes(native(), bytes)); }
     result set_http_max_connections(uint32_t count, uint32_t per_source) {
         return result(gk_context_set_http_max_connections(native(), count, per_source));

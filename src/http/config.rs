@@ -54,6 +54,15 @@ pub struct Route {
     pub kind: Kind,
     /// Longest body of a request in bytes, decompressed; a longer one is answered with 413.
     pub max_body: usize,
+    /// The door that has it, by its place among the doors; `None`: all of them.
+    pub door: Option<usize>,
+}
+
+impl Route {
+    /// Whether a door has this route.
+    pub fn is_at(&self, door: usize) -> bool {
+        self.door.is_none_or(|only| only == door)
+    }
 }
 
 /// The bounds.

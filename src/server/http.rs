@@ -72,11 +72,17 @@ pub struct Http {
     pub(crate) config: HttpConfig,
     pub(crate) actions: Vec<RouteAction>,
     max_body: usize,
+    route_door: Option<usize>,
 }
 
 impl Default for Http {
     fn default() -> Http {
-        Http { config: HttpConfig::default(), actions: Vec::new(), max_body: DEFAULT_MAX_BODY }
+        Http {
+            config: HttpConfig::default(),
+            actions: Vec::new(),
+            max_body: DEFAULT_MAX_BODY,
+            route_door: None,
+        }
     }
 }
 
@@ -118,7 +124,13 @@ impl Http {
         if self.config.routes.len() >= MAX_ROUTES {
             return Err(Error::new(ErrorKind::Argument, format!("a server has {MAX_ROUTES} routes at most")));
         }
-        self.config.routes.push(Route { method, pattern, kind, max_body: self.max_body });
+        self.config.routes.push(Route {
+            method,
+            pattern,
+            kind,
+            max_body: self.max_body,
+            door: self.route_door,
+        });
         self.actions.push(action);
         Ok(())
     }
@@ -131,6 +143,20 @@ impl Http {
             return Err(Error::new(ErrorKind::Argument, text));
         }
         self.max_body = bytes;
+        Ok(())
+    }
+
+    /// The door that routes are for which are added from now on, by its place among the doors; `None`: all doors, which is the
+    /// default. At any other door such a route does not exist. Errors: Argument (there is no such door yet).
+    pub fn set_route_door(&mut self, door: Option<usize>) -> Result<()> {
+        let doors = self.config.doors.len();
+        if let Some(door) = door.filter(|door| *door >= doors) {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                format!("there is no HTTP door {door}, but {doors}"),
+            ));
+        }
+        self.route_door = door;
         Ok(())
     }
 
@@ -220,7 +246,8 @@ impl Server {
         exchange.upgrade(id.0)
     }
 
-    /// The request that opened the WebSocket of a peer; `None`: the peer is none, or its WebSocket has closed. Errors: Panic.
+    /// The request that opened the WebSocket of a peer, also of one that has closed just now: then the request is stale.
+    /// `None`: the peer is none, or has long closed. Errors: Panic.
     pub fn request_of(&self, peer: PeerId) -> Result<Option<RequestId>> {
         self.check()?;
         let doors = self.0.http.as_ref();

@@ -25,6 +25,7 @@ static void http_doors(void) {
     EXPECT(GK_ERR_NULL, gk_context_route_files(NULL, "/", "."));
     EXPECT(GK_ERR_NULL, gk_context_clear_http(NULL));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_body(NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_route_door(NULL, 0));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_connections(NULL, 1, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_requests(NULL, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_body_bytes(NULL, 65536));
@@ -55,7 +56,11 @@ static void http_doors(void) {
     OK(gk_context_set_http_request_timeout_us(context, 100000));
 
     /* A route without a function needs an event queue. */
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "no HTTP door 0", gk_context_set_http_route_door(context, 0));
     OK(gk_context_listen_http(context, "127.0.0.1:0", NULL, NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_route_door(context, 1));
+    OK(gk_context_set_http_route_door(context, 0));
+    OK(gk_context_set_http_route_door(context, GK_HTTP_ALL_DOORS));
     OK(gk_context_route(context, "GET", "/:a?", NULL, NULL));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "event queue", gk_server_open(context, "127.0.0.1:0", &server));
     OK(gk_context_clear_http(context));

@@ -420,6 +420,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_route_files": (RESULT, [context, c_char_p, c_char_p]),
         "gk_context_clear_http": (RESULT, [context]),
         "gk_context_set_http_max_body": (RESULT, [context, c_size_t]),
+        "gk_context_set_http_route_door": (RESULT, [context, c_uint32]),
         "gk_context_set_http_max_connections": (RESULT, [context, c_uint32, c_uint32]),
         "gk_context_set_http_max_requests": (RESULT, [context, c_uint32]),
         "gk_context_set_http_max_body_bytes": (RESULT, [context, c_size_t]),

@@ -43,14 +43,16 @@ pub type Admit = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// One listening socket.
 pub struct Door {
+    /// Its place among the doors.
+    index: usize,
     listener: TcpListener,
     tls: Option<Arc<Certificates>>,
 }
 
 impl Door {
     /// Inside of a runtime.
-    pub fn new(listener: std::net::TcpListener, tls: Option<Certificates>) -> io::Result<Door> {
-        Ok(Door { listener: TcpListener::from_std(listener)?, tls: tls.map(Arc::new) })
+    pub fn new(index: usize, listener: std::net::TcpListener, tls: Option<Certificates>) -> io::Result<Door> {
+        Ok(Door { index, listener: TcpListener::from_std(listener)?, tls: tls.map(Arc::new) })
     }
 }
 
@@ -205,19 +207,19 @@ async fn accept(door: Door, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
         };
         // It is a matter of speed alone.
         let _slower = stream.set_nodelay(true);
-        tokio::spawn(connection(stream, address, door.tls.clone(), seat, Arc::clone(&shared), stop.clone()));
+        let client = Client { address, door: door.index, secure: door.tls.is_some(), _seat: seat };
+        tokio::spawn(connection(stream, client, door.tls.clone(), Arc::clone(&shared), stop.clone()));
     }
 }
 
 async fn connection(
     stream: TcpStream,
-    address: SocketAddr,
+    client: Client,
     tls: Option<Arc<Certificates>>,
-    seat: Seat,
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
 ) {
-    let client = Arc::new(Client { address, secure: tls.is_some(), _seat: seat });
+    let client = Arc::new(client);
     let Some(tls) = tls else { return speak(stream, client, shared, stop).await };
     let handshake = tls.acceptor().accept(stream);
     // What is no TLS, or comes too slowly, is closed.

@@ -35,6 +35,8 @@ struct State {
     open: HashMap<u64, Open>,
     /// The requests of peers.
     peers: HashMap<u64, u64>,
+    /// Those of `peers` whose WebSockets have closed, oldest first.
+    closed_peers: VecDeque<u64>,
     /// How many of them have no answer.
     waiting: usize,
     /// Lines for the server's log: whether they are warnings, and their text.
@@ -44,6 +46,22 @@ struct State {
 
 /// Lines for the log that wait at most; more are left out.
 const MAX_LOG_LINES: usize = 64;
+
+/// WebSockets that have closed and whose requests are still known by their peers: the host may hear of a connection only when
+/// it has ended.
+const MAX_CLOSED_PEERS: usize = 4096;
+
+impl State {
+    /// The WebSocket of a peer has closed.
+    fn left(&mut self, peer: u64) {
+        self.closed_peers.push_back(peer);
+        if self.closed_peers.len() > MAX_CLOSED_PEERS {
+            if let Some(oldest) = self.closed_peers.pop_front() {
+                self.peers.remove(&oldest);
+            }
+        }
+    }
+}
 
 /// Counts of bytes.
 #[derive(Default)]
@@ -230,12 +248,16 @@ impl Exchange {
     /// The WebSocket of a request is this peer from now on.
     pub fn seat(&self, id: u64, peer: u64) {
         let mut state = self.state.lock();
-        let Some(open) = state.open.get_mut(&id) else { return };
-        open.peer = peer;
         state.peers.insert(peer, id);
+        match state.open.get_mut(&id) {
+            Some(open) => open.peer = peer,
+            // It has closed before it had a seat.
+            None => state.left(peer),
+        }
     }
 
-    /// The request that opened the WebSocket of a peer, if it is open.
+    /// The request that opened the WebSocket of a peer; of one that has closed while it is among the last
+    /// [`MAX_CLOSED_PEERS`].
     pub fn request_of(&self, peer: u64) -> Option<u64> {
         self.state.lock().peers.get(&peer).copied()
     }
@@ -277,7 +299,9 @@ impl Drop for Ticket {
             if open.reply.is_some() {
                 state.waiting -= 1;
             }
-            state.peers.remove(&open.peer);
+            if open.peer != 0 {
+                state.left(open.peer);
+            }
         }
     }
 }
@@ -348,6 +372,30 @@ mod tests {
         drop(ticket);
         assert!(exchange.request(id).is_err());
         assert_eq!(exchange.waiting(), 0);
+    }
+
+    #[test]
+    fn a_websocket_that_has_closed_is_known_by_its_peer_for_a_while() {
+        let exchange = exchange(1);
+        let open = || {
+            let ticket = exchange.submit(request(), 0, exchange.hold()).unwrap();
+            exchange.upgrade(ticket.id()).unwrap();
+            (ticket.id(), ticket)
+        };
+        let (first, ticket) = open();
+        exchange.seat(first, 7);
+        drop(ticket);
+        let (second, ticket) = open();
+        drop(ticket);
+        exchange.seat(second, 8);
+        assert_eq!((exchange.request_of(7), exchange.request_of(8)), (Some(first), Some(second)));
+        assert!(exchange.request(first).is_err() && exchange.request(second).is_err());
+        for peer in 9..9 + MAX_CLOSED_PEERS as u64 {
+            exchange.seat(0, peer);
+        }
+        assert_eq!((exchange.request_of(7), exchange.request_of(8)), (None, None));
+        let state = exchange.state.lock();
+        assert_eq!((state.peers.len(), state.closed_peers.len()), (MAX_CLOSED_PEERS, MAX_CLOSED_PEERS));
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl Doors {
         let doors = {
             // A listener registers with the runtime that it is made in.
             let _inside = runtime.enter();
-            let made = listeners.into_iter().map(|(listener, tls)| Door::new(listener, tls));
+            let numbered = listeners.into_iter().enumerate();
+            let made = numbered.map(|(index, (listener, tls))| Door::new(index, listener, tls));
             made.collect::<io::Result<Vec<_>>>().map_err(|error| io_error("cannot listen", &error))?
         };
         let body = move || {

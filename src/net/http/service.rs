@@ -25,6 +25,8 @@ const RETRY_AFTER: &str = "1";
 /// Who is at the other end of a connection.
 pub struct Client {
     pub address: SocketAddr,
+    /// The door that it came in by.
+    pub door: usize,
     pub secure: bool,
     /// Its place: until the last of its tasks has ended.
     /// Only held.
@@ -95,11 +97,11 @@ async fn route(incoming: &mut Incomer, client: &Client, shared: &Arc<Shared>) ->
         return (answer.into(), true);
     }
     let path = incoming.uri().path();
-    let routes = &shared.config.routes;
+    // Those of this door, with their places among all.
+    let here = || shared.config.routes.iter().enumerate().filter(|(_, route)| route.is_at(client.door));
     let method = Method::of(incoming.method().as_str());
-    let found = find(routes.iter().map(|route| (route.method, &route.pattern)), method, path);
-    let (index, params) = match found {
-        Found::Route(index, params) => (index, params),
+    let (at, params) = match find(here().map(|(_, route)| (route.method, &route.pattern)), method, path) {
+        Found::Route(at, params) => (at, params),
         Found::OtherMethods(methods) => {
             let mut answer = refuse(405, "no route for this method");
             let names: Vec<&str> = methods.into_iter().map(Method::name).collect();
@@ -108,7 +110,7 @@ async fn route(incoming: &mut Incomer, client: &Client, shared: &Arc<Shared>) ->
         }
         Found::Nothing => return (refuse(404, "no route for this path").into(), !empty),
     };
-    let Some(route) = routes.get(index) else { return (refuse(404, "no route").into(), !empty) };
+    let Some((index, route)) = here().nth(at) else { return (refuse(404, "no route").into(), !empty) };
     match &route.kind {
         Kind::Files(root) => {
             let components = params.last().map_or(&[][..], |(_, components)| components.as_slice());

@@ -173,7 +173,13 @@ impl Dashboard {
             return Err(Error::new(ErrorKind::Argument, text));
         }
         let route = |method| -> Result<Route> {
-            Ok(Route { method, pattern: Pattern::parse("/:path*")?, kind: Kind::Host, max_body: MAX_BODY })
+            Ok(Route {
+                method,
+                pattern: Pattern::parse("/:path*")?,
+                kind: Kind::Host,
+                max_body: MAX_BODY,
+                door: None,
+            })
         };
         let mut http = HttpConfig {
             routes: vec![route(Method::Get)?, route(Method::Post)?],
