@@ -503,7 +503,7 @@ public:
             return gk_server_http_address(server_, index, buf, cap, len);
         });
     }
-    /// The request that opened a peer's WebSocket; GK_REQUEST_NONE if it is none, or has closed.
+    /// The request that opened a peer's WebSocket; GK_REQUEST_NONE if it is none, or has long closed.
     expected<gk_request> request_of(peer of) const { return get<gk_request>(gk_peer_request, of); }
     /// Where the dashboard is; GK_ERR_STATE without one.
     expected<std::string> dashboard_address() const {
@@ -515,6 +515,12 @@ public:
     expected<std::string> addresses() const {
         return detail::fill<std::string>(
             256, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_addresses(server_, buf, cap, len); });
+    }
+    /// Where a door for streams is, in the order in which they were added.
+    expected<std::string> stream_address(size_t index = 0) const {
+        return detail::fill<std::string>(64, 0, [this, index](char *buf, size_t cap, size_t *len) {
+            return gk_server_stream_address(server_, index, buf, cap, len);
+        });
     }
     expected<uint16_t> port() const { return get<uint16_t>(gk_server_port); }
     expected<std::vector<uint8_t>> public_key_der() const {
@@ -770,6 +776,8 @@ public:
     result set_header(const std::string &name, const std::string &value) const {
         return result(gk_response_header(server_.native(), id_, name.c_str(), value.c_str()));
     }
+    /// Takes the answer's headers back.
+    result clear() const { return result(gk_response_clear(server_.native(), id_)); }
     /// The answer; on any thread.
     result send(uint32_t status, bytes body = {}) const {
         return result(gk_response_send(server_.native(), id_, status, body.data, body.size));

@@ -40,6 +40,7 @@ use crate::server::Server;
 /// - `gk_request_body`: the body
 /// - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
 /// - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
+/// - `gk_response_clear`: takes the answer's headers back
 /// - `gk_response_upgrade`: opens the WebSocket
 /// - `gk_peer_request`: the request that opened the WebSocket of a peer
 pub type gk_request = u64;
@@ -669,6 +670,17 @@ pub unsafe extern "C" fn gk_response_header(
         let (name, value) = unsafe { (text("name", name)?, text("value", value)?) };
         Ok::<(), Failure>(server.answer_header(RequestId::from_bits(request), name, value)?)
     })
+}
+
+/// Takes all headers of a request's answer back, for a host that has to answer something else than it thought.
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (no HTTP door), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_response_clear(server: *mut gk_server, request: gk_request) -> gk_result {
+    with_server(server, |server| Ok::<(), Failure>(server.answer_clear(RequestId::from_bits(request))?))
 }
 
 /// Answers a request, which is stale from then on. What is text, JSON or the like by its `Content-Type` header is compressed

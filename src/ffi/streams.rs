@@ -252,3 +252,35 @@ pub unsafe extern "C" fn gk_server_addresses(
         })
     }
 }
+
+/// Gives the address that a door for streams is bound to, with the real port.
+///
+/// - `index`: which door, from 0, in the order of `gk_context_listen_stream`
+/// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+/// - `cap`: size of `buf` in bytes; 64 is enough for all
+/// - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+///
+/// Errors: `GK_ERR_ARGUMENT` (no such door), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the text is copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_stream_address(
+    server: *const gk_server,
+    index: usize,
+    buf: *mut c_char,
+    cap: usize,
+    out_len: *mut usize,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    unsafe {
+        with_server(server, |server| {
+            let addresses = server.stream_addresses();
+            let address = addresses.get(index).ok_or_else(|| {
+                let text = format!("there is no door {index} for streams, but {}", addresses.len());
+                Failure::new(GK_ERR_ARGUMENT, text)
+            })?;
+            write_text(&address.to_string(), buf, cap, out_len)
+        })
+    }
+}

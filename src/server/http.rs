@@ -228,6 +228,12 @@ impl Server {
         self.doors()?.exchange().header(id.0, name, value)
     }
 
+    /// Takes the headers of a request's answer back. Errors: Stale, State, Panic.
+    pub fn answer_clear(&self, id: RequestId) -> Result<()> {
+        self.check()?;
+        self.doors()?.exchange().clear_headers(id.0)
+    }
+
     /// Answers a request; its id is stale from then on. Errors: Stale, Argument (the status: 200 to 599), State, Panic.
     pub fn answer(&self, id: RequestId, status: u32, body: impl Into<Vec<u8>>) -> Result<()> {
         self.check()?;

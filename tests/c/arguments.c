@@ -93,6 +93,8 @@ static void http_doors(void) {
     EXPECT(GK_ERR_STALE, gk_response_header(server, 1, "a", "b"));
     EXPECT_TEXT(GK_ERR_NULL, "name is NULL", gk_response_header(server, 1, NULL, "b"));
     EXPECT_TEXT(GK_ERR_NULL, "value is NULL", gk_response_header(server, 1, "a", NULL));
+    EXPECT(GK_ERR_STALE, gk_response_clear(server, 1));
+    EXPECT(GK_ERR_NULL, gk_response_clear(NULL, 1));
     EXPECT(GK_ERR_STALE, gk_response_send(server, 1, 200, NULL, 0));
     EXPECT_TEXT(GK_ERR_NULL, "body is NULL", gk_response_send(server, 1, 200, NULL, 1));
     EXPECT(GK_ERR_STALE, gk_response_upgrade(server, 1));
@@ -245,6 +247,7 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_wire(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_peer_door(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_server_addresses(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_stream_address(NULL, 0, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_context_listen_stream(NULL, "127.0.0.1:0", GK_FRAMING_RAW));
     EXPECT(GK_ERR_NULL, gk_context_listen_stream_with(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
     EXPECT(GK_ERR_NULL, gk_context_connect_stream(NULL, GK_FRAMING_RAW, NULL));
@@ -372,6 +375,11 @@ static void all_addresses(void) {
     OK(gk_server_addresses(server, text, sizeof text, &len));
     CHECK(strncmp(text, "udp 127.0.0.1:", 14) == 0 && strstr(text, "\ntcp 127.0.0.1:") && text[len - 1] == '\n');
     EXPECT(GK_ERR_NULL, gk_server_addresses(server, text, sizeof text, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "no door 1", gk_server_stream_address(server, 1, text, sizeof text, &len));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_stream_address(server, 0, text, 1, &len));
+    EXPECT(GK_ERR_NULL, gk_server_stream_address(server, 0, text, sizeof text, NULL));
+    OK(gk_server_stream_address(server, 0, text, sizeof text, &len));
+    CHECK(strncmp(text, "127.0.0.1:", 10) == 0 && len == strlen(text));
     OK(gk_server_stop(server));
     gk_server_free(server);
     gk_context_free(context);

@@ -27,7 +27,7 @@ from ctypes import (
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 from . import errors
-from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_OK, GK_PRIORITY_NORMAL
+from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_ERR_NULL, GK_ERR_STATE, GK_OK, GK_PRIORITY_NORMAL
 from ._version import __version__
 
 PEER = c_uint64
@@ -413,6 +413,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_is_stopped": (RESULT, [server, POINTER(c_uint32)]),
         "gk_server_address": (RESULT, [server] + _TEXT_OUT),
         "gk_server_addresses": (RESULT, [server] + _TEXT_OUT),
+        "gk_server_stream_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
         "gk_server_port": (RESULT, [server, POINTER(c_uint16)]),
         "gk_context_listen_http": (RESULT, [context, c_char_p, c_char_p, c_char_p]),
         "gk_context_route": (RESULT, [context, c_char_p, c_char_p, CALLBACK, c_void_p]),
@@ -440,6 +441,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         },
         "gk_request_is_secure": (RESULT, [server, c_uint64, POINTER(c_uint32)]),
         "gk_response_header": (RESULT, [server, c_uint64, c_char_p, c_char_p]),
+        "gk_response_clear": (RESULT, [server, c_uint64]),
         "gk_response_send": (RESULT, [server, c_uint64, c_uint32, c_void_p, c_size_t]),
         "gk_response_upgrade": (RESULT, [server, c_uint64]),
         "gk_peer_request": (RESULT, [server, PEER, POINTER(c_uint64)]),
@@ -735,6 +737,15 @@ def load(path: str) -> ctypes.CDLL:
 
 lib: Any = load(find_library())
 
+#: Whether this process was forked from one with servers or clients, whose handles are empty here.
+_inherited = False
+
+
+def inherit() -> None:
+    """Says so."""
+    global _inherited
+    _inherited = True
+
 
 def check(result: int) -> None:
     """Raises the exception for a negative result of this thread's last call."""
@@ -744,6 +755,9 @@ def check(result: int) -> None:
 
 def error(result: int) -> errors.GamekeeperError:
     """The exception for a negative result of this thread's last call, with the library's sentence."""
+    if result == GK_ERR_NULL and _inherited:
+        text = "it belongs to the process that this one was forked from, and can only be used there"
+        return errors.from_code(GK_ERR_STATE, text)
     length: int = lib.gk_last_error(None, 0)
     buffer = ctypes.create_string_buffer(length + 1)
     lib.gk_last_error(buffer, length + 1)

@@ -299,6 +299,7 @@ class Client:
         result = _ffi.lib.gk_server_simulate_peer(self._link.pointer, self._peer, Direction(direction).value, given)
         if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
             raise _ffi.error(result)
+
     def accept(self) -> bool:
         """Lets a client in that waits for a decision; see ``EventHandler.authorise``. False: it has left, or
         was let in or refused before."""

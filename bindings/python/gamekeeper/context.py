@@ -57,6 +57,8 @@ class ServerContext:
         # One thread may take it twice: a signal's handler may call shutdown() wherever the thread is.
         self._lock = threading.RLock()
         self._servers: "Set[TwistedServer]" = set()
+        #: How many doors for streams there are.
+        self._stream_doors = 0
         self._active = True
         self._free = _ffi.lib.gk_context_free
         self._pointer = ctypes.c_void_p()
@@ -151,6 +153,7 @@ class ServerContext:
                     self._pointer, _ffi.c_text(address), Framing(framing).value, ctypes.byref(options)
                 )
             )
+            self._stream_doors += 1
 
     def setPassword(self, password: Optional[bytes]) -> None:
         """Sets what a client must know to come in, 1 to 256 bytes; None: nothing. mpgameserver's clients have no
@@ -200,6 +203,7 @@ class ServerContext:
         """
         given = quota(max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total)
         self._set("gk_context_set_files", ctypes.byref(given))
+
     def setDashboard(self, addr: Optional[Tuple[str, int]], token: Optional[str] = None) -> None:
         """Sets where a server shows what it does, in any browser and for Prometheus; None: nowhere. Where it is in
         fact tells ``dashboard_address()`` of the server.
@@ -266,12 +270,14 @@ class ServerContext:
             server._http.configure(self._pointer)
             _ffi.check(_ffi.lib.gk_server_open(self._pointer, _ffi.c_text(address), ctypes.byref(pointer)))
             link = Link(pointer)
+            server._http.opened()
             self._servers.add(server)
         return link
 
     def _closed(self, server: "TwistedServer") -> None:
         with self._lock:
             self._servers.discard(server)
+            server._http.closed()
 
 
 def _microseconds(seconds: float) -> int:

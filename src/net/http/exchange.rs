@@ -203,6 +203,14 @@ impl Exchange {
         Ok(())
     }
 
+    /// Takes the headers of a request's answer back. Errors: Stale.
+    pub fn clear_headers(&self, id: u64) -> Result<()> {
+        let mut state = self.state.lock();
+        let open = state.open.get_mut(&id).filter(|open| open.reply.is_some()).ok_or_else(stale)?;
+        open.headers.clear();
+        Ok(())
+    }
+
     /// Answers a request, whose number is stale from then on. Errors: Stale, Argument (the status; then it still waits).
     pub fn answer(&self, id: u64, status: u32, body: Vec<u8>) -> Result<()> {
         let mut state = self.state.lock();
