@@ -277,7 +277,7 @@ fn the_page_shows_what_it_should_and_does_what_it_says() {
     script(&["page"]);
 }
 
-/// The time of the page's own thread, not that of other programs on a busy machine.
+/// The time of the page's own thread; and that between frames where the machine is not too busy with other programs.
 #[test]
 fn five_thousand_peers_are_drawn_in_time() {
     if let Some(said) = script(&["frames", "50"]) {
