@@ -813,8 +813,10 @@ impl Core {
         reason: &str,
     ) {
         if let Some(tail) = &mut self.tail {
-            let token = token.map_or_else(|| "-".to_owned(), |token| token.to_string());
-            tail.push(what.name(), &format!("{address} {token} {reason}"));
+            match token {
+                Some(token) => tail.push(what.name(), format_args!("{address} {token} {reason}")),
+                None => tail.push(what.name(), format_args!("{address} - {reason}")),
+            }
         }
         let Some(log) = &mut self.access_log else { return };
         if let Err(error) = log.line(now, what, address, token, reason) {
