@@ -225,16 +225,18 @@ impl Entrance {
         self.0.has_news.load(Ordering::Acquire)
     }
 
-    /// What came since the last call.
-    pub(crate) fn take(&self) -> News {
+    /// What came since the last call; of connections so many, and the others with the next one.
+    pub(crate) fn take(&self, connections: usize) -> News {
         if !self.0.has_news.swap(false, Ordering::AcqRel) {
             return News::default();
         }
         let mut news = self.0.news.lock();
         // What changes from here on is to ring again.
         news.pending.drain(..).for_each(|pending| pending.store(false, Ordering::Release));
-        let closed = news.closed;
-        std::mem::replace(&mut *news, News { closed, ..News::default() })
+        let (closed, taken) = (news.closed, news.arrivals.len().min(connections));
+        let arrivals = news.arrivals.split_off(taken);
+        self.0.has_news.fetch_or(!arrivals.is_empty(), Ordering::AcqRel);
+        std::mem::replace(&mut *news, News { closed, arrivals, ..News::default() })
     }
 
     /// Nobody is taken any more.

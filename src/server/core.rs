@@ -360,6 +360,11 @@ impl Core {
             || (self.wants.queue > 0 && self.pulled.len() >= self.wants.queue)
     }
 
+    /// Whether the host's event queue has room for one more that nobody has been promised.
+    pub fn can_queue_event(&self) -> bool {
+        self.pulled.len() + self.dispatches.len() < self.wants.queue
+    }
+
     /// What the host's event queue can still take; without one, events are handled before the next batch.
     fn room(&self) -> Room<'static> {
         if self.wants.queue == 0 || self.wants.takes.message {

@@ -146,7 +146,7 @@ impl Doors {
             self.note(server, ready);
         }
         if self.entrance.has_news() {
-            let news = self.entrance.take();
+            let news = self.entrance.take(ACCEPTS_PER_TURN);
             for (key, arrival, pipe) in news.arrivals {
                 self.admit(server, event_loop, now, key, arrival, pipe, None);
             }

@@ -94,7 +94,7 @@ impl Turns<Server> for Runner {
         let busy = happened || server.http_is_pending();
         self.wait(server, if busy { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
-        if server.serve_http() {
+        if server.serve_http(self.ticker.due()) {
             happened = true;
             self.spent(server, Activity::Messages);
         }

@@ -84,6 +84,7 @@ impl StreamDoor {
     }
 }
 
-fn is_loopback(address: IpAddr) -> bool {
+/// Whether nobody but this machine hears what is said there.
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
