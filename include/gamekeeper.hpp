@@ -1171,6 +1171,14 @@ public:
     result connect_stream(gk_framing framing, const gk_stream_options *options = nullptr) {
         return result(gk_context_connect_stream(native(), framing, options));
     }
+    /// A door for streams through which files come, too: with lengths, or raw and plain.
+    result listen_stream_files(const std::string &address, gk_framing framing, const gk_stream_options *options = nullptr) {
+        return result(gk_context_listen_stream_files(native(), address.c_str(), framing, options));
+    }
+    /// Clients talk in a stream with lengths, and send and receive files there.
+    result connect_stream_files(const gk_stream_options *options = nullptr) {
+        return result(gk_context_connect_stream_files(native(), options));
+    }
 
     /// Without one: everybody may come in. To a client it is what it says to get in.
     result set_password(std::optional<bytes> password) {

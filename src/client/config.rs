@@ -208,6 +208,16 @@ impl ClientConfig {
             let text = "framing: TCP tells no messages apart by itself";
             return Err(Error::new(ErrorKind::Argument, text));
         }
+        if self.wire == Wire::Stream && self.stream.files {
+            let text = match (self.stream.framing, self.files) {
+                (Framing::Length, Some(_)) => "",
+                (Framing::Length, None) => "a stream with files: the configuration has not enabled files",
+                _ => "a stream with files needs the framing with lengths",
+            };
+            if !text.is_empty() {
+                return Err(Error::new(ErrorKind::Argument, text));
+            }
+        }
         let protected = self.wire != Wire::Stream;
         if self.password.is_some() && self.server_key == ServerKey::Any && protected {
             let text = "a password is told to nobody but a server whose key is pinned";

@@ -267,7 +267,9 @@ impl Client {
     /// mpgameserver's), WouldBlock (1024 wait), Panic.
     pub fn send_file(&self, path: &Path, options: FileOptions) -> Result<FileId> {
         self.0.life.check_running()?;
-        let file = self.0.core.lock().send_file(path, options)?;
+        let (name, mut watcher) = options.split(path);
+        let sent = self.0.core.lock().send_file(path, &name, &mut watcher);
+        let file = sent?;
         self.0.life.nudge();
         Ok(file)
     }

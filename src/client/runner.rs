@@ -346,7 +346,11 @@ impl Runner {
         match next {
             Dispatch::Sent(callback, outcome) => callback(client, outcome),
             Dispatch::FileProgress(callback, file, done, size) => callback(client, file, done, size),
-            Dispatch::FileDone(callback, file, end) => callback(client, file, &end),
+            Dispatch::FileDone(watcher, file, end) => {
+                if let Some(callback) = watcher.on_done {
+                    callback(client, file, &end);
+                }
+            }
             Dispatch::Event(event) => match event {
                 Event::Connecting(address) => handler.connecting(client, address),
                 Event::Connected(info) => handler.connected(client, &info),

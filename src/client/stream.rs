@@ -34,12 +34,16 @@ pub struct StreamClient {
     /// The password is told also where others can read it on the way: to a server that is not on loopback. Default no: such
     /// a session ends before it is told.
     pub password_in_clear: bool,
+    /// Files pass, too, within the client's quota ([`ClientConfig::files`](super::ClientConfig::files), which must be set). The
+    /// framing must be that with lengths, and the server's door must have files: another ends the connection, since it finds
+    /// the question too long. The client is connected when the server has agreed. Default no.
+    pub files: bool,
 }
 
 impl Default for StreamClient {
     fn default() -> StreamClient {
         let stall_timeout = Duration::from_secs(30);
-        StreamClient { framing: Framing::Raw, stall_timeout, password_in_clear: false }
+        StreamClient { framing: Framing::Raw, stall_timeout, password_in_clear: false, files: false }
     }
 }
 

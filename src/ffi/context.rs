@@ -54,6 +54,7 @@ use crate::server::password::Password;
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
 /// - `gk_context_listen_http` and the routes: see `gk_request`
 /// - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
+/// - `gk_context_listen_stream_files`, `gk_context_connect_stream_files`: the same in streams
 /// - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
 ///
 /// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue

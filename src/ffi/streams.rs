@@ -102,7 +102,7 @@ pub(crate) fn framing(value: gk_framing) -> Result<Framing, Failure> {
 ///
 /// # Safety
 /// `options` is null or points to options of the size that they say.
-unsafe fn door(
+pub(crate) unsafe fn door(
     address: &str,
     framing: gk_framing,
     options: *const gk_stream_options,
@@ -217,6 +217,7 @@ pub unsafe extern "C" fn gk_context_connect_stream(
                 framing: door.framing,
                 stall_timeout: door.stall_timeout,
                 password_in_clear: door.password_in_clear,
+                files: false,
             };
             Ok(())
         })

@@ -66,7 +66,7 @@ pub enum Dispatch {
     /// A callback that hears how much of a file is there, of how much.
     FileProgress(PeerId, Arc<FileProgressFn>, FileId, u64, u64),
     /// A callback that hears how a file ended.
-    FileDone(PeerId, FileDoneCallback, FileId, FileEnd),
+    FileDone(PeerId, files::FileWatcher, FileId, FileEnd),
 }
 
 enum Completion {
@@ -447,6 +447,7 @@ impl Core {
             || answers
             || !self.stream_work.is_empty()
             || self.can_resume_streams()
+            || self.files_can_go_on()
         {
             return Some(Time::default());
         }

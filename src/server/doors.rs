@@ -277,6 +277,9 @@ impl Doors {
         };
         if let Some(listener) = listener.and_then(|place| self.listeners.get_mut(place)) {
             listener.open += 1;
+            if listener.door.files {
+                server.0.core.lock().open_files(now, peer);
+            }
         }
         pipe.seated(peer.to_bits());
         let entry = Entry {

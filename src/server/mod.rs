@@ -423,7 +423,9 @@ impl Server {
     /// wire; stopped), WouldBlock (1024 wait), Panic.
     pub fn send_file(&self, peer: PeerId, path: &Path, options: FileOptions) -> Result<FileId> {
         self.0.life.check_running()?;
-        let file = self.0.core.lock().send_file(peer, path, options)?;
+        let (name, mut watcher) = options.split(path);
+        let sent = self.0.core.lock().send_file(peer, path, &name, &mut watcher);
+        let file = sent?;
         self.0.life.nudge();
         Ok(file)
     }
@@ -432,7 +434,7 @@ impl Server {
     /// Panic. What does not work later, a directory that does not exist for instance, is told by [`Handler::file`].
     pub fn accept_file(&self, peer: PeerId, file: FileId, target: FileTarget) -> Result<()> {
         self.0.life.check_running()?;
-        self.0.core.lock().accept_file(peer, file, target)?;
+        self.0.core.lock().accept_file(self.0.life.clock.now(), peer, file, target)?;
         self.0.life.nudge();
         Ok(())
     }
@@ -441,7 +443,7 @@ impl Server {
     /// Errors: as [`accept_file`](Self::accept_file).
     pub fn refuse_file(&self, peer: PeerId, file: FileId, text: &str) -> Result<()> {
         self.0.life.check_running()?;
-        self.0.core.lock().refuse_file(peer, file, text)?;
+        self.0.core.lock().refuse_file(self.0.life.clock.now(), peer, file, text)?;
         self.0.life.nudge();
         Ok(())
     }
@@ -450,7 +452,7 @@ impl Server {
     /// Errors: Stale (peer or file are gone), State, Panic.
     pub fn cancel_file(&self, peer: PeerId, file: FileId) -> Result<()> {
         self.0.life.check_running()?;
-        self.0.core.lock().cancel_file(peer, file)?;
+        self.0.core.lock().cancel_file(self.0.life.clock.now(), peer, file)?;
         self.0.life.nudge();
         Ok(())
     }

@@ -443,7 +443,11 @@ impl Runner {
             Dispatch::FileProgress(peer, callback, file, done, size) => {
                 callback(server, peer, file, done, size)
             }
-            Dispatch::FileDone(peer, callback, file, end) => callback(server, peer, file, &end),
+            Dispatch::FileDone(peer, watcher, file, end) => {
+                if let Some(callback) = watcher.on_done {
+                    callback(server, peer, file, &end);
+                }
+            }
             Dispatch::Event(event) => match event {
                 Event::Starting => handler.starting(server),
                 Event::Connect(peer, info) => handler.connect(server, peer, &info),

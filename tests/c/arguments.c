@@ -251,6 +251,8 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_context_listen_stream(NULL, "127.0.0.1:0", GK_FRAMING_RAW));
     EXPECT(GK_ERR_NULL, gk_context_listen_stream_with(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
     EXPECT(GK_ERR_NULL, gk_context_connect_stream(NULL, GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_listen_stream_files(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_connect_stream_files(NULL, NULL));
     EXPECT(GK_ERR_NULL, gk_stream_options_init(NULL, sizeof(gk_stream_options)));
     EXPECT(GK_ERR_NULL, gk_peer_set_series(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_peer_series(NULL, peer, &second, 1, &size));
@@ -405,7 +407,13 @@ static void context_ranges(void) {
         gk_file_quota quota;
         OK(gk_file_quota_init(&quota, sizeof quota));
         CHECK(quota.files_per_peer == 4 && quota.files_total == 64 && quota.max_file_bytes == 0);
+        CHECK(quota.count_per_peer == 65536 && quota.count_total == 0);
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "not enabled",
+                    gk_context_listen_stream_files(context, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
         OK(gk_context_set_files(context, &quota));
+        EXPECT(GK_ERR_NULL, gk_context_listen_stream_files(context, NULL, GK_FRAMING_RAW, NULL));
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "raw and length",
+                    gk_context_listen_stream_files(context, "127.0.0.1:0", GK_FRAMING_LINES, NULL));
         OK(gk_context_set_files(context, NULL));
         OK(gk_context_set_max_message_size(context, 32780));
         EXPECT_TEXT(GK_ERR_ARGUMENT, "max_message_size", gk_context_set_files(context, &quota));

@@ -50,7 +50,8 @@ fn rust() -> BTreeMap<String, i128> {
             file_size
         }
         gk_file_quota {
-            struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total
+            struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total, count_per_peer,
+            count_total
         }
         gk_file_offer { struct_size, reserved, name, size, sha256 }
         gk_file_target { struct_size, replace, directory, name }

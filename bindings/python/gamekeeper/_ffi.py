@@ -174,6 +174,8 @@ class gk_file_quota(Structure):
         ("max_file_bytes", c_uint64),
         ("bytes_per_peer", c_uint64),
         ("bytes_total", c_uint64),
+        ("count_per_peer", c_uint64),
+        ("count_total", c_uint64),
     ]
 
 
@@ -488,6 +490,8 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
         "gk_context_listen_stream": (RESULT, [context, c_char_p, c_int32]),
         "gk_context_listen_stream_with": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_listen_stream_files": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_connect_stream_files": (RESULT, [context, POINTER(gk_stream_options)]),
         "gk_context_connect_stream": (RESULT, [context, c_int32, POINTER(gk_stream_options)]),
         "gk_context_set_password": (RESULT, [context, c_char_p, c_size_t]),
         "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),

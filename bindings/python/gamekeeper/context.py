@@ -127,6 +127,7 @@ class ServerContext:
         password_in_clear: bool = False,
         certificate: Optional[str] = None,
         private_key: Optional[str] = None,
+        files: bool = False,
     ) -> None:
         """Adds a door for streams (TCP), beside the one for datagrams. Whoever comes in by it is a client like any
         other, whose ``door`` is "stream". With a password set, the first message of each must be it.
@@ -137,6 +138,8 @@ class ServerContext:
         :param stall_timeout: seconds for which a message that has begun may stand still, 0.1 to 3600
         :param certificate: the file, PEM, with the certificate by which the door speaks TLS; ``private_key``: its key
         :param password_in_clear: takes the password also where others can read it on the way
+        :param files: files come in, too (``setFiles`` first): with ``Framing.LENGTH`` from clients that ask for it, with
+            ``Framing.RAW`` each connection is one plain file, its name, a space and its bytes
         """
         options = _ffi.gk_stream_options(
             struct_size=ctypes.sizeof(_ffi.gk_stream_options),
@@ -149,7 +152,7 @@ class ServerContext:
         )
         with self._lock:
             _ffi.check(
-                _ffi.lib.gk_context_listen_stream_with(
+                (_ffi.lib.gk_context_listen_stream_files if files else _ffi.lib.gk_context_listen_stream_with)(
                     self._pointer, _ffi.c_text(address), Framing(framing).value, ctypes.byref(options)
                 )
             )
@@ -191,17 +194,23 @@ class ServerContext:
         bytes_per_peer: int = 0,
         files_total: int = 64,
         bytes_total: int = 0,
+        count_per_peer: int = 65536,
+        count_total: int = 0,
     ) -> None:
         """Lets files be sent to clients of the native wire that allow it too, and received from them as
-        ``EventHandler.file_offered`` decides. Of the bytes 0 is no bound.
+        ``EventHandler.file_offered`` decides. Of bytes and counts 0 is no bound.
 
         :param max_file_bytes: the longest file
         :param files_per_peer: files of one client at once, those included that wait for a decision
         :param bytes_per_peer: bytes of one client while it is connected
         :param files_total: files of all clients at once
         :param bytes_total: bytes of all clients since the start
+        :param count_per_peer: files taken of one client while it is connected, however short
+        :param count_total: files taken of all clients since the start
         """
-        given = quota(max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total)
+        given = quota(
+            max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total, count_per_peer, count_total
+        )
         self._set("gk_context_set_files", ctypes.byref(given))
 
     def setDashboard(self, addr: Optional[Tuple[str, int]], token: Optional[str] = None) -> None:
