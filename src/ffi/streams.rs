@@ -212,11 +212,23 @@ pub unsafe extern "C" fn gk_context_connect_stream(
             // What a door would be refused for is wrong here, too.
             let door = door("127.0.0.1:0", framing, options)?;
             door.validate()?;
+            for (given, name) in [
+                (door.tls.is_some(), "certificate and private_key are"),
+                (door.max_connections > 0, "max_connections is"),
+                (door.max_connections_per_source > 0, "max_connections_per_source is"),
+            ] {
+                if given {
+                    let text = format!("options->{name} a door's, and of no use to a client");
+                    return Err(Failure::new(GK_ERR_ARGUMENT, text));
+                }
+            }
             context.client.wire = Wire::Stream;
             context.client.stream = StreamClient {
                 framing: door.framing,
+                read_bytes: door.read_bytes,
                 stall_timeout: door.stall_timeout,
                 password_in_clear: door.password_in_clear,
+                tls: context.client.stream.tls.take(),
             };
             Ok(())
         })

@@ -374,7 +374,7 @@ fn who_has_not_given_its_password_gets_no_room_for_more() {
 fn a_goodbye_with_words_is_handed_on() {
     let mut connection = joined(Framing::Whole);
     let said = Farewell { code: 4000, text: "bored".into(), ..Farewell::default() };
-    connection.handle_failure(Some(said.clone()));
+    connection.handle_failure(at(0.0), Some(said.clone()), &mut endless());
     let closed = Closing { reason: CloseReason::Remote, farewell: said };
     assert_eq!(connection.poll_event(), Some(Event::Closed(closed)));
 }
