@@ -10,8 +10,8 @@ use parking_lot::MutexGuard;
 use super::core::Core;
 use super::events::DisconnectReason;
 use super::Client;
-use crate::net::event_loop::EventLoop;
 use crate::error::Result;
+use crate::net::event_loop::EventLoop;
 use crate::net::pipe::{Closing, Incoming, Outgoing, Pipe, Trouble};
 use crate::net::stream::TcpPipe;
 use crate::net::tls::ClientTls;
@@ -223,9 +223,8 @@ impl Streams {
     /// Something happened to a stream that is being closed.
     fn go_on_closing(&mut self, key: usize) {
         // Whoever sends without end is heard once at a time: what comes meanwhile rings again.
-        self.closing.retain_mut(|(_, carrier)| {
-            carrier.key != key || carrier.pipe.go_on_closing() != Closing::Over
-        });
+        self.closing
+            .retain_mut(|(_, carrier)| carrier.key != key || carrier.pipe.go_on_closing() != Closing::Over);
     }
 
     /// Writes what may leave, and closes what has ended.

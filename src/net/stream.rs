@@ -284,7 +284,9 @@ mod tests {
         for number in [libc::ECONNABORTED, libc::ECONNRESET, libc::EPROTO, libc::EPERM] {
             assert!(matches!(after(number), Accepted::Gone), "{number}");
         }
-        for number in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINVAL, libc::EBADF, libc::ENOTSOCK, 9999] {
+        for number in
+            [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINVAL, libc::EBADF, libc::ENOTSOCK, 9999]
+        {
             assert!(matches!(after(number), Accepted::Failed(_)), "{number}");
         }
     }

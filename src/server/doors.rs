@@ -30,7 +30,7 @@ const MIN_PIPES_PER_BATCH: usize = 8;
 /// Batches per turn: then ticks and writes come first again.
 pub const BATCHES_PER_TURN: usize = 8;
 /// Pipes read per turn whose TLS is not agreed yet: each may cost a signature.
-const HANDSHAKES_PER_TURN: usize = 8;
+const TLS_VISITS_PER_TURN: usize = 8;
 /// Reads of one pipe before others have their turn.
 const READS_PER_VISIT: usize = 8;
 /// Writes to one pipe before others have theirs.
@@ -403,9 +403,9 @@ impl Doors {
         }
     }
 
-    /// Goes on with the TLS of up to [`HANDSHAKES_PER_TURN`] pipes, until `due`.
+    /// Goes on with the TLS of up to [`TLS_VISITS_PER_TURN`] pipes, until `due`.
     pub fn shake_hands(&mut self, server: &Server, due: Time) {
-        for _ in 0..self.opening.len().min(HANDSHAKES_PER_TURN) {
+        for _ in 0..self.opening.len().min(TLS_VISITS_PER_TURN) {
             let Some(key) = self.opening.pop_front() else { return };
             self.visit(server, key);
             if server.0.life.clock.now() >= due {

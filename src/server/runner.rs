@@ -363,7 +363,8 @@ impl Runner {
         drop(core);
         if streams > 0 {
             // Behind the last tick nothing is to be late for.
-            let due = if server.0.life.stop_wanted() { Time::from_micros(u64::MAX) } else { self.ticker.due() };
+            let due =
+                if server.0.life.stop_wanted() { Time::from_micros(u64::MAX) } else { self.ticker.due() };
             self.doors.serve(server, due);
         }
         self.now = server.0.life.clock.now();

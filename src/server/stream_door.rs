@@ -65,8 +65,7 @@ impl StreamDoor {
     pub(crate) fn bounds(&self, max_peers: u32) -> (u32, u32) {
         let all = if self.max_connections > 0 { self.max_connections } else { max_peers };
         let share = (all / DEFAULT_SHARE).max(MIN_DEFAULT_PER_SOURCE);
-        let each =
-            if self.max_connections_per_source > 0 { self.max_connections_per_source } else { share };
+        let each = if self.max_connections_per_source > 0 { self.max_connections_per_source } else { share };
         (all, each)
     }
 

@@ -316,7 +316,7 @@ impl Connection {
         delivery: Delivery,
         tag: u64,
     ) -> Result<(), SendError> {
-        if self.state != State::Connected || self.mute {
+        if self.state != State::Connected {
             return Err(SendError::NotConnected);
         }
         let limits = &self.settings.limits;
@@ -324,6 +324,13 @@ impl Connection {
             return Err(SendError::Queue(QueueError::TooLarge));
         }
         framing::check(self.terms.framing, &payload, content.as_deref()).map_err(SendError::Framing)?;
+        if self.mute {
+            // As if it had been queued just before it broke.
+            if tag != 0 {
+                self.events.push_back(Event::Sent { tag, outcome: Outcome::Cancelled });
+            }
+            return Ok(());
+        }
         let (messages, bytes) = self.queued;
         if messages >= limits.max_messages || (messages > 0 && bytes + payload.len() > limits.max_bytes) {
             self.refused = true;
@@ -467,7 +474,7 @@ impl Connection {
         self.pump(now, 0, room);
     }
 
-    /// The stream can be written no more: what is queued is cancelled. What came can still be read, and then
+    /// The stream can be written no more: what is queued, or will be, is cancelled. What came can still be read, and then
     /// [`handle_failure`](Self::handle_failure) tells the end.
     pub fn handle_write_failure(&mut self, farewell: &Farewell) {
         if self.state() != State::Connected || self.drained {

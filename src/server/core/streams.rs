@@ -24,7 +24,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 const MESSAGES_AT_ONCE: usize = 32;
 const RESUMED_AT_ONCE: usize = 64;
 /// What the host is called with before the loop looks at its tick again: no more is read of streams while so much waits.
-pub const MESSAGES_PER_BATCH: usize = 512;
+pub const MESSAGES_PER_BATCH: usize = 128;
 
 /// What a pipe is to do.
 #[derive(Debug, PartialEq, Eq)]
