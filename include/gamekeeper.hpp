@@ -56,6 +56,22 @@ inline gk_stream_options stream_options() noexcept {
     return options;
 }
 
+/// Of what is said nothing, for a message; then set its type, as send_options::content.
+inline gk_content content() noexcept {
+    gk_content nothing{};
+    // As above.
+    (void)gk_content_init(&nothing, sizeof nothing);
+    return nothing;
+}
+
+/// TLS of clients in streams that believe nobody yet; then say whom, for set_stream_tls().
+inline gk_stream_tls stream_tls() noexcept {
+    gk_stream_tls tls{};
+    // As above.
+    (void)gk_stream_tls_init(&tls, sizeof tls);
+    return tls;
+}
+
 /// What or_throw() and value() throw.
 class error : public std::runtime_error {
 public:
@@ -280,6 +296,8 @@ struct send_options {
     /// After which it is given up if it is neither guaranteed nor ordered. Without: the message timeout. One that
     /// is over already is the shortest there is.
     std::optional<microseconds> deadline = std::nullopt;
+    /// What it is, where that can be told; see gk::content(). Read while the call lasts.
+    const gk_content *content = nullptr;
 };
 
 namespace detail {
@@ -296,6 +314,7 @@ inline gk_result plain_options(const send_options &options, gk_send_options &out
     out.redundancy = options.redundancy;
     // 0 would be the default.
     if (options.deadline) out.deadline_us = options.deadline->count() < 1 ? 1 : wait_time(options.deadline);
+    out.content = options.content;
     return GK_OK;
 }
 
@@ -1167,6 +1186,8 @@ public:
     result listen_stream(const std::string &address, gk_framing framing, const gk_stream_options *options = nullptr) {
         return result(gk_context_listen_stream_with(native(), address.c_str(), framing, options));
     }
+    /// Clients in streams speak TLS; whom they believe: see gk::stream_tls(). Null: no TLS.
+    result set_stream_tls(const gk_stream_tls *tls) { return result(gk_context_set_stream_tls(native(), tls)); }
     /// Clients talk in a stream; options as above.
     result connect_stream(gk_framing framing, const gk_stream_options *options = nullptr) {
         return result(gk_context_connect_stream(native(), framing, options));

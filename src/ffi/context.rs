@@ -60,7 +60,7 @@ use crate::server::password::Password;
 /// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
 /// and the send rate of a peer, which is their server, from above, and have of their own:
 ///
-/// - `gk_context_set_wire`, `gk_context_connect_stream`: how the client talks
+/// - `gk_context_set_wire`, `gk_context_connect_stream`, `gk_context_set_stream_tls`: how the client talks
 /// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
 ///   them is needed
 /// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in

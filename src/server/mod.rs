@@ -126,7 +126,8 @@ impl Server {
         let inbound = ReceiveBatch::new(&socket, config.io, runner::SLOT);
         let mut event_loop = EventLoop::new(socket)
             .map_err(|e| Error::new(ErrorKind::Io, format!("cannot wait for the socket: {e}")))?;
-        let doors = Doors::open(&config.streams, config.password.is_some(), &mut event_loop)?;
+        let doors =
+            Doors::open(&config.streams, config.password.is_some(), config.max_peers, &mut event_loop)?;
         let (entrance, stream_addresses) = (doors.entrance(), doors.addresses());
         let access_log = match &config.access_log {
             Some(path) => Some(access_log::AccessLog::open(path)?),

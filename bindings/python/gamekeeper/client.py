@@ -24,6 +24,7 @@ from ._link import Link, SendCallback
 from ._log import PeerLogger
 from .conditions import Conditions, LinkStats, native
 from .enums import ConnectionStatus, Direction, RetryMode
+from .stream_client import Content
 
 #: Length of the per-second lists of ConnectionStats.
 SECONDS = 300
@@ -147,6 +148,9 @@ class Client:
     wire: str
     #: How it came in: "udp", "stream" or "websocket".
     door: str
+    #: What the message is that ``handle_message`` is called with, where its sender told: in streams of ``Framing.JSON``, and
+    #: on WebSockets. Else None.
+    content: Optional[Content]
     #: A logger that puts the address before each message.
     log: PeerLogger
 
@@ -161,6 +165,7 @@ class Client:
         door = ctypes.c_int32()
         _ffi.lib.gk_peer_door(link.pointer, peer, ctypes.byref(door))
         self.door = _DOORS.get(door.value, "udp")
+        self.content = None
         self.log = PeerLogger(addr)
         # Sent away by this side: no more messages either way, whatever is still under way.
         self._sent_away = False
@@ -217,6 +222,7 @@ class Client:
         channel: int = 0,
         priority: int = GK_PRIORITY_NORMAL,
         redundancy: int = 0,
+        content: Optional[Content] = None,
     ) -> None:
         """Queues a message. To a client that has left nothing is sent.
 
@@ -228,14 +234,16 @@ class Client:
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4
+        :param content: what it is, where that can be told: in streams of ``Framing.JSON``
         :raises TypeError: the payload is not bytes
         :raises ValueError: no such retry mode, or not on the client's wire; redundancy above 4; or, as MessageTooLarge, too
             long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
         more = (channel, priority, redundancy)
+        plain = callback is None and content is None and more == _DEFAULTS
         # What most messages are goes the short way: it costs half as much.
-        if retry is _ONCE and callback is None and more == _DEFAULTS and type(payload) is bytes and not self._sent_away:
+        if retry is _ONCE and plain and type(payload) is bytes and not self._sent_away:
             link = self._link
             if _ffi.lib.gk_server_send(link.pointer, self._peer, payload, len(payload), None) == GK_OK:
                 return
@@ -248,7 +256,7 @@ class Client:
                 self._link.refuse(self, callback)
             return
         given = None if more == _DEFAULTS else more
-        if not self._link.send(self, self._peer, payload, mode.value, callback, given):
+        if not self._link.send(self, self._peer, payload, mode.value, callback, given, content):
             self.log.debug("message of %d bytes not sent: the client is leaving", len(payload))
 
     def send_guaranteed(self, payload: bytes, callback: Optional[SendCallback] = None) -> None:

@@ -22,6 +22,7 @@ from .enums import Direction, RetryMode, SeqNum
 from .errors import AddressError, GamekeeperError, StateError, from_code
 from .handler import EventHandler, Messages
 from .http import Doors, Router
+from .stream_client import content_of
 
 Address = Tuple[str, int]
 
@@ -338,6 +339,11 @@ class TwistedServer:
             for at, door in enumerate(doors):
                 if door == _codes.GK_DOOR_WEBSOCKET and types[at] == message:
                     types[at] = _WEBSOCKET_MESSAGE
+        if _codes.GK_DOOR_STREAM in doors:
+            # What these are is told with them: one by one.
+            for at, content in enumerate(self._columns.contents(self._count)):
+                if content and types[at] == message:
+                    types[at] = _WEBSOCKET_MESSAGE
         while self._next < self._count:
             start = self._next
             if types[start] == message:
@@ -526,6 +532,7 @@ class TwistedServer:
         if event.door == _codes.GK_DOOR_WEBSOCKET and self._http.message(event.peer, event.channel, message):
             return
         number, at_once = SeqNum((event.sequence - 1) % 0xFFFF + 1 if event.sequence else 0), _takes_many(self.ctxt.handler)
+        client.content = content_of(event)
         try:
             if at_once is not None:
                 at_once([(client, number, message)])
@@ -533,6 +540,8 @@ class TwistedServer:
                 self.ctxt.handler.handle_message(client, number, message)
         except Exception:
             client.log.exception("error in handle_message")
+        finally:
+            client.content = None
 
     def _on_update(self, event: Any) -> None:
         try:
