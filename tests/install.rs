@@ -150,8 +150,8 @@ fn a_staged_installation_knows_neither_the_stage_nor_this_tree() {
 /// What shells, sed and linkers take for something else is a character of a path like any other.
 #[test]
 fn paths_may_have_characters_that_tools_have_uses_for() {
-    // A comma would end the path in CMake's own arguments for the linker.
-    let (prefix, build) = (installed("o & k's", &["--libdir=lib&=1"]), temporary("bui & ld"));
+    // Without a comma, which ends a path in CMake's own arguments for the linker.
+    let (prefix, build) = (installed("o & k's", &["--includedir=in&c=1"]), temporary("bui & ld"));
     cmake_build(&project("cmake"), &build, &prefix);
     for name in ["shared_c", "static_c", "shared_cpp"] {
         hosts(&build.join(name), None);
