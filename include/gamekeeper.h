@@ -181,6 +181,11 @@
 #define GK_MAX_STREAM_DOORS 16
 
 /**
+ * All HTTP doors, for `gk_context_set_http_route_door`.
+ */
+#define GK_HTTP_ALL_DOORS 4294967295
+
+/**
  * Ports that one search asks at most.
  */
 #define GK_DISCOVERY_MAX_PORTS 64
@@ -299,6 +304,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_free`: end it and give it back
  * - `gk_server_address`, `gk_server_port`: where it listens
  * - `gk_server_addresses`: where others can reach it, at all of its doors
+ * - `gk_server_stream_address`: where a door for streams is
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
  * - `gk_server_send_many`: many of them in one call
@@ -1310,6 +1316,7 @@ typedef int32_t gk_framing;
  * - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
  * - `gk_context_clear_http`: takes doors and routes out again
  * - `gk_context_set_http_max_body`: the longest body, of the routes that follow
+ * - `gk_context_set_http_route_door`: the door of the routes that follow
  * - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
  * - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
  * - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
@@ -1320,6 +1327,7 @@ typedef int32_t gk_framing;
  * - `gk_request_body`: the body
  * - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
  * - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
+ * - `gk_response_clear`: takes the answer's headers back
  * - `gk_response_upgrade`: opens the WebSocket
  * - `gk_peer_request`: the request that opened the WebSocket of a peer
  */
@@ -4047,6 +4055,25 @@ gk_result gk_server_addresses(const gk_server *server,
                               size_t *out_len);
 
 /**
+ * Gives the address that a door for streams is bound to, with the real port.
+ *
+ * - `index`: which door, from 0, in the order of `gk_context_listen_stream`
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_ARGUMENT` (no such door), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_stream_address(const gk_server *server,
+                                   size_t index,
+                                   char *buf,
+                                   size_t cap,
+                                   size_t *out_len);
+
+/**
  * Opens a door for HTTP/1.1 and WebSockets, with TLS if a certificate and a key are given. A server can have 16. The
  * address is bound when the server starts, which fails if it cannot be, or if the files cannot be read. The files are
  * looked at again every two seconds: when they have changed, new connections get what stands in them, and those that are
@@ -4129,7 +4156,7 @@ gk_result gk_context_route_files(gk_context *context,
 
 /**
  * Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
- * from. Bounds and times stay, but the longest body, which is the default again.
+ * from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again.
  *
  * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
@@ -4151,6 +4178,19 @@ gk_result gk_context_clear_http(gk_context *context);
  */
 gk_result gk_context_set_http_max_body(gk_context *context,
                                        size_t bytes);
+
+/**
+ * Sets the HTTP door that routes are for which are added from now on. At any other door there is no such route.
+ *
+ * - `door`: which door, from 0, in the order of `gk_context_listen_http`; `GK_HTTP_ALL_DOORS`, the default: every one
+ *
+ * Errors: `GK_ERR_ARGUMENT` (no such door yet), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_route_door(gk_context *context,
+                                         uint32_t door);
 
 /**
  * Sets how many HTTP connections can be open; further ones are closed at once.
@@ -4425,6 +4465,16 @@ gk_result gk_response_header(gk_server *server,
                              const char *value);
 
 /**
+ * Takes all headers of a request's answer back, for a host that has to answer something else than it thought.
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (no HTTP door), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_response_clear(gk_server *server, gk_request request);
+
+/**
  * Answers a request, which is stale from then on. What is text, JSON or the like by its `Content-Type` header is compressed
  * where the client accepts that and it is worth it.
  *
@@ -4459,14 +4509,17 @@ gk_result gk_response_upgrade(gk_server *server,
 /**
  * Gives the request that opened the WebSocket of a peer.
  *
- * - `out`: the request; `GK_REQUEST_NONE` if the peer is no WebSocket, or it has closed
+ * - `out`: the request, which is stale when the WebSocket has closed; `GK_REQUEST_NONE` if the peer is no WebSocket, or
+ *   4096 others have closed since it did
  *
  * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_peer_request(const gk_server *server, gk_peer peer, gk_request *out);
+gk_result gk_peer_request(const gk_server *server,
+                          gk_peer peer,
+                          gk_request *out);
 
 /**
  * Sets where a server shows what it does, by HTTP and in any browser: one page with live figures of the last five minutes
@@ -4478,7 +4531,8 @@ gk_result gk_peer_request(const gk_server *server, gk_peer peer, gk_request *out
  *
  * Without a token (`gk_context_set_dashboard_token`) only an address of the loopback is taken, and requests are only
  * answered under a name of the loopback; any other address needs a token. The door speaks no TLS: beyond a network that you
- * trust, put a proxy that does in front of it.
+ * trust, put a proxy that does in front of it, and let it hand on the `Host` that it was asked for: without it the page shows
+ * figures, and its actions are refused. One source has up to 64 of the 256 connections.
  *
  * - `address`: as `gk_server_start` takes it, such as `"127.0.0.1:8080"`; port 0 lets the system choose, see
  *   `gk_server_dashboard_address`; NULL (the default): no dashboard. The address is bound when the server starts, which

@@ -29,6 +29,7 @@ use crate::server::Server;
 /// - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
 /// - `gk_context_clear_http`: takes doors and routes out again
 /// - `gk_context_set_http_max_body`: the longest body, of the routes that follow
+/// - `gk_context_set_http_route_door`: the door of the routes that follow
 /// - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
 /// - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
 /// - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
@@ -39,12 +40,16 @@ use crate::server::Server;
 /// - `gk_request_body`: the body
 /// - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
 /// - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
+/// - `gk_response_clear`: takes the answer's headers back
 /// - `gk_response_upgrade`: opens the WebSocket
 /// - `gk_peer_request`: the request that opened the WebSocket of a peer
 pub type gk_request = u64;
 
 /// No request.
 pub const GK_REQUEST_NONE: gk_request = 0;
+
+/// All HTTP doors, for `gk_context_set_http_route_door`.
+pub const GK_HTTP_ALL_DOORS: u32 = 0xFFFF_FFFF;
 
 /// A request came to a route. `gk_response_send` answers it: from inside this callback, or later from any thread. One that is
 /// not answered within `gk_context_set_http_request_timeout_us` is answered with 504.
@@ -207,7 +212,7 @@ pub unsafe extern "C" fn gk_context_route_files(
 }
 
 /// Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
-/// from. Bounds and times stay, but the longest body, which is the default again.
+/// from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again.
 ///
 /// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
@@ -233,6 +238,22 @@ pub unsafe extern "C" fn gk_context_clear_http(context: *mut gk_context) -> gk_r
 #[no_mangle]
 pub unsafe extern "C" fn gk_context_set_http_max_body(context: *mut gk_context, bytes: usize) -> gk_result {
     with_context(context, |context| Ok(context.config.http.set_max_body(bytes)?))
+}
+
+/// Sets the HTTP door that routes are for which are added from now on. At any other door there is no such route.
+///
+/// - `door`: which door, from 0, in the order of `gk_context_listen_http`; `GK_HTTP_ALL_DOORS`, the default: every one
+///
+/// Errors: `GK_ERR_ARGUMENT` (no such door yet), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_http_route_door(context: *mut gk_context, door: u32) -> gk_result {
+    with_context(context, |context| {
+        let door = (door != GK_HTTP_ALL_DOORS).then_some(door as usize);
+        Ok(context.config.http.set_route_door(door)?)
+    })
 }
 
 /// Sets one bound, and sets it back if it is not valid.
@@ -651,6 +672,17 @@ pub unsafe extern "C" fn gk_response_header(
     })
 }
 
+/// Takes all headers of a request's answer back, for a host that has to answer something else than it thought.
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (no HTTP door), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_response_clear(server: *mut gk_server, request: gk_request) -> gk_result {
+    with_server(server, |server| Ok::<(), Failure>(server.answer_clear(RequestId::from_bits(request))?))
+}
+
 /// Answers a request, which is stale from then on. What is text, JSON or the like by its `Content-Type` header is compressed
 /// where the client accepts that and it is worth it.
 ///
@@ -692,7 +724,8 @@ pub unsafe extern "C" fn gk_response_upgrade(server: *mut gk_server, request: gk
 
 /// Gives the request that opened the WebSocket of a peer.
 ///
-/// - `out`: the request; `GK_REQUEST_NONE` if the peer is no WebSocket, or it has closed
+/// - `out`: the request, which is stale when the WebSocket has closed; `GK_REQUEST_NONE` if the peer is no WebSocket, or
+///   4096 others have closed since it did
 ///
 /// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///

@@ -82,6 +82,28 @@ pub enum Outgoing<'a> {
     Message(&'a Payload, Option<&'a Content>),
 }
 
+/// How far the end of a pipe has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// It can be dropped.
+    Over,
+    /// It waits for the other side: the bell (or the socket) tells.
+    Waits,
+    /// It has more to do at once, when others have had their turn.
+    Busy,
+}
+
+/// Why a pipe is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its words are all that is known.
+    Unknown,
+    /// Nobody listens where it was to lead.
+    NobodyListens,
+    /// Who is there did not prove to be the one.
+    Untrusted,
+}
+
 /// Carries one peer. See the module.
 pub trait Pipe: Send {
     /// It is a peer from now on, with this number ([`PeerId::to_bits`](crate::server::events::PeerId::to_bits)).
@@ -102,9 +124,18 @@ pub trait Pipe: Send {
         Ok(true)
     }
 
-    /// The peer has ended: `farewell` is for the other side, where it can be told. `true`: the pipe can be dropped;
-    /// `false`: [`flush`](Self::flush) is to be called on for a short while first.
-    fn close(&mut self, farewell: &Farewell) -> bool;
+    /// The peer has ended: `farewell` is for the other side, where it can be told.
+    fn close(&mut self, farewell: &Farewell) -> Closing;
+
+    /// After [`close`](Self::close), for a short while, as long as it has not been over.
+    fn go_on_closing(&mut self) -> Closing {
+        Closing::Over
+    }
+
+    /// Why it is gone, where that means something to a client.
+    fn trouble(&self) -> Trouble {
+        Trouble::Unknown
+    }
 
     /// What the event loop is to wait for, where it is a socket.
     fn source(&mut self) -> Option<&mut dyn mio::event::Source> {
@@ -225,16 +256,18 @@ impl Entrance {
         self.0.has_news.load(Ordering::Acquire)
     }
 
-    /// What came since the last call.
-    pub(crate) fn take(&self) -> News {
+    /// What came since the last call; of connections so many, and the others with the next one.
+    pub(crate) fn take(&self, connections: usize) -> News {
         if !self.0.has_news.swap(false, Ordering::AcqRel) {
             return News::default();
         }
         let mut news = self.0.news.lock();
         // What changes from here on is to ring again.
         news.pending.drain(..).for_each(|pending| pending.store(false, Ordering::Release));
-        let closed = news.closed;
-        std::mem::replace(&mut *news, News { closed, ..News::default() })
+        let (closed, taken) = (news.closed, news.arrivals.len().min(connections));
+        let arrivals = news.arrivals.split_off(taken);
+        self.0.has_news.fetch_or(!arrivals.is_empty(), Ordering::AcqRel);
+        std::mem::replace(&mut *news, News { closed, arrivals, ..News::default() })
     }
 
     /// Nobody is taken any more.

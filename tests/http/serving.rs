@@ -1,11 +1,14 @@
 //! What is answered.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use gamekeeper::http::route::Method;
+use gamekeeper::server::events::Door;
 use gamekeeper::server::http::RouteAction;
-use gamekeeper::ErrorKind;
+use gamekeeper::{ErrorKind, Server};
 
-use crate::world::{get, handshake, world, Line, PATIENCE};
+use crate::world::{get, handshake, world, Line, Seen, PATIENCE};
 
 #[test]
 fn requests_reach_the_host_whole() {
@@ -37,6 +40,42 @@ fn requests_reach_the_host_whole() {
     let mut old = world.connect();
     assert_eq!(old.send("GET /echo/a HTTP/1.0\r\n\r\n").reply().unwrap().status, 200);
     assert!(old.is_closed());
+}
+
+#[test]
+fn a_door_has_its_own_routes_and_those_of_all() {
+    let says = |text: &'static str| {
+        RouteAction::Call(Arc::new(move |server: &Server, id| server.answer(id, 200, text).unwrap()))
+    };
+    let world = world(|config| {
+        let http = &mut config.http;
+        http.listen("127.0.0.1:0", None).unwrap();
+        assert_eq!(http.set_route_door(Some(2)).unwrap_err().kind(), ErrorKind::Argument);
+        http.set_route_door(Some(0)).unwrap();
+        http.route(Method::Get, "/own", says("first")).unwrap();
+        http.route(Method::Put, "/first", says("first")).unwrap();
+        http.set_route_door(Some(1)).unwrap();
+        http.route(Method::Get, "/own", says("second")).unwrap();
+        http.route_websocket("/hall", RouteAction::Nobody).unwrap();
+        http.set_route_door(None).unwrap();
+        http.route(Method::Get, "/all", says("all")).unwrap();
+    });
+    let addresses = world.server.http_addresses();
+    let (mut first, mut second) = (Line::to(addresses[0]), Line::to(addresses[1]));
+    for (line, path, status, text) in [
+        (&mut first, "/own", 200, "first"),
+        (&mut second, "/own", 200, "second"),
+        (&mut first, "/all", 200, "all"),
+        (&mut second, "/all", 200, "all"),
+        (&mut first, "/first", 405, "no route for this method\n"),
+        (&mut second, "/first", 404, "no route for this path\n"),
+        (&mut first, "/hall", 404, "no route for this path\n"),
+    ] {
+        let reply = line.send(get(path)).reply().unwrap();
+        assert_eq!((reply.status, reply.text()), (status, text), "{path}");
+    }
+    second.upgrade("/hall");
+    assert_eq!(world.next(), Seen::Connect(Door::Websocket, true));
 }
 
 #[test]
