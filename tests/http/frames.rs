@@ -127,8 +127,8 @@ fn a_password_in_clear_is_taken_where_nobody_listens_in_or_where_the_host_says_s
     struct Nothing;
     impl gamekeeper::server::events::Handler for Nothing {}
     let open = |address: &str, websockets: bool, allowed: bool| {
-        let mut config = gamekeeper::server::config::Config::default();
-        config.password = Some(gamekeeper::server::password::Password::new(b"open sesame").unwrap());
+        let password = Some(gamekeeper::server::password::Password::new(b"open sesame").unwrap());
+        let mut config = gamekeeper::server::config::Config { password, ..Default::default() };
         config.http.set_password_in_clear(allowed);
         config.http.listen(address, None).unwrap();
         if websockets {

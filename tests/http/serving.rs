@@ -204,8 +204,7 @@ fn routes_without_a_function_need_the_event_queue() {
 #[test]
 fn a_full_event_queue_takes_no_requests() {
     const ROOM: u32 = 8;
-    let mut config = gamekeeper::server::config::Config::default();
-    config.max_queued_events = ROOM;
+    let mut config = gamekeeper::server::config::Config { max_queued_events: ROOM, ..Default::default() };
     config.http.listen("127.0.0.1:0", None).unwrap();
     config.http.route(gamekeeper::http::route::Method::Get, "/", RouteAction::Event(7)).unwrap();
     struct Nothing;
