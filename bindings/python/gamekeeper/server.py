@@ -154,8 +154,8 @@ class TwistedServer:
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_dashboard_address, link.pointer))
 
     def addresses(self) -> List[Tuple[str, Address]]:
-        """Where others can reach the server, at all of its doors: ("udp" or "tcp", (host, port)). Raises StateError
-        before the start."""
+        """Where others can reach the server, at all of its doors: ("udp", "tcp", "http" or "https", (host, port)).
+        Raises StateError before the start."""
         link = self._link
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
