@@ -137,8 +137,7 @@ impl Client {
         let life = Life::new("client", clock, waker, hosting);
         let pulls = config.max_queued_events > 0;
         let takes = handler.takes();
-        let is_stream = config.wire == Wire::Stream;
-        let runner = Runner::new(now, config.tick_rate_hz, event_loop, handler, is_stream);
+        let runner = Runner::new(now, &config, event_loop, handler);
         let core = Core::new(now, config, takes, remote);
         Ok(Client(Arc::new(Inner {
             max_message: core.max_message(),
