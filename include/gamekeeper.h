@@ -260,7 +260,7 @@ typedef struct gk_client gk_client;
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
  * and the send rate of a peer, which is their server, from above, and have of their own:
  *
- * - `gk_context_set_wire`, `gk_context_connect_stream`: how the client talks
+ * - `gk_context_set_wire`, `gk_context_connect_stream`, `gk_context_set_stream_tls`: how the client talks
  * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
  *   them is needed
  * - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
@@ -322,6 +322,35 @@ typedef struct gk_server gk_server;
  * - `gk_last_error`: what exactly went wrong in this thread's last failed call
  */
 typedef int32_t gk_result;
+
+/**
+ * What a message is: what the header of `GK_FRAMING_JSON` tells of it, and whether a WebSocket's message is text. With a
+ * message that arrived it is what the sender says: the bytes are delivered as they came. `gk_content_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct; with a message that arrived, bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The content type, as `"text/json"`, UTF-8, at most 255 bytes. Never NULL with a message that arrived. Default NULL:
+     * `application/octet-stream`.
+     */
+    const char *type;
+    /**
+     * The content encoding, as `"utf-8"` or `"binary"`, in the same way. Default NULL: `utf-8` with types that begin with
+     * `text/`, else `binary`.
+     */
+    const char *encoding;
+    /**
+     * The order of bytes in numbers of the content, as `"little"` or `"big"`, in the same way. Default NULL: `little`.
+     */
+    const char *byteorder;
+} gk_content;
 
 /**
  * What kind of event a `gk_event` is: one of `GK_EVENT_…`. More will be appended: leave out those that
@@ -474,6 +503,10 @@ typedef struct {
      * Files: bytes in all.
      */
     uint64_t file_size;
+    /**
+     * Message: what it is, as in `gk_message`; NULL where its sender did not tell.
+     */
+    const gk_content *content;
 } gk_event;
 
 /**
@@ -611,6 +644,11 @@ typedef struct {
      * 0.
      */
     uint32_t reserved;
+    /**
+     * What it is, where its sender told: in streams of `GK_FRAMING_JSON`, and on WebSockets. Else NULL. Borrowed until the
+     * callback returns.
+     */
+    const gk_content *content;
 } gk_message;
 
 /**
@@ -857,6 +895,11 @@ typedef struct {
      * timeout.
      */
     uint64_t deadline_us;
+    /**
+     * What it is. In streams of `GK_FRAMING_JSON` its header tells it, and on a WebSocket types that begin with `text/` make it
+     * text; elsewhere nobody is told. Default NULL: bytes; on a WebSocket the channel says.
+     */
+    const gk_content *content;
 } gk_send_options;
 
 /**
@@ -1268,7 +1311,9 @@ typedef struct {
      */
     uint32_t read_bytes;
     /**
-     * Connections at once, at most; who comes above it is sent away. Default 0: as many as the server takes peers.
+     * Of a server's door: connections at once, at most. Who comes above it takes the place of the newcomer that has been silent
+     * for longest (its password, or its part of TLS, is still awaited), and is sent away where there is none. Default 0: as
+     * many as the server takes peers.
      */
     uint32_t max_connections;
     /**
@@ -1291,12 +1336,52 @@ typedef struct {
      * The file with its private key, PEM. Both or none. Default NULL.
      */
     const char *private_key;
+    /**
+     * Of a server's door: connections at once from one source (an IPv4 address or an IPv6 /64, loopback like any other), at
+     * most; who comes above it is sent away. Default 0: a quarter of the door's connections, at least 16.
+     */
+    uint32_t max_connections_per_source;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } gk_stream_options;
 
 /**
  * How messages are told apart in a stream: one of `GK_FRAMING_…`. More may be appended.
  */
 typedef int32_t gk_framing;
+
+/**
+ * How clients in streams speak TLS: exactly one of `authorities`, `certificate` and `trust_anybody` says whom they believe.
+ * Of the system's own list of authorities nothing is used. `gk_stream_tls_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 1: whoever answers is believed. Only who reads along on the way and does nothing else is kept out: for
+     * development. Default 0.
+     */
+    uint32_t trust_anybody;
+    /**
+     * A PEM file: a server is believed whose certificate leads to one in it, is for the server's name and valid now.
+     * Default NULL.
+     */
+    const char *authorities;
+    /**
+     * A PEM file: a server is believed whose own certificate is one in it, byte for byte, whatever name and dates stand in
+     * it. Default NULL.
+     */
+    const char *certificate;
+    /**
+     * The name, or the address without a port, that the certificate must be for, and that the server is told. Default NULL:
+     * the host of the address that the client connects to.
+     */
+    const char *server_name;
+} gk_stream_tls;
 
 /**
  * A request that came in by HTTP and waits for its answer: a number that is never reused while the process lives, in any
@@ -2070,7 +2155,7 @@ typedef void (*gk_client_file_offer_fn)(void *user_data,
 #define GK_EVENT_DISCONNECT 3
 
 /**
- * A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`.
+ * A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`, `content`.
  */
 #define GK_EVENT_MESSAGE 4
 
@@ -2353,6 +2438,19 @@ const char *gk_result_str(gk_result result);
  * Ownership: the text is copied.
  */
 size_t gk_last_error(char *buf, size_t cap);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `content`: the struct
+ * - `struct_size`: `sizeof(gk_content)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_content_init(gk_content *content, size_t struct_size);
 
 /**
  * Takes up to `max` events out of the server's queue, oldest first. The queue holds the events for which
@@ -4010,15 +4108,17 @@ gk_result gk_context_listen_stream_with(gk_context *context,
                                         const gk_stream_options *options);
 
 /**
- * Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Nothing of it is
- * protected on its way, and nothing proves who the server is: `gk_context_trust_any_server` is needed. A password is
- * the first message. There is no join data, and the session's number is not told. `gk_context_set_wire` takes it back.
+ * Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Without
+ * `gk_context_set_stream_tls` nothing of it is protected on its way, and nothing proves who the server is:
+ * `gk_context_trust_any_server` is needed. A password is the first message. There is no join data, and the session's number is not
+ * told. `gk_context_set_wire` takes it back.
  *
  * - `framing`: how messages are told apart, as at the server's door
- * - `options`: NULL: the defaults. Of a client's, `stall_timeout_us` and `password_in_clear` count; without that flag a
- *   password is told to a server on loopback only, and a session with another ends before
+ * - `options`: NULL: the defaults. Of a client's, `read_bytes`, `stall_timeout_us` and `password_in_clear` count; without that
+ *   flag a password is told to a server on loopback, or one that TLS proves, and a session with another ends before. What
+ *   is a door's (connections, certificate, private key) must have its default
  *
- * Errors: `GK_ERR_ARGUMENT` (framing, a value of the options), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_ARGUMENT` (framing, a value of the options, or one that is a door's), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any, one at a time per context.
  * Ownership: all is copied.
@@ -4045,6 +4145,36 @@ gk_result gk_server_addresses(const gk_server *server,
                               char *buf,
                               size_t cap,
                               size_t *out_len);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `tls`: the struct
+ * - `struct_size`: `sizeof(gk_stream_tls)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_stream_tls_init(gk_stream_tls *tls,
+                             size_t struct_size);
+
+/**
+ * Has clients that talk in a stream (`gk_context_connect_stream`, before or after this) speak TLS, and nothing else. A server
+ * that is not to be believed ends the session with `GK_DISCONNECT_KEY`. `gk_context_trust_any_server` is not needed then. A password
+ * is told to a server that has proved itself, wherever it is.
+ *
+ * - `tls`: whom to believe; NULL (the default): no TLS
+ *
+ * Errors: `GK_ERR_ARGUMENT` (a value of `tls`, or whom to believe is said not at all or twice), `GK_ERR_NULL`, `GK_ERR_PANIC`. Of a
+ * client's start: `GK_ERR_KEY` (a file), `GK_ERR_ARGUMENT` (a name that no certificate can be for).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied; the files are read when a client starts.
+ */
+gk_result gk_context_set_stream_tls(gk_context *context,
+                                    const gk_stream_tls *tls);
 
 /**
  * Opens a door for HTTP/1.1 and WebSockets, with TLS if a certificate and a key are given. A server can have 16. The
