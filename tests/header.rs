@@ -12,6 +12,7 @@ use c_support::{self as c, declared};
 const SOURCES: [&str; 23] = [
     "version.rs",
     "result.rs",
+    "content.rs",
     "events.rs",
     "callbacks.rs",
     "key.rs",
@@ -23,7 +24,6 @@ const SOURCES: [&str; 23] = [
     "stats.rs",
     "streams.rs",
     "stream_tls.rs",
-    "content.rs",
     "http.rs",
     "dashboard.rs",
     "client_callbacks.rs",
