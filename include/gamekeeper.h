@@ -1313,6 +1313,7 @@ typedef int32_t gk_framing;
  * - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
  * - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
  * - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
+ * - `gk_context_set_http_password_in_clear`: of the doors that follow
  * - `gk_server_http_address`: where it is spoken in fact
  * - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line
  * - `gk_request_param`, `gk_request_query`, `gk_request_header`: one value by its name
@@ -4028,9 +4029,9 @@ gk_result gk_context_connect_stream(gk_context *context,
                                     const gk_stream_options *options);
 
 /**
- * Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
- * address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
- * the ones that are up now, without loopback unless there is no other.
+ * Gives the addresses that others can reach the server at, one a line: the door (`udp`, `tcp`, `http` or `https`), a blank, and
+ * the address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\nhttps 192.0.2.7:8443\n"`. Where a door takes
+ * all interfaces, these are the ones that are up now, without loopback unless there is no other.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
  * - `cap`: size of `buf` in bytes
@@ -4057,7 +4058,8 @@ gk_result gk_server_addresses(const gk_server *server,
  * - `key`: PEM file with its private key; NULL with `cert`
  *
  * Errors: `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (one of two files; a 17th door), `GK_ERR_UTF8`, `GK_ERR_NULL`,
- * `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
+ * `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, and
+ * `GK_ERR_ARGUMENT` where WebSockets would bring a password in clear.
  *
  * Thread: any, one at a time per context.
  * Ownership: the texts are copied.
@@ -4076,7 +4078,7 @@ gk_result gk_context_listen_http(gk_context *context,
  *   `:name?` for none or one, `:name+` for one or more, `:name*` for any number; at most one of the last three kinds. A
  *   slash at the end does not count.
  * - `function`: called for each request; NULL: each is a `GK_EVENT_REQUEST` with this `user_data` in the event queue,
- *   which the server must have then
+ *   which the server must have then; a request for which that has no room is answered with 503
  * - `user_data`: passed to it
  *
  * Errors: `GK_ERR_ARGUMENT` (method, pattern, a 4097th route), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
@@ -4129,7 +4131,7 @@ gk_result gk_context_route_files(gk_context *context,
 
 /**
  * Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
- * from. Bounds and times stay, but the longest body, which is the default again.
+ * from. Bounds and times stay, but the longest body is the default again, and no password in clear.
  *
  * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
@@ -4140,7 +4142,7 @@ gk_result gk_context_clear_http(gk_context *context);
 
 /**
  * Sets the longest body of a request, of the routes that are added from now on. A longer one is answered with 413; of a
- * compressed one, what comes out counts.
+ * compressed one, what comes out counts, and what comes in may be an eighth and 64 KiB more.
  *
  * - `bytes`: default 5,242,880 (5 MiB), range 0 to 1,073,741,824 (1 GiB)
  *
@@ -4181,7 +4183,9 @@ gk_result gk_context_set_http_max_requests(gk_context *context, uint32_t count);
 
 /**
  * Sets how many bytes the bodies of all requests can have that are being read or wait for an answer; a request that would go
- * beyond it is answered with 503.
+ * beyond it is answered with 503. All answers that wait for their clients to read them can have as many again; beyond it those
+ * clients are cut off that were waited for longest, for two seconds at least, and where there are none the answer is a
+ * 503. An answer that is longer than all may be has room alone.
  *
  * - `bytes`: default 268,435,456 (256 MiB), range 65,536 (64 KiB) to 64 GiB
  *
@@ -4218,6 +4222,21 @@ gk_result gk_context_set_http_request_timeout_us(gk_context *context, uint64_t m
  */
 gk_result gk_context_set_http_head_timeout_us(gk_context *context,
                                               uint64_t microseconds);
+
+/**
+ * Sets whether WebSockets may bring the server's password also where others can read it on the way: without TLS and not on
+ * loopback. It counts for doors that are added from now on. Without it a server that has a password, a route of WebSockets and
+ * such a door does not start.
+ *
+ * - `on`: 1: they may; 0, the default: they may not
+ *
+ * Errors: `GK_ERR_ARGUMENT` (neither 0 nor 1), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_password_in_clear(gk_context *context,
+                                                uint32_t on);
 
 /**
  * Gives the address that an HTTP door is bound to, with the real port.
