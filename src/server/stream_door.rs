@@ -15,6 +15,11 @@ pub const MAX_STREAM_DOORS: usize = 16;
 /// Most bytes that one read can take.
 pub const MAX_READ_BYTES: usize = 1 << 20;
 
+/// Connections that one source may have at a door at least, where the host sets no bound: behind an address can be a school.
+pub const MIN_DEFAULT_PER_SOURCE: u32 = 16;
+/// Which part of a door's connections one source may have, where the host sets no bound.
+const DEFAULT_SHARE: u32 = 4;
+
 /// A door for streams: TCP.
 #[derive(Clone, Debug)]
 pub struct StreamDoor {
@@ -24,8 +29,13 @@ pub struct StreamDoor {
     pub framing: Framing,
     /// Bytes that one read takes at most: the longest message of a raw stream. Default 4096, range 1 to 1 MiB.
     pub read_bytes: usize,
-    /// Connections at once, at most; who comes above it is sent away. Default 0: as many as the server takes peers.
+    /// Connections at once, at most. Who comes above it takes the place of the newcomer that has been silent for longest (its
+    /// password, or its part of TLS, is still awaited), and is sent away where there is none. Default 0: as many as the server
+    /// takes peers.
     pub max_connections: u32,
+    /// Connections at once from one source (an IPv4 address or an IPv6 /64, loopback like any other), at most; who comes
+    /// above it is sent away. Default 0: a quarter of the door's connections, at least 16 (`MIN_DEFAULT_PER_SOURCE`).
+    pub max_connections_per_source: u32,
     /// How long a message may stand still that has begun, in either direction: less than a kilobyte of it in this time ends
     /// the connection. Silence between messages is no stall. Default 30 s, range 100 ms to 1 h.
     pub stall_timeout: Duration,
@@ -50,11 +60,20 @@ impl StreamDoor {
             framing,
             read_bytes: DEFAULT_READ_BYTES,
             max_connections: 0,
+            max_connections_per_source: 0,
             stall_timeout: Duration::from_secs(30),
             tls: None,
             password_in_clear: false,
             files: false,
         }
+    }
+
+    /// Connections at once of a server with so many peers: in all, and from one source.
+    pub(crate) fn bounds(&self, max_peers: u32) -> (u32, u32) {
+        let all = if self.max_connections > 0 { self.max_connections } else { max_peers };
+        let share = (all / DEFAULT_SHARE).max(MIN_DEFAULT_PER_SOURCE);
+        let each = if self.max_connections_per_source > 0 { self.max_connections_per_source } else { share };
+        (all, each)
     }
 
     /// Checks every value against its range; the error names the value and the range.
@@ -94,6 +113,7 @@ impl StreamDoor {
     }
 }
 
-fn is_loopback(address: IpAddr) -> bool {
+/// Whether nobody but this machine hears what is said there.
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

@@ -57,6 +57,8 @@ class ServerContext:
         # One thread may take it twice: a signal's handler may call shutdown() wherever the thread is.
         self._lock = threading.RLock()
         self._servers: "Set[TwistedServer]" = set()
+        #: How many doors for streams there are.
+        self._stream_doors = 0
         self._active = True
         self._free = _ffi.lib.gk_context_free
         self._pointer = ctypes.c_void_p()
@@ -126,6 +128,7 @@ class ServerContext:
         certificate: Optional[str] = None,
         private_key: Optional[str] = None,
         files: bool = False,
+        max_connections_per_source: int = 0,
     ) -> None:
         """Adds a door for streams (TCP), beside the one for datagrams. Whoever comes in by it is a client like any
         other, whose ``door`` is "stream". With a password set, the first message of each must be it.
@@ -133,6 +136,7 @@ class ServerContext:
         :param address: "127.0.0.1:9000", ":9000" for all interfaces; port 0: a free one, see ``addresses``
         :param read_bytes: bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream
         :param max_connections: at once; 0: as many as the server takes clients
+        :param max_connections_per_source: of those from one address at most (an IPv6 /64); 0: a quarter, at least 16
         :param stall_timeout: seconds for which a message that has begun may stand still, 0.1 to 3600
         :param certificate: the file, PEM, with the certificate by which the door speaks TLS; ``private_key``: its key
         :param password_in_clear: takes the password also where others can read it on the way
@@ -147,6 +151,7 @@ class ServerContext:
             stall_timeout_us=_microseconds(stall_timeout),
             certificate=None if certificate is None else _ffi.c_text(certificate),
             private_key=None if private_key is None else _ffi.c_text(private_key),
+            max_connections_per_source=max_connections_per_source,
         )
         with self._lock:
             _ffi.check(
@@ -154,6 +159,7 @@ class ServerContext:
                     self._pointer, _ffi.c_text(address), Framing(framing).value, ctypes.byref(options)
                 )
             )
+            self._stream_doors += 1
 
     def setPassword(self, password: Optional[bytes]) -> None:
         """Sets what a client must know to come in, 1 to 256 bytes; None: nothing. mpgameserver's clients have no
@@ -276,12 +282,14 @@ class ServerContext:
             server._http.configure(self._pointer)
             _ffi.check(_ffi.lib.gk_server_open(self._pointer, _ffi.c_text(address), ctypes.byref(pointer)))
             link = Link(pointer)
+            server._http.opened()
             self._servers.add(server)
         return link
 
     def _closed(self, server: "TwistedServer") -> None:
         with self._lock:
             self._servers.discard(server)
+            server._http.closed()
 
 
 def _microseconds(seconds: float) -> int:

@@ -137,12 +137,19 @@ pub struct Connection {
     password_given: bool,
     /// The other side sends no more.
     ended: bool,
+    /// It broke; what came before that is handed up yet.
+    failed: bool,
+    /// It can be written no more.
+    mute: bool,
+    /// All that came before the end was handed up.
+    drained: bool,
     /// Until when the host may answer whoever has ended its half.
     answers_until: Option<Time>,
     inward: Progress,
     outward: Progress,
-    /// Until when lingering lasts.
+    /// Until when lingering lasts, and bytes that left since that was set.
     deadline: Time,
+    lingered: usize,
     held_until: Time,
     farewell: Farewell,
     stats: PeerStats,
@@ -200,10 +207,14 @@ impl Connection {
             received: 0,
             password_given: false,
             ended: false,
+            failed: false,
+            mute: false,
+            drained: false,
             answers_until: None,
             inward: Progress::default(),
             outward: Progress::default(),
             deadline: now,
+            lingered: 0,
             held_until: Time::default(),
             farewell: Farewell::default(),
             stats: PeerStats::default(),
@@ -280,7 +291,7 @@ impl Connection {
 
     /// Whether bytes are to be read now. Where they are not, they wait with the system, and then with their sender.
     pub fn wants_bytes(&self) -> bool {
-        let open = matches!(self.state, State::Joining | State::Connected) && !self.ended;
+        let open = matches!(self.state, State::Joining | State::Connected) && !self.ended && !self.failed;
         // Of a message that has not ended, all is read: its length is bounded.
         let unread = self.inward.deadline.is_none() && !self.decoder.is_empty();
         open && !(unread && self.decoder.len() >= MAX_UNREAD_BYTES)
@@ -325,7 +336,14 @@ impl Connection {
         if payload.len() > if of_files { MAX_MESSAGE } else { limits.max_message } {
             return Err(SendError::Queue(QueueError::TooLarge));
         }
-        framing::check(self.terms.framing, &payload).map_err(SendError::Framing)?;
+        framing::check(self.terms.framing, &payload, content.as_deref()).map_err(SendError::Framing)?;
+        if self.mute {
+            // As if it had been queued just before it broke.
+            if tag != 0 {
+                self.events.push_back(Event::Sent { tag, outcome: Outcome::Cancelled });
+            }
+            return Ok(());
+        }
         let (messages, bytes) = self.queued;
         if messages >= limits.max_messages || (messages > 0 && bytes + payload.len() > limits.max_bytes) {
             self.refused = true;
@@ -366,8 +384,8 @@ impl Connection {
         self.held_until = until;
     }
 
-    /// Ends the connection: at once, or when what is queued was given to the system, at most after the connection
-    /// timeout. What is left then is cancelled. A stream has no room for a goodbye's number and words.
+    /// Ends the connection: at once, or when what is queued was given to the system. Where the other side takes less than
+    /// [`MIN_PROGRESS_BYTES`] of it in a connection timeout, what is left is cancelled. A stream has no room for a goodbye's number and words.
     pub fn close(&mut self, now: Time, after_delivery: bool, farewell: Farewell) {
         match self.state {
             State::Joining | State::Connected | State::Connecting => {}
@@ -378,11 +396,16 @@ impl Connection {
             self.farewell = farewell;
         }
         if after_delivery && self.queued.0 > 0 {
-            self.state = State::Lingering;
-            self.deadline = now + self.settings.connection_timeout;
+            self.linger(now);
         } else {
             self.finish(CloseReason::Local);
         }
+    }
+
+    fn linger(&mut self, now: Time) {
+        self.state = State::Lingering;
+        self.deadline = now + self.settings.connection_timeout;
+        self.lingered = 0;
     }
 
     fn finish(&mut self, reason: CloseReason) {
@@ -390,6 +413,13 @@ impl Connection {
             return;
         }
         self.state = State::Closed;
+        self.cancel_queued();
+        self.decoder = Decoder::new(self.terms.framing, 0);
+        let farewell = std::mem::take(&mut self.farewell);
+        self.events.push_back(Event::Closed(Closing { reason, farewell }));
+    }
+
+    fn cancel_queued(&mut self) {
         let queues = self.queues.iter_mut().flat_map(std::mem::take);
         for message in std::mem::take(&mut self.staged).into_iter().chain(queues) {
             if message.tag != 0 {
@@ -397,9 +427,6 @@ impl Connection {
             }
         }
         (self.queued, self.staged_bytes, self.written) = ((0, 0), 0, 0);
-        self.decoder = Decoder::new(self.terms.framing, 0);
-        let farewell = std::mem::take(&mut self.farewell);
-        self.events.push_back(Event::Closed(Closing { reason, farewell }));
     }
 
     // --- input from the network and the clock -----------------------------------------------------------
@@ -456,11 +483,32 @@ impl Connection {
         self.pump(now, 0, room);
     }
 
-    /// The stream broke: it was reset, or cannot be written any more. Or the other side said goodbye, where the stream has
-    /// words for that.
-    pub fn handle_failure(&mut self, farewell: Option<Farewell>) {
-        self.farewell = farewell.unwrap_or_default();
-        self.finish(CloseReason::Remote);
+    /// The stream broke: it was reset. Or the other side said goodbye, where the stream has words for that. What came before
+    /// that is handed up, as far as it is whole; then the connection ends.
+    pub fn handle_failure(&mut self, now: Time, farewell: Option<Farewell>, room: &mut Room) {
+        if self.state() != State::Connected {
+            self.farewell = farewell.unwrap_or_default();
+            return self.finish(CloseReason::Remote);
+        }
+        let farewell = farewell.unwrap_or_default();
+        self.handle_write_failure(&farewell);
+        self.farewell = farewell;
+        self.failed = true;
+        self.decoder.end();
+        self.pump(now, 0, room);
+    }
+
+    /// The stream can be written no more: what is queued, or will be, is cancelled. What came can still be read, and then
+    /// [`handle_failure`](Self::handle_failure) tells the end.
+    pub fn handle_write_failure(&mut self, farewell: &Farewell) {
+        if self.state() != State::Connected || self.drained {
+            self.farewell = farewell.clone();
+            return self.finish(CloseReason::Remote);
+        }
+        self.mute = true;
+        self.refused = false;
+        self.cancel_queued();
+        self.outward.rest();
     }
 
     /// The host has room again for what came.
@@ -471,8 +519,9 @@ impl Connection {
     /// Whether messages may wait for [`resume`](Self::resume).
     pub fn is_waiting_for_room(&self) -> bool {
         let open = matches!(self.state, State::Joining | State::Connected);
+        let over = (self.ended || self.failed) && !self.drained;
         open && !self.files.are_paused()
-            && (self.ended || (self.inward.deadline.is_none() && !self.decoder.is_empty()))
+            && (over || (self.inward.deadline.is_none() && !self.decoder.is_empty()))
     }
 
     /// Hands up what is whole and has room.
@@ -490,6 +539,9 @@ impl Connection {
                 Ok(None) => break,
                 Err(error) => return self.broken(error),
             }
+        }
+        if self.failed {
+            return self.finish(CloseReason::Remote);
         }
         if self.decoder.is_empty() {
             self.inward.rest();
@@ -549,18 +601,20 @@ impl Connection {
         }
         if self.state == State::Connected && self.received > 0 {
             // The host has not seen yet what came last.
-            self.answers_until.get_or_insert(now + self.terms.answer_time);
+            if !std::mem::replace(&mut self.drained, true) {
+                self.answers_until = Some(now + self.terms.answer_time);
+            }
             return;
         }
         self.end_after_remote(now);
     }
 
     fn end_after_remote(&mut self, now: Time) {
+        self.answers_until = None;
         match self.state {
-            State::Connected if self.queued.0 > 0 => {
-                self.state = State::Lingering;
-                self.deadline = now + self.settings.connection_timeout;
-            }
+            // The host has more to say than there was room for: it is told when there is, and asked again.
+            State::Connected if self.refused && self.queued.0 > 0 => {}
+            State::Connected if self.queued.0 > 0 => self.linger(now),
             State::Connected | State::Joining => self.finish(CloseReason::Remote),
             _ => {}
         }
@@ -650,7 +704,7 @@ impl Connection {
         // Who asks for files must say so before it is connected.
         let opened = self.opened || !self.is_client;
         let leaves = opened && matches!(self.state, State::Connected | State::Lingering);
-        if !leaves || self.held_until > now {
+        if !leaves || self.mute || self.held_until > now {
             return false;
         }
         while self.staged_bytes < STAGED_BYTES {
@@ -707,12 +761,19 @@ impl Connection {
         } else {
             self.outward.moved(now, bytes, self.terms.stall_timeout);
         }
+        self.lingered += bytes;
+        if self.state == State::Lingering && self.lingered >= MIN_PROGRESS_BYTES {
+            self.linger(now);
+        }
         let limits = &self.settings.limits;
         let room =
             self.queued.0 < limits.max_messages.div_ceil(2) && self.queued.1 < limits.max_bytes.div_ceil(2);
         if self.refused && room {
             self.refused = false;
             self.events.push_back(Event::Writable);
+            if self.drained {
+                self.answers_until = Some(now + self.terms.answer_time);
+            }
         }
     }
 }
