@@ -56,6 +56,22 @@ inline gk_stream_options stream_options() noexcept {
     return options;
 }
 
+/// Of what is said nothing, for a message; then set its type, as send_options::content.
+inline gk_content content() noexcept {
+    gk_content nothing{};
+    // As above.
+    (void)gk_content_init(&nothing, sizeof nothing);
+    return nothing;
+}
+
+/// TLS of clients in streams that believe nobody yet; then say whom, for set_stream_tls().
+inline gk_stream_tls stream_tls() noexcept {
+    gk_stream_tls tls{};
+    // As above.
+    (void)gk_stream_tls_init(&tls, sizeof tls);
+    return tls;
+}
+
 /// What or_throw() and value() throw.
 class error : public std::runtime_error {
 public:
@@ -280,6 +296,8 @@ struct send_options {
     /// After which it is given up if it is neither guaranteed nor ordered. Without: the message timeout. One that
     /// is over already is the shortest there is.
     std::optional<microseconds> deadline = std::nullopt;
+    /// What it is, where that can be told; see gk::content(). Read while the call lasts.
+    const gk_content *content = nullptr;
 };
 
 namespace detail {
@@ -296,6 +314,7 @@ inline gk_result plain_options(const send_options &options, gk_send_options &out
     out.redundancy = options.redundancy;
     // 0 would be the default.
     if (options.deadline) out.deadline_us = options.deadline->count() < 1 ? 1 : wait_time(options.deadline);
+    out.content = options.content;
     return GK_OK;
 }
 
@@ -1167,9 +1186,19 @@ public:
     result listen_stream(const std::string &address, gk_framing framing, const gk_stream_options *options = nullptr) {
         return result(gk_context_listen_stream_with(native(), address.c_str(), framing, options));
     }
+    /// Clients in streams speak TLS; whom they believe: see gk::stream_tls(). Null: no TLS.
+    result set_stream_tls(const gk_stream_tls *tls) { return result(gk_context_set_stream_tls(native(), tls)); }
     /// Clients talk in a stream; options as above.
     result connect_stream(gk_framing framing, const gk_stream_options *options = nullptr) {
         return result(gk_context_connect_stream(native(), framing, options));
+    }
+    /// A door for streams through which files come, too: with lengths, or raw and plain.
+    result listen_stream_files(const std::string &address, gk_framing framing, const gk_stream_options *options = nullptr) {
+        return result(gk_context_listen_stream_files(native(), address.c_str(), framing, options));
+    }
+    /// Clients talk in a stream with lengths, and send and receive files there.
+    result connect_stream_files(const gk_stream_options *options = nullptr) {
+        return result(gk_context_connect_stream_files(native(), options));
     }
 
     /// Without one: everybody may come in. To a client it is what it says to get in.
@@ -1213,6 +1242,9 @@ public:
     result set_http_max_requests(uint32_t count) { return result(gk_context_set_http_max_requests(native(), count)); }
     result set_http_request_timeout(microseconds time) { return set(gk_context_set_http_request_timeout_us, time); }
     result set_http_head_timeout(microseconds time) { return set(gk_context_set_http_head_timeout_us, time); }
+    result set_http_password_in_clear(bool on) {
+        return result(gk_context_set_http_password_in_clear(native(), on ? 1 : 0));
+    }
     result set_raw_datagrams(bool enabled) { return result(gk_context_set_raw_datagrams(native(), enabled)); }
     /// Without info: no answer to those who look for servers.
     result set_discovery_info(std::optional<bytes> info) {

@@ -1,25 +1,17 @@
 //! Plain programs against `gamekeeper serve --tcp`: netcat, Python's socket and selectors, crowds, and a server that
 //! has no descriptor left.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
+
+use support::{line_of, Running, BINARY};
 
 /// A deadline, not a time: nothing takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
-const BINARY: &str = env!("CARGO_BIN_EXE_gamekeeper");
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
 
 struct Serving {
     child: Running,
@@ -45,8 +37,7 @@ impl Serving {
         let mut output = BufReader::new(child.0.stdout.take().expect("a pipe"));
         let errors = child.0.stderr.take().map(BufReader::new);
         loop {
-            let mut line = String::new();
-            assert!(output.read_line(&mut line).expect("it speaks UTF-8") > 0, "the server has ended");
+            let line = line_of(&mut output);
             if let Some(address) = line.trim_end().strip_prefix("others reach it at tcp ") {
                 let address = address.to_owned();
                 return Serving { child, address, _output: output, errors };
@@ -261,6 +252,25 @@ fn openssl_speaks_tls_with_a_door_and_garbage_ends_only_itself() {
         drop(input);
         let _ = client.kill();
         let _ = client.wait();
+    }
+}
+
+#[test]
+fn bots_speak_tls_with_whom_they_are_told_to_believe() {
+    let (_directory, cert, key) = certificate("bots-tls");
+    let server = Serving::start("length", None, &["--cert", &cert, "--cert-key", &key]);
+    let bots = |trust: &[&str]| {
+        let common = ["bots", "--tcp", "--connections", "3", "--seconds", "0.5", &server.address];
+        Command::new(BINARY).args(common).args(trust).output().expect("it runs")
+    };
+    let believed = bots(&["--tls-cert", &cert]);
+    assert!(believed.status.success(), "{}", String::from_utf8_lossy(&believed.stderr));
+    // It is for localhost, and this address is none of its names.
+    let refused = bots(&["--tls-ca", &cert]);
+    assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
+    // Options that do not go together.
+    for wrong in [&["--tls-name", "localhost"][..], &["--tls-insecure", "--tls-ca", &cert]] {
+        assert!(!bots(wrong).status.success(), "{wrong:?}");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::protocol::files::Quota;
 use crate::server::config::Config;
 use crate::server::password::MAX_PASSWORD_BYTES;
 
-pub use super::stream::StreamClient;
+pub use super::stream::{StreamClient, StreamTls, TlsTrust};
 pub use crate::server::stream_door::Framing;
 
 /// Longest join data in bytes: it travels in one datagram.
@@ -25,8 +25,8 @@ pub enum Wire {
     Native = 2,
     /// The protocol of mpgameserver, whose servers it reaches too. It has no join data and no password.
     Mpgameserver = 1,
-    /// A stream of bytes over TCP, to a server's door for streams. Nothing of it is protected on its way, and nothing proves
-    /// who the server is.
+    /// A stream of bytes over TCP, to a server's door for streams. Without [`StreamClient::tls`] nothing of it is protected on
+    /// its way, and nothing proves who the server is.
     Stream = 3,
 }
 
@@ -57,7 +57,7 @@ pub struct ClientConfig {
     pub wire: Wire,
     /// Of a client that talks in a stream: how.
     pub stream: StreamClient,
-    /// Whom to believe. In a stream it can only be whoever answers.
+    /// Whom to believe. In a stream it can only be whoever answers: what proves a server there is [`StreamClient::tls`].
     pub server_key: ServerKey,
     /// What the server's host gets to see before it lets the client in: a name, a ticket. Default empty, at most
     /// 768 bytes (`MAX_JOIN_DATA`).
@@ -204,9 +204,18 @@ impl ClientConfig {
         if self.wire == Wire::Stream && !self.join_data.is_empty() {
             return Err(Error::new(ErrorKind::Argument, "a stream carries no join data"));
         }
-        if self.wire == Wire::Stream && self.stream.framing == Framing::Whole {
-            let text = "framing: TCP tells no messages apart by itself";
-            return Err(Error::new(ErrorKind::Argument, text));
+        if self.wire == Wire::Stream {
+            self.stream.validate()?;
+        }
+        if self.wire == Wire::Stream && self.stream.files {
+            let text = match (self.stream.framing, self.files) {
+                (Framing::Length, Some(_)) => "",
+                (Framing::Length, None) => "a stream with files: the configuration has not enabled files",
+                _ => "a stream with files needs the framing with lengths",
+            };
+            if !text.is_empty() {
+                return Err(Error::new(ErrorKind::Argument, text));
+            }
         }
         let protected = self.wire != Wire::Stream;
         if self.password.is_some() && self.server_key == ServerKey::Any && protected {

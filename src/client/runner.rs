@@ -45,7 +45,8 @@ const SHUTDOWN_TIME: Duration = Duration::from_millis(200);
 /// The loop's own state.
 pub(super) struct Runner {
     event_loop: EventLoop,
-    streams: Streams,
+    /// Where the client talks in a stream.
+    streams: Option<Streams>,
     handler: Box<dyn Handler>,
     ticker: Ticker,
     inbound: Box<[u8]>,
@@ -62,8 +63,6 @@ pub(super) struct Runner {
     disk: Option<Disk>,
     /// When transfers that stand still are looked for next.
     expire: Time,
-    /// The client talks in a stream.
-    is_stream: bool,
 }
 
 impl Turns<Client> for Runner {
@@ -76,21 +75,21 @@ impl Turns<Client> for Runner {
         self.resolve(client);
         self.wait(client, if happened { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(client)?;
-        if self.is_stream {
-            self.streams.read(client, &mut self.event_loop);
+        if let Some(streams) = &mut self.streams {
+            streams.read(client, &mut self.event_loop);
             happened |= self.dispatch(client);
         }
         happened |= self.time(client);
         self.flush(client);
-        if self.is_stream {
-            self.streams.write(client, &mut self.event_loop);
+        if let Some(streams) = &mut self.streams {
+            streams.write(client, &mut self.event_loop);
         }
         happened |= self.dispatch(client);
         let now = client.now();
         *client.0.next_turn.lock() = Some(if self.event_loop.is_readable() || self.has_streams(client) {
             now
         } else {
-            self.ticker.due()
+            self.own_due()
         });
         let mut core = client.0.core.lock();
         client.over(core.over(now));
@@ -107,7 +106,13 @@ impl Turns<Client> for Runner {
 impl Runner {
     /// Whether the stream has something to be read.
     fn has_streams(&self, client: &Client) -> bool {
-        self.is_stream && (self.event_loop.has_ready() || self.streams.have_work(client))
+        self.streams.as_ref().is_some_and(|s| self.event_loop.has_ready() || s.have_work(client))
+    }
+
+    /// When the loop has something to do of its own.
+    fn own_due(&self) -> Time {
+        let due = self.ticker.due();
+        self.streams.as_ref().and_then(Streams::poll_timeout).map_or(due, |streams| streams.min(due))
     }
 
     /// Before the first turn.
@@ -116,11 +121,11 @@ impl Runner {
         tick_rate_hz: f64,
         event_loop: EventLoop,
         handler: Box<dyn Handler>,
-        is_stream: bool,
+        streams: Option<Streams>,
     ) -> Self {
         Runner {
             event_loop,
-            streams: Streams::default(),
+            streams,
             handler,
             ticker: Ticker::new(now, tick_rate_hz),
             inbound: vec![0; SLOT].into(),
@@ -132,7 +137,6 @@ impl Runner {
             told: false,
             disk: None,
             expire: now,
-            is_stream,
         }
     }
 
@@ -175,7 +179,7 @@ impl Runner {
     fn wait(&mut self, client: &Client, timeout: Option<Duration>) -> Result<()> {
         let failed = |e: io::Error| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}"));
         if timeout.is_some_and(|t| t.is_zero()) {
-            if self.is_stream {
+            if self.streams.is_some() {
                 return self.event_loop.wait(Some(Duration::ZERO)).map_err(failed);
             }
             return self.event_loop.skip_wait().map_err(failed);
@@ -185,7 +189,7 @@ impl Runner {
             return self.event_loop.wait(Some(Duration::ZERO)).map_err(failed);
         }
         let core = client.0.core.lock().poll_timeout(now);
-        let until_due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).since(now);
+        let until_due = core.map_or(self.own_due(), |c| c.min(self.own_due())).since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
         self.event_loop.wait(Some(timeout)).map_err(failed)?;
         // The wake may have been the lookup's.
@@ -346,7 +350,11 @@ impl Runner {
         match next {
             Dispatch::Sent(callback, outcome) => callback(client, outcome),
             Dispatch::FileProgress(callback, file, done, size) => callback(client, file, done, size),
-            Dispatch::FileDone(callback, file, end) => callback(client, file, &end),
+            Dispatch::FileDone(watcher, file, end) => {
+                if let Some(callback) = watcher.on_done {
+                    callback(client, file, &end);
+                }
+            }
             Dispatch::Event(event) => match event {
                 Event::Connecting(address) => handler.connecting(client, address),
                 Event::Connected(info) => handler.connected(client, &info),
@@ -392,7 +400,9 @@ impl Runner {
         }
         // What was asked of the disk is done.
         self.disk = None;
-        self.streams.close();
+        if let Some(streams) = &mut self.streams {
+            streams.close();
+        }
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();
         client.0.core.lock().emit(Event::Shutdown);

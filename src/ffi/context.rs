@@ -54,12 +54,13 @@ use crate::server::password::Password;
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
 /// - `gk_context_listen_http` and the routes: see `gk_request`
 /// - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
+/// - `gk_context_listen_stream_files`, `gk_context_connect_stream_files`: the same in streams
 /// - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
 ///
 /// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
 /// and the send rate of a peer, which is their server, from above, and have of their own:
 ///
-/// - `gk_context_set_wire`, `gk_context_connect_stream`: how the client talks
+/// - `gk_context_set_wire`, `gk_context_connect_stream`, `gk_context_set_stream_tls`: how the client talks
 /// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
 ///   them is needed
 /// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in

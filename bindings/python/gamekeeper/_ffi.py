@@ -37,6 +37,16 @@ RESULT = c_int32
 CALLBACK = c_void_p
 
 
+class gk_content(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("type", c_char_p),
+        ("encoding", c_char_p),
+        ("byteorder", c_char_p),
+    ]
+
+
 class gk_message(Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -47,6 +57,7 @@ class gk_message(Structure):
         ("channel", c_uint32),
         ("door", c_int32),
         ("reserved", c_uint32),
+        ("content", POINTER(gk_content)),
     ]
 
 
@@ -115,6 +126,7 @@ class gk_send_options(Structure):
         ("priority", c_int32),
         ("redundancy", c_uint32),
         ("deadline_us", c_uint64),
+        ("content", POINTER(gk_content)),
     ]
 
 
@@ -162,6 +174,7 @@ class gk_event(Structure):
         ("file", FILE),
         ("file_done", c_uint64),
         ("file_size", c_uint64),
+        ("content", POINTER(gk_content)),
     ]
 
 
@@ -174,6 +187,8 @@ class gk_file_quota(Structure):
         ("max_file_bytes", c_uint64),
         ("bytes_per_peer", c_uint64),
         ("bytes_total", c_uint64),
+        ("count_per_peer", c_uint64),
+        ("count_total", c_uint64),
     ]
 
 
@@ -324,6 +339,18 @@ class gk_stream_options(Structure):
         ("stall_timeout_us", c_uint64),
         ("certificate", c_char_p),
         ("private_key", c_char_p),
+        ("max_connections_per_source", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class gk_stream_tls(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("trust_anybody", c_uint32),
+        ("authorities", c_char_p),
+        ("certificate", c_char_p),
+        ("server_name", c_char_p),
     ]
 
 
@@ -362,6 +389,8 @@ STRUCTURES: List[Type[Structure]] = [
     gk_profile_second,
     gk_conditions,
     gk_stream_options,
+    gk_stream_tls,
+    gk_content,
     gk_found,
     gk_file_quota,
     gk_file_offer,
@@ -382,6 +411,8 @@ INITIALISED: Dict[str, Type[Structure]] = {
     "gk_file_target_init": gk_file_target,
     "gk_file_options_init": gk_file_options,
     "gk_stream_options_init": gk_stream_options,
+    "gk_stream_tls_init": gk_stream_tls,
+    "gk_content_init": gk_content,
 }
 
 _TEXT_OUT: List[Any] = [c_void_p, c_size_t, POINTER(c_size_t)]
@@ -427,6 +458,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_set_http_max_body_bytes": (RESULT, [context, c_size_t]),
         "gk_context_set_http_request_timeout_us": (RESULT, [context, c_uint64]),
         "gk_context_set_http_head_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_context_set_http_password_in_clear": (RESULT, [context, c_uint32]),
         "gk_server_http_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
         "gk_context_set_dashboard": (RESULT, [context, c_char_p]),
         "gk_context_set_dashboard_token": (RESULT, [context, c_char_p]),
@@ -488,7 +520,10 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
         "gk_context_listen_stream": (RESULT, [context, c_char_p, c_int32]),
         "gk_context_listen_stream_with": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_listen_stream_files": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_connect_stream_files": (RESULT, [context, POINTER(gk_stream_options)]),
         "gk_context_connect_stream": (RESULT, [context, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_set_stream_tls": (RESULT, [context, POINTER(gk_stream_tls)]),
         "gk_context_set_password": (RESULT, [context, c_char_p, c_size_t]),
         "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),
         "gk_peer_accept": (RESULT, [server, PEER]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Tuple
 from . import _ffi, _fork
 from ._codes import GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_RETRY_NONE
 from ._files import Files
+from .stream_client import Content, tell
 
 if TYPE_CHECKING:
     from .client import Client
@@ -54,12 +55,13 @@ class Link:
         retry: int,
         callback: Optional[SendCallback],
         more: Optional[Tuple[int, int, int]] = None,
+        content: Optional[Content] = None,
     ) -> bool:
         """Queues a message, with channel, priority and redundancy if they are not the defaults; False where the
         client is gone (the callback is then told so)."""
         if callback is None:
-            if more is not None:
-                options: Optional[_ffi.gk_send_options] = _ffi.send_options(retry, None, *more)
+            if more is not None or content is not None:
+                options: Optional[_ffi.gk_send_options] = tell(_ffi.send_options(retry, None, *(more or ())), content)
             else:
                 options = None if retry == GK_RETRY_NONE else _PLAIN[retry]
             result = _ffi.lib.gk_server_send(self.pointer, peer, payload, len(payload), options)
@@ -67,7 +69,7 @@ class Link:
                 return True
         else:
             tag = next(self._tags)
-            options = _ffi.send_options(retry, tag, *(more or ()))
+            options = tell(_ffi.send_options(retry, tag, *(more or ())), content)
             # Before the call: the server's thread may have the event before the call returns here.
             self._waiting[tag] = (client, callback)
             result = _ffi.lib.gk_server_send(self.pointer, peer, payload, len(payload), options)

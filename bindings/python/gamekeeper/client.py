@@ -26,6 +26,7 @@ from ._link import Link, SendCallback
 from ._log import PeerLogger
 from .conditions import Conditions, LinkStats, native
 from .enums import ConnectionStatus, Direction, RetryMode
+from .stream_client import Content
 
 #: Length of the per-second lists of ConnectionStats.
 SECONDS = 300
@@ -154,6 +155,9 @@ class Client(FileSender):
     wire: str
     #: How it came in: "udp", "stream" or "websocket".
     door: str
+    #: What the message is that ``handle_message`` is called with, where its sender told: in streams of ``Framing.JSON``, and
+    #: on WebSockets. Else None.
+    content: Optional[Content]
     #: A logger that puts the address before each message.
     log: PeerLogger
 
@@ -169,6 +173,7 @@ class Client(FileSender):
         door = ctypes.c_int32()
         _ffi.lib.gk_peer_door(link.pointer, peer, ctypes.byref(door))
         self.door = _DOORS.get(door.value, "udp")
+        self.content = None
         self.log = PeerLogger(addr)
         # Sent away by this side: no more messages either way, whatever is still under way.
         self._sent_away = False
@@ -225,6 +230,7 @@ class Client(FileSender):
         channel: int = 0,
         priority: int = GK_PRIORITY_NORMAL,
         redundancy: int = 0,
+        content: Optional[Content] = None,
     ) -> None:
         """Queues a message. To a client that has left nothing is sent.
 
@@ -236,13 +242,14 @@ class Client(FileSender):
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4
+        :param content: what it is, where that can be told: in streams of ``Framing.JSON``
         :raises TypeError: the payload is not bytes
         :raises ValueError: no such retry mode, or not on the client's wire; redundancy above 4; or, as MessageTooLarge, too
             long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
         # What most messages are goes the short way: it costs half as much.
-        if retry is _ONCE and callback is None and type(payload) is bytes and not self._sent_away:
+        if retry is _ONCE and callback is None and content is None and type(payload) is bytes and not self._sent_away:
             if not channel and not redundancy and priority == GK_PRIORITY_NORMAL and len(payload) < len(_SIZES):
                 if self._post(payload, _SIZES[len(payload)], None) == GK_OK:
                     return
@@ -256,7 +263,7 @@ class Client(FileSender):
                 self._link.refuse(self, callback)
             return
         given = None if more == _DEFAULTS else more
-        if not self._link.send(self, self._peer, payload, mode.value, callback, given):
+        if not self._link.send(self, self._peer, payload, mode.value, callback, given, content):
             self.log.debug("message of %d bytes not sent: the client is leaving", len(payload))
 
     def send_guaranteed(self, payload: bytes, callback: Optional[SendCallback] = None) -> None:

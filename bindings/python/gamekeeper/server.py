@@ -22,6 +22,7 @@ from .enums import Direction, RetryMode, SeqNum
 from .errors import AddressError, GamekeeperError, StateError, from_code
 from .handler import EventHandler, Messages
 from .http import Doors, Router
+from .stream_client import content_of
 
 Address = Tuple[str, int]
 
@@ -119,7 +120,13 @@ class TwistedServer:
             self._done.wait()
 
     def listenTCP(
-        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+        self,
+        router: Router,
+        addr: Address,
+        privkey: Optional[str] = None,
+        cert: Optional[str] = None,
+        *,
+        password_in_clear: bool = False,
     ) -> None:
         """Answers HTTP requests and opens WebSockets beside the game; to be called before the start.
 
@@ -127,10 +134,12 @@ class TwistedServer:
         :param addr: (host, port); port 0 is a free one, see :meth:`http_addresses`
         :param privkey: file with the private key, PEM
         :param cert: file with the certificate and those that it is signed with, PEM; with it: HTTPS
+        :param password_in_clear: WebSockets may bring the server's password also where others can read it on the way. A
+            server with a password, and a router with WebSockets at such a door, does not start without it.
         """
         if self._link is not None:
             raise StateError(_codes.GK_ERR_STATE, "listenTCP is to be called before the start")
-        self._http.listen(router, _format_address(addr), privkey, cert)
+        self._http.listen(router, _format_address(addr), privkey, cert, password_in_clear)
 
     def http_addresses(self) -> List[Address]:
         """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
@@ -153,8 +162,8 @@ class TwistedServer:
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_dashboard_address, link.pointer))
 
     def addresses(self) -> List[Tuple[str, Address]]:
-        """Where others can reach the server, at all of its doors: ("udp" or "tcp", (host, port)). Raises StateError
-        before the start."""
+        """Where others can reach the server, at all of its doors: ("udp", "tcp", "http" or "https", (host, port)).
+        Raises StateError before the start."""
         link = self._link
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
@@ -335,6 +344,11 @@ class TwistedServer:
             # A router may want these: one by one.
             for at, door in enumerate(doors):
                 if door == _codes.GK_DOOR_WEBSOCKET and types[at] == message:
+                    types[at] = _WEBSOCKET_MESSAGE
+        if _codes.GK_DOOR_STREAM in doors:
+            # What these are is told with them: one by one.
+            for at, content in enumerate(self._columns.contents(self._count)):
+                if content and types[at] == message:
                     types[at] = _WEBSOCKET_MESSAGE
         while self._next < self._count:
             start = self._next
@@ -524,6 +538,7 @@ class TwistedServer:
         if event.door == _codes.GK_DOOR_WEBSOCKET and self._http.message(event.peer, event.channel, message):
             return
         number, at_once = SeqNum((event.sequence - 1) % 0xFFFF + 1 if event.sequence else 0), _takes_many(self.ctxt.handler)
+        client.content = content_of(event)
         try:
             if at_once is not None:
                 at_once([(client, number, message)])
@@ -531,6 +546,8 @@ class TwistedServer:
                 self.ctxt.handler.handle_message(client, number, message)
         except Exception:
             client.log.exception("error in handle_message")
+        finally:
+            client.content = None
 
     def _on_update(self, event: Any) -> None:
         try:
@@ -633,10 +650,16 @@ class ThreadedServer(threading.Thread):
         self.server.simulate(direction, conditions)
 
     def listenTCP(
-        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+        self,
+        router: Router,
+        addr: Address,
+        privkey: Optional[str] = None,
+        cert: Optional[str] = None,
+        *,
+        password_in_clear: bool = False,
     ) -> None:
         """Answers HTTP requests and opens WebSockets, as :meth:`TwistedServer.listenTCP`."""
-        self.server.listenTCP(router, addr, privkey, cert)
+        self.server.listenTCP(router, addr, privkey, cert, password_in_clear=password_in_clear)
 
     def http_addresses(self) -> List[Address]:
         """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""

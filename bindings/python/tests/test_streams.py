@@ -1,15 +1,18 @@
 """Doors for streams, and the server of the select-loop kind."""
 
+import asyncio
 import contextlib
 import importlib.util
 import pathlib
 import socket
+import subprocess
 import threading
 
 import pytest
 
 import gamekeeper
-from gamekeeper import Framing
+from gamekeeper import Framing, SessionEnded, aio
+from gamekeeper.aio import Content, Stream
 from playing import Game, wait_until
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[3]
@@ -203,3 +206,69 @@ def test_what_several_threads_put_arrives_whole_and_in_order(run):
             name, number = lines.readline().split()
             seen[name].append(int(number))
         assert all(numbers == list(range(3000)) for numbers in seen.values())
+class Telling(Game):
+    """Answers with a content of its own, and with none."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def handle_message(self, client, seqnum, msg=b""):
+        self.told.append(client.content)
+        client.send(msg, content=Content("binary/numbers", byteorder="big"))
+        client.send(msg)
+
+
+async def play(address, stream, messages=2, **more):
+    async with aio.connect(address, stream=stream, **more) as client:
+        client.post(b"{}", content=Content("text/json"))
+        answers = []
+        async for event in client:
+            if isinstance(event, aio.Message):
+                answers.append(event)
+                if len(answers) == messages:
+                    return answers
+        raise AssertionError("it ended: {}".format(answers))
+
+
+def test_what_messages_are_is_told_both_ways(serve):
+    game = Telling()
+    server = serve(game, lambda context: context.listenStream("127.0.0.1:0", Framing.JSON))
+    address = dict(server.addresses())["tcp"]
+    first, second = asyncio.run(asyncio.wait_for(play(address, Stream(Framing.JSON), trust_any=True), 30))
+    assert game.told == [Content("text/json", "utf-8", "little")] and game.clients[0].content is None
+    assert first.content == Content("binary/numbers", "binary", "big")
+    assert second.content == Content("application/octet-stream", "binary", "little")
+    # Where it cannot be told nobody is.
+    server = serve(Telling(), lambda context: context.listenStream("127.0.0.1:0", Framing.LENGTH))
+    address = dict(server.addresses())["tcp"]
+    first, _ = asyncio.run(asyncio.wait_for(play(address, Stream(Framing.LENGTH), trust_any=True), 30))
+    assert (first.data, first.content) == (b"{}", None)
+
+
+def test_a_client_speaks_tls(serve, tmp_path):
+    files = [str(tmp_path / name) for name in ("key.pem", "cert.pem")]
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"]
+    subprocess.run(new + names + ["-keyout", files[0], "-out", files[1]], check=True, capture_output=True)
+    door = {"private_key": files[0], "certificate": files[1]}
+    server = serve(Telling(), lambda context: context.listenStream("127.0.0.1:0", Framing.JSON, **door))
+    address = dict(server.addresses())["tcp"]
+    for stream in (
+        Stream(Framing.JSON, tls_ca=files[1], server_name="localhost"),
+        Stream(Framing.JSON, tls_certificate=tmp_path / "cert.pem"),
+        Stream(Framing.JSON, tls_insecure=True),
+    ):
+        assert len(asyncio.run(asyncio.wait_for(play(address, stream), 30))) == 2
+    # The certificate is for no address.
+    with pytest.raises(SessionEnded):
+        asyncio.run(asyncio.wait_for(play(address, Stream(Framing.JSON, tls_ca=files[1])), 30))
+    for wrong, more in (
+        (Stream(), {}),
+        (Stream(tls_insecure=True), {"trust_any": True}),
+        (Stream(server_name="localhost"), {"trust_any": True}),
+        (Stream(tls_insecure=True, tls_ca=files[1]), {}),
+        (Stream(read_bytes=0), {"trust_any": True}),
+    ):
+        with pytest.raises(ValueError):
+            aio.connect(address, stream=wrong, **more)

@@ -1,7 +1,7 @@
 //! What lies between the thread that speaks HTTP and the server's: requests one way, answers the other. Bounded, and
 //! neither side ever waits for the other with the lock held.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ struct Open {
 
 #[derive(Default)]
 struct State {
-    /// Requests that the host has not seen.
-    arrived: VecDeque<u64>,
+    /// Requests that the host has not seen, in order; none that have gone.
+    arrived: BTreeSet<u64>,
     open: HashMap<u64, Open>,
     /// The requests of peers.
     peers: HashMap<u64, u64>,
@@ -139,7 +139,7 @@ impl Exchange {
             id,
             Open { request, route, headers: Vec::new(), reply: Some(reply), peer: 0, _held: held },
         );
-        state.arrived.push_back(id);
+        state.arrived.insert(id);
         drop(state);
         (self.wake)();
         Ok(Ticket { id, answer, exchange: Arc::clone(self) })
@@ -166,8 +166,8 @@ impl Exchange {
     /// The next request that the host has not seen, and its route.
     pub fn take(&self) -> Option<(u64, usize)> {
         let mut state = self.state.lock();
-        while let Some(id) = state.arrived.pop_front() {
-            // Who asked may have left since.
+        while let Some(id) = state.arrived.pop_first() {
+            // A host may have answered it by guessing.
             if let Some(open) = state.open.get(&id) {
                 return Some((id, open.route));
             }
@@ -226,6 +226,17 @@ impl Exchange {
             let _gone = reply.send(Answer { status, headers: open.headers, body });
         }
         Ok(())
+    }
+
+    /// Answers a request with 503, since the host has no room for it.
+    pub fn turn_away(&self, id: u64) {
+        let mut state = self.state.lock();
+        let Some(open) = state.open.get_mut(&id) else { return };
+        let Some(reply) = open.reply.take() else { return };
+        state.open.remove(&id);
+        state.waiting -= 1;
+        drop(state);
+        let _gone = reply.send(Answer::busy());
     }
 
     /// Opens the WebSocket that a request asks for. Its number stays good as long as that is open. Errors: Stale.
@@ -303,6 +314,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.exchange.state.lock();
+        state.arrived.remove(&self.id);
         if let Some(open) = state.open.remove(&self.id) {
             if open.reply.is_some() {
                 state.waiting -= 1;
@@ -361,11 +373,27 @@ mod tests {
         let id = ticket.id();
         assert!(matches!(exchange.submit(request(), 0, exchange.hold()), Err(Refused::Full)));
         drop(ticket);
+        assert!(!exchange.is_pending(), "nothing is kept of who has gone");
         assert_eq!(exchange.take(), None);
         assert_eq!(exchange.answer(id, 200, vec![]).unwrap_err().kind(), ErrorKind::Stale);
         assert!(exchange.submit(request(), 0, exchange.hold()).is_ok());
         exchange.close();
         assert!(matches!(exchange.submit(request(), 0, exchange.hold()), Err(Refused::Closed)));
+    }
+
+    #[test]
+    fn who_is_turned_away_is_told_when_to_come_again() {
+        let exchange = exchange(1);
+        let mut ticket = exchange.submit(request(), 0, exchange.hold()).unwrap();
+        exchange.turn_away(ticket.id());
+        let answer = ticket.answer.try_recv().unwrap();
+        assert_eq!(
+            (answer.status, answer.headers.last().map(|(name, _)| name.as_str())),
+            (503, Some("retry-after"))
+        );
+        assert_eq!((exchange.waiting(), exchange.request(ticket.id()).is_err()), (0, true));
+        exchange.turn_away(ticket.id());
+        assert_eq!(exchange.waiting(), 0);
     }
 
     #[test]
