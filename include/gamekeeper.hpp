@@ -1159,7 +1159,7 @@ public:
     }
     /// Copies ahead of a loss of all short messages, 0 to 4. Native wire.
     result set_redundancy(uint32_t copies) { return result(gk_context_set_redundancy(native(), copies)); }
-    /// How long a server's loop does not sleep after the last datagram; it costs a whole core.
+    /// How long the loop of a server or a client does not sleep after the last datagram; it costs a whole core.
     result set_busy_poll(microseconds time) { return set(gk_context_set_busy_poll_us, time); }
     result set_block_list(const std::vector<std::string> &entries) {
         std::vector<const char *> texts;

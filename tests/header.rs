@@ -9,7 +9,7 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 20] = [
+const SOURCES: [&str; 23] = [
     "version.rs",
     "result.rs",
     "events.rs",
@@ -22,6 +22,8 @@ const SOURCES: [&str; 20] = [
     "peer.rs",
     "stats.rs",
     "streams.rs",
+    "stream_tls.rs",
+    "content.rs",
     "http.rs",
     "dashboard.rs",
     "client_callbacks.rs",
@@ -30,6 +32,7 @@ const SOURCES: [&str; 20] = [
     "conditions.rs",
     "discover.rs",
     "files.rs",
+    "file_doors.rs",
 ];
 
 fn root() -> &'static Path {
