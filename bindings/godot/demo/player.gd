@@ -16,4 +16,5 @@ func _physics_process(delta: float) -> void:
 	var way := Input.get_vector("ui_left", "ui_right", "ui_up", "ui_down")
 	if DisplayServer.get_name() == "headless":
 		way = Vector2.RIGHT.rotated(Time.get_ticks_msec() / 1000.0)
-	position += way * SPEED * delta
+	# Nobody leaves the window.
+	position = (position + way * SPEED * delta).clamp(Vector2.ZERO, get_viewport_rect().size)
