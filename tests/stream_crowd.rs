@@ -43,7 +43,10 @@ fn ten_thousand_idle_connections_stay_within_their_memory_and_disturb_nobody() {
     let wanted = wanted.min(10_000);
     assert!(wanted >= 400, "so few connections show nothing: {wanted}");
     let config = Config {
-        streams: vec![StreamDoor::new("127.0.0.1:0", Framing::Length)],
+        streams: vec![StreamDoor {
+            max_connections_per_source: 20_000,
+            ..StreamDoor::new("127.0.0.1:0", Framing::Length)
+        }],
         max_peers: 20_000,
         hellos_per_source_hz: 1e6,
         hellos_total_hz: 1e6,

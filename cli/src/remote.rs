@@ -1,7 +1,9 @@
 //! What every command that connects is told about its server.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
-use gamekeeper::client::{ClientConfig, ServerKey, StreamClient, Wire};
+use gamekeeper::client::{ClientConfig, ServerKey, StreamClient, StreamTls, TlsTrust, Wire};
 
 use crate::framing::TcpArguments;
 use crate::keys::known_keys;
@@ -25,6 +27,39 @@ pub struct Remote {
     wire: WireName,
     #[command(flatten)]
     tcp: TcpArguments,
+    #[command(flatten)]
+    tls: TlsArguments,
+}
+
+#[derive(Args)]
+struct TlsArguments {
+    /// Speak TLS with a server whose certificate leads to one in this file (PEM)
+    #[arg(long, requires = "tcp", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Speak TLS with a server whose own certificate is in this file (PEM), whatever name it is for
+    #[arg(long, requires = "tcp", value_name = "FILE", conflicts_with = "tls_ca")]
+    tls_cert: Option<PathBuf>,
+    /// Speak TLS with whoever answers
+    #[arg(long, requires = "tcp", conflicts_with_all = ["tls_ca", "tls_cert"])]
+    tls_insecure: bool,
+    /// The name that the server's certificate is for; the host of its address where it is not said
+    #[arg(long, requires = "tcp", value_name = "NAME")]
+    tls_name: Option<String>,
+}
+
+impl TlsArguments {
+    fn read(&self) -> Result<Option<StreamTls>, Failure> {
+        let trust = match (&self.tls_ca, &self.tls_cert) {
+            (Some(file), _) => TlsTrust::Authorities(file.clone()),
+            (None, Some(file)) => TlsTrust::Certificate(file.clone()),
+            (None, None) if self.tls_insecure => TlsTrust::Anybody,
+            (None, None) if self.tls_name.is_some() => {
+                return Err("--tls-name says whom to expect: --tls-ca must say how that is proved".into())
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(StreamTls { trust, server_name: self.tls_name.clone() }))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,13 +77,14 @@ impl Remote {
         let password = self.password.read()?.map(String::into_bytes);
         let server_key = match &self.key {
             Some(text) => ServerKey::Pinned(known_keys(text)?),
-            // Nothing proves who is there, and whoever asks for a stream knows it.
+            // In a stream only TLS proves who is there, and whoever asks for one knows it.
             None if self.insecure || self.tcp.tcp || (harmless && password.is_none()) => ServerKey::Any,
             None => return Err("whom to believe? --key pins the server's key, --insecure takes any".into()),
         };
         let stream = StreamClient {
             framing: self.tcp.framing.into(),
             password_in_clear: self.tcp.password_in_clear,
+            tls: self.tls.read()?,
             ..StreamClient::default()
         };
         let config = ClientConfig { wire: self.wire(), stream, password, ..ClientConfig::new(server_key) };

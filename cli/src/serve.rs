@@ -58,6 +58,9 @@ pub struct Serve {
     /// The certificate's private key, PEM
     #[arg(long, requires = "cert", value_name = "FILE")]
     cert_key: Option<PathBuf>,
+    /// TCP connections from one address at most; as many as there can be clients where it is not said
+    #[arg(long, requires = "tcp", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tcp_per_source: Option<u32>,
     /// No line for clients that come and go
     #[arg(long)]
     quiet: bool,
@@ -138,6 +141,8 @@ impl Serve {
         let door = StreamDoor {
             tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
             password_in_clear: self.tcp.password_in_clear,
+            // What it is tried with comes from one machine.
+            max_connections_per_source: self.tcp_per_source.unwrap_or(self.max_clients),
             ..StreamDoor::new(
                 listen_address(&self.host, self.tcp_port.unwrap_or(self.port)),
                 self.tcp.framing.into(),

@@ -256,6 +256,25 @@ fn openssl_speaks_tls_with_a_door_and_garbage_ends_only_itself() {
 }
 
 #[test]
+fn bots_speak_tls_with_whom_they_are_told_to_believe() {
+    let (_directory, cert, key) = certificate("bots-tls");
+    let server = Serving::start("length", None, &["--cert", &cert, "--cert-key", &key]);
+    let bots = |trust: &[&str]| {
+        let common = ["bots", "--tcp", "--connections", "3", "--seconds", "0.5", &server.address];
+        Command::new(BINARY).args(common).args(trust).output().expect("it runs")
+    };
+    let believed = bots(&["--tls-cert", &cert]);
+    assert!(believed.status.success(), "{}", String::from_utf8_lossy(&believed.stderr));
+    // It is for localhost, and this address is none of its names.
+    let refused = bots(&["--tls-ca", &cert]);
+    assert!(!refused.status.success(), "{}", String::from_utf8_lossy(&refused.stdout));
+    // Options that do not go together.
+    for wrong in [&["--tls-name", "localhost"][..], &["--tls-insecure", "--tls-ca", &cert]] {
+        assert!(!bots(wrong).status.success(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn a_password_goes_first_through_tls_on_any_interface() {
     let (directory, cert, key) = certificate("password");
     let password = directory.0.join("password");

@@ -10,7 +10,7 @@ use crate::protocol::files::Quota;
 use crate::server::config::Config;
 use crate::server::password::MAX_PASSWORD_BYTES;
 
-pub use super::stream::StreamClient;
+pub use super::stream::{StreamClient, StreamTls, TlsTrust};
 pub use crate::server::stream_door::Framing;
 
 /// Longest join data in bytes: it travels in one datagram.
@@ -25,8 +25,8 @@ pub enum Wire {
     Native = 2,
     /// The protocol of mpgameserver, whose servers it reaches too. It has no join data and no password.
     Mpgameserver = 1,
-    /// A stream of bytes over TCP, to a server's door for streams. Nothing of it is protected on its way, and nothing proves
-    /// who the server is.
+    /// A stream of bytes over TCP, to a server's door for streams. Without [`StreamClient::tls`] nothing of it is protected on
+    /// its way, and nothing proves who the server is.
     Stream = 3,
 }
 
@@ -57,7 +57,7 @@ pub struct ClientConfig {
     pub wire: Wire,
     /// Of a client that talks in a stream: how.
     pub stream: StreamClient,
-    /// Whom to believe. In a stream it can only be whoever answers.
+    /// Whom to believe. In a stream it can only be whoever answers: what proves a server there is [`StreamClient::tls`].
     pub server_key: ServerKey,
     /// What the server's host gets to see before it lets the client in: a name, a ticket. Default empty, at most
     /// 768 bytes (`MAX_JOIN_DATA`).
@@ -112,6 +112,9 @@ pub struct ClientConfig {
     /// Messages beyond it wait in the queue; datagrams that carry none (acknowledgements, goodbyes) leave all the same,
     /// and count. Default 0 (no limit), range 0, or 1000 to 1,000,000,000.
     pub peer_send_rate: u64,
+    /// How long after the last datagram the loop looks again and again without sleeping; as a server's, see
+    /// [`Config::busy_poll`]. Default 0 (it sleeps at once), range 0 to 1 s.
+    pub busy_poll: Duration,
     /// Bytes asked of the kernel for the socket's receive buffer. Default 4 MiB, range 4096 to 1 GiB.
     pub socket_receive_bytes: usize,
     /// The same for sending.
@@ -151,6 +154,7 @@ impl ClientConfig {
             max_queued_events: config.max_queued_events,
             max_queued_event_bytes: config.max_queued_event_bytes,
             peer_send_rate: config.peer_send_rate,
+            busy_poll: config.busy_poll,
             socket_receive_bytes: config.socket_receive_bytes,
             socket_send_bytes: config.socket_send_bytes,
             files: config.files,
@@ -176,6 +180,7 @@ impl ClientConfig {
             max_queued_events: self.max_queued_events,
             max_queued_event_bytes: self.max_queued_event_bytes,
             peer_send_rate: self.peer_send_rate,
+            busy_poll: self.busy_poll,
             socket_receive_bytes: self.socket_receive_bytes,
             socket_send_bytes: self.socket_send_bytes,
             files: self.files,
@@ -204,9 +209,18 @@ impl ClientConfig {
         if self.wire == Wire::Stream && !self.join_data.is_empty() {
             return Err(Error::new(ErrorKind::Argument, "a stream carries no join data"));
         }
-        if self.wire == Wire::Stream && self.stream.framing == Framing::Whole {
-            let text = "framing: TCP tells no messages apart by itself";
-            return Err(Error::new(ErrorKind::Argument, text));
+        if self.wire == Wire::Stream {
+            self.stream.validate()?;
+        }
+        if self.wire == Wire::Stream && self.stream.files {
+            let text = match (self.stream.framing, self.files) {
+                (Framing::Length, Some(_)) => "",
+                (Framing::Length, None) => "a stream with files: the configuration has not enabled files",
+                _ => "a stream with files needs the framing with lengths",
+            };
+            if !text.is_empty() {
+                return Err(Error::new(ErrorKind::Argument, text));
+            }
         }
         let protected = self.wire != Wire::Stream;
         if self.password.is_some() && self.server_key == ServerKey::Any && protected {
@@ -272,6 +286,7 @@ mod tests {
             max_queued_events: 1003,
             max_queued_event_bytes: 1 << 19,
             peer_send_rate: 1004,
+            busy_poll: Duration::from_micros(1005),
             socket_receive_bytes: 1 << 15,
             socket_send_bytes: 1 << 16,
             ..Config::default()

@@ -40,7 +40,8 @@ pub enum DisconnectReason {
     /// The host name has no address, or the resolver does not answer.
     Name,
     /// What answered does not have the pinned key: on mpgameserver's wire only. On the native one a server with another key
-    /// cannot read the hello, and it is a `Timeout` whose text says that nobody answered who has the pinned key.
+    /// cannot read the hello, and it is a `Timeout` whose text says that nobody answered who has the pinned key. In a stream
+    /// with TLS: its certificate is not to be believed.
     Key,
 }
 

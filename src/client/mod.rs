@@ -58,9 +58,10 @@ use crate::net::udp::UdpSocket;
 pub use crate::protocol::conditions::{Conditions, Direction, LinkStats};
 use crate::protocol::time::Time;
 use runner::Runner;
+use stream::Streams;
 
 pub use crate::server::files::{FileFailure, FileOffer, FileTarget, Quota};
-pub use config::{ClientConfig, Framing, KnownKeys, ServerKey, StreamClient, Wire};
+pub use config::{ClientConfig, Framing, KnownKeys, ServerKey, StreamClient, StreamTls, TlsTrust, Wire};
 pub use events::*;
 
 /// How often a thread looks that waits for the end of a session which another one drives.
@@ -137,8 +138,11 @@ impl Client {
         let life = Life::new("client", clock, waker, hosting);
         let pulls = config.max_queued_events > 0;
         let takes = handler.takes();
-        let is_stream = config.wire == Wire::Stream;
-        let runner = Runner::new(now, config.tick_rate_hz, event_loop, handler, is_stream);
+        let streams = match config.wire {
+            Wire::Stream => Some(Streams::new(&config.stream, &remote.host())?),
+            Wire::Native | Wire::Mpgameserver => None,
+        };
+        let runner = Runner::new(now, &config, event_loop, handler, streams);
         let core = Core::new(now, config, takes, remote);
         Ok(Client(Arc::new(Inner {
             max_message: core.max_message(),
@@ -267,7 +271,9 @@ impl Client {
     /// mpgameserver's), WouldBlock (1024 wait), Panic.
     pub fn send_file(&self, path: &Path, options: FileOptions) -> Result<FileId> {
         self.0.life.check_running()?;
-        let file = self.0.core.lock().send_file(path, options)?;
+        let (name, mut watcher) = options.split(path);
+        let sent = self.0.core.lock().send_file(path, &name, &mut watcher);
+        let file = sent?;
         self.0.life.nudge();
         Ok(file)
     }

@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 use super::core::{Core, Dispatch};
 use super::events::*;
 use super::stream::Streams;
-use super::{Client, FileFailure};
+use super::{Client, ClientConfig, FileFailure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::Turns;
 use crate::net::event_loop::EventLoop;
@@ -45,7 +45,8 @@ const SHUTDOWN_TIME: Duration = Duration::from_millis(200);
 /// The loop's own state.
 pub(super) struct Runner {
     event_loop: EventLoop,
-    streams: Streams,
+    /// Where the client talks in a stream.
+    streams: Option<Streams>,
     handler: Box<dyn Handler>,
     ticker: Ticker,
     inbound: Box<[u8]>,
@@ -54,6 +55,9 @@ pub(super) struct Runner {
     lookup: Option<(u64, Lookup)>,
     /// The attempt whose refusal the socket tells of.
     hearing: Option<u64>,
+    /// How long after a datagram the loop does not sleep, and when the last was.
+    busy_poll: Duration,
+    last_datagram: Time,
     read_errors: u32,
     busy_turns: u32,
     /// The host's log has been told that the client broke.
@@ -62,8 +66,6 @@ pub(super) struct Runner {
     disk: Option<Disk>,
     /// When transfers that stand still are looked for next.
     expire: Time,
-    /// The client talks in a stream.
-    is_stream: bool,
 }
 
 impl Turns<Client> for Runner {
@@ -76,21 +78,21 @@ impl Turns<Client> for Runner {
         self.resolve(client);
         self.wait(client, if happened { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(client)?;
-        if self.is_stream {
-            self.streams.read(client, &mut self.event_loop);
+        if let Some(streams) = &mut self.streams {
+            streams.read(client, &mut self.event_loop);
             happened |= self.dispatch(client);
         }
         happened |= self.time(client);
         self.flush(client);
-        if self.is_stream {
-            self.streams.write(client, &mut self.event_loop);
+        if let Some(streams) = &mut self.streams {
+            streams.write(client, &mut self.event_loop);
         }
         happened |= self.dispatch(client);
         let now = client.now();
         *client.0.next_turn.lock() = Some(if self.event_loop.is_readable() || self.has_streams(client) {
             now
         } else {
-            self.ticker.due()
+            self.own_due()
         });
         let mut core = client.0.core.lock();
         client.over(core.over(now));
@@ -107,32 +109,39 @@ impl Turns<Client> for Runner {
 impl Runner {
     /// Whether the stream has something to be read.
     fn has_streams(&self, client: &Client) -> bool {
-        self.is_stream && (self.event_loop.has_ready() || self.streams.have_work(client))
+        self.streams.as_ref().is_some_and(|s| self.event_loop.has_ready() || s.have_work(client))
+    }
+
+    /// When the loop has something to do of its own.
+    fn own_due(&self) -> Time {
+        let due = self.ticker.due();
+        self.streams.as_ref().and_then(Streams::poll_timeout).map_or(due, |streams| streams.min(due))
     }
 
     /// Before the first turn.
     pub(super) fn new(
         now: Time,
-        tick_rate_hz: f64,
+        config: &ClientConfig,
         event_loop: EventLoop,
         handler: Box<dyn Handler>,
-        is_stream: bool,
+        streams: Option<Streams>,
     ) -> Self {
         Runner {
             event_loop,
-            streams: Streams::default(),
+            streams,
             handler,
-            ticker: Ticker::new(now, tick_rate_hz),
+            ticker: Ticker::new(now, config.tick_rate_hz),
             inbound: vec![0; SLOT].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             lookup: None,
             hearing: None,
+            busy_poll: config.busy_poll,
+            last_datagram: now,
             read_errors: 0,
             busy_turns: 0,
             told: false,
             disk: None,
             expire: now,
-            is_stream,
         }
     }
 
@@ -175,7 +184,7 @@ impl Runner {
     fn wait(&mut self, client: &Client, timeout: Option<Duration>) -> Result<()> {
         let failed = |e: io::Error| Error::new(ErrorKind::Io, format!("waiting for the socket failed: {e}"));
         if timeout.is_some_and(|t| t.is_zero()) {
-            if self.is_stream {
+            if self.streams.is_some() {
                 return self.event_loop.wait(Some(Duration::ZERO)).map_err(failed);
             }
             return self.event_loop.skip_wait().map_err(failed);
@@ -185,12 +194,30 @@ impl Runner {
             return self.event_loop.wait(Some(Duration::ZERO)).map_err(failed);
         }
         let core = client.0.core.lock().poll_timeout(now);
-        let until_due = core.map_or(self.ticker.due(), |c| c.min(self.ticker.due())).since(now);
+        let until_due = core.map_or(self.own_due(), |c| c.min(self.own_due())).since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
-        self.event_loop.wait(Some(timeout)).map_err(failed)?;
+        if let Some(left) = self.spin(client, now, timeout).map_err(failed)? {
+            self.event_loop.wait(Some(left)).map_err(failed)?;
+        }
         // The wake may have been the lookup's.
         self.resolve(client);
         Ok(())
+    }
+
+    /// Looks again and again for as long as the host wants no sleep. What is left of the timeout; `None`: something came.
+    fn spin(&mut self, client: &Client, start: Time, timeout: Duration) -> io::Result<Option<Duration>> {
+        let until = (self.last_datagram + self.busy_poll).min(start + timeout);
+        let mut now = start;
+        while now < until {
+            self.event_loop.wait(Some(Duration::ZERO))?;
+            let event_loop = &self.event_loop;
+            if event_loop.is_readable() || event_loop.was_woken() || event_loop.has_ready() {
+                return Ok(None);
+            }
+            std::hint::spin_loop();
+            now = client.now();
+        }
+        Ok(Some(timeout.saturating_sub(now.since(start))))
     }
 
     /// Reads until the socket is empty, or for a turn's worth.
@@ -205,6 +232,7 @@ impl Runner {
                 match self.receive() {
                     Ok(Some((len, from))) => {
                         self.read_errors = 0;
+                        self.last_datagram = now;
                         if let Some(datagram) = self.inbound.get_mut(..len) {
                             client.0.core.lock().handle_datagram(now, from, datagram);
                         }
@@ -346,7 +374,11 @@ impl Runner {
         match next {
             Dispatch::Sent(callback, outcome) => callback(client, outcome),
             Dispatch::FileProgress(callback, file, done, size) => callback(client, file, done, size),
-            Dispatch::FileDone(callback, file, end) => callback(client, file, &end),
+            Dispatch::FileDone(watcher, file, end) => {
+                if let Some(callback) = watcher.on_done {
+                    callback(client, file, &end);
+                }
+            }
             Dispatch::Event(event) => match event {
                 Event::Connecting(address) => handler.connecting(client, address),
                 Event::Connected(info) => handler.connected(client, &info),
@@ -392,7 +424,9 @@ impl Runner {
         }
         // What was asked of the disk is done.
         self.disk = None;
-        self.streams.close();
+        if let Some(streams) = &mut self.streams {
+            streams.close();
+        }
         // The port is free when `stop` returns, whoever still holds the handle.
         self.event_loop.close();
         client.0.core.lock().emit(Event::Shutdown);

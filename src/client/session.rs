@@ -88,8 +88,10 @@ impl Session {
         settings: Arc<Settings>,
         server: SocketAddr,
     ) -> Result<Stream> {
-        if config.password.is_some() && !config.stream.password_in_clear && !server.ip().is_loopback() {
-            let text = "the password would be told in clear to a server that is not on loopback";
+        let told = config.stream.password_in_clear || config.stream.is_protected();
+        if config.password.is_some() && !told && !server.ip().is_loopback() {
+            let text = "the password would be told where others can read it: the server is not on loopback, and no TLS \
+                        proves who it is";
             return Err(Error::new(ErrorKind::Argument, text));
         }
         let terms = Terms {
@@ -101,7 +103,13 @@ impl Session {
         };
         let limits = settings.limits.clone();
         let password = config.password.as_deref();
-        Stream::opened(now, settings, terms, password).map_err(|error| {
+        let opened = Stream::opened(now, settings, terms, password).map(|mut stream| {
+            if config.stream.files {
+                stream.ask_for_files(now);
+            }
+            stream
+        });
+        opened.map_err(|error| {
             let len = password.map_or(0, <[u8]>::len);
             send_refused(error, &"the client", ErrorKind::Argument, len, &limits, limits.max_message)
         })

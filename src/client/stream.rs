@@ -1,5 +1,7 @@
 //! The client's way through a stream: the half of the core that takes bytes, and the loop's half that moves them.
 
+use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,60 +10,121 @@ use parking_lot::MutexGuard;
 use super::core::Core;
 use super::events::DisconnectReason;
 use super::Client;
+use crate::error::Result;
 use crate::net::event_loop::EventLoop;
-use crate::net::pipe::{Incoming, Outgoing, Pipe};
+use crate::net::pipe::{Closing, Incoming, Outgoing, Pipe, Trouble};
 use crate::net::stream::TcpPipe;
+use crate::net::tls::ClientTls;
 use crate::protocol::connection::stream::Connection as Stream;
 use crate::protocol::connection::{Farewell, Room};
 use crate::protocol::framing::DEFAULT_READ_BYTES;
 use crate::protocol::time::Time;
 use crate::server::send_rate::SendRate;
-use crate::server::stream_door::Framing;
+use crate::server::stream_door::{Framing, StreamDoor};
+
+pub use crate::net::tls::{StreamTls, TlsTrust};
 
 /// Reads, and writes, per turn: then the tick comes first again.
 const READS_PER_TURN: usize = 64;
 const WRITES_PER_TURN: usize = 64;
 /// Least number under which a stream is watched: those below are the event loop's own.
 const FIRST_KEY: usize = 16;
+/// How long a stream whose session has ended may take to hand on what was written to it.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// Streams that do so, at most: above it the oldest is dropped.
+const MAX_CLOSING: usize = 8;
 
 /// How a client talks in a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamClient {
     /// How messages are told apart: as at the server's door.
     pub framing: Framing,
     /// A message that has begun may stand still for so long, in either direction. Default 30 s.
     pub stall_timeout: Duration,
-    /// The password is told also where others can read it on the way: to a server that is not on loopback. Default no: such
-    /// a session ends before it is told.
+    /// Bytes that one read takes at most: the longest message of a raw stream. Default 4096, range 1 to 1 MiB.
+    pub read_bytes: usize,
+    /// The password is told also where others can read it on the way: to a server that is not on loopback and did not prove
+    /// by TLS who it is. Default no: such a session ends before it is told.
     pub password_in_clear: bool,
+    /// Files pass, too, within the client's quota ([`ClientConfig::files`](super::ClientConfig::files), which must be set). The
+    /// framing must be that with lengths, and the server's door must have files: another ends the connection, since it finds
+    /// the question too long. The client is connected when the server has agreed. Default no.
+    pub files: bool,
+    /// Speaks TLS, with a server that is recognised by this. The files are read when the client starts. Default none:
+    /// nothing is protected.
+    pub tls: Option<StreamTls>,
 }
 
 impl Default for StreamClient {
     fn default() -> StreamClient {
         let stall_timeout = Duration::from_secs(30);
-        StreamClient { framing: Framing::Raw, stall_timeout, password_in_clear: false }
+        StreamClient {
+            framing: Framing::Raw,
+            stall_timeout,
+            read_bytes: DEFAULT_READ_BYTES,
+            password_in_clear: false,
+            files: false,
+            tls: None,
+        }
+    }
+}
+
+impl StreamClient {
+    /// Checks every value against its range: a server's door has the same.
+    pub(super) fn validate(&self) -> Result<()> {
+        let (read_bytes, stall_timeout) = (self.read_bytes, self.stall_timeout);
+        StreamDoor { read_bytes, stall_timeout, ..StreamDoor::new("", self.framing) }.validate()
+    }
+
+    /// Whether what is sent reaches the right server and nobody else.
+    pub(super) fn is_protected(&self) -> bool {
+        self.tls.as_ref().is_some_and(StreamTls::is_verified)
     }
 }
 
 /// The stream of one attempt.
 pub(super) struct Carrier {
     attempt: u64,
-    pipe: TcpPipe,
+    pipe: Box<dyn Pipe>,
     key: usize,
     readable: bool,
     writable: bool,
+    /// It cannot be written any more: what has come is read first.
+    broken: Option<Farewell>,
 }
 
 /// The loop's half.
-#[derive(Default)]
 pub(super) struct Streams {
+    tls: Option<ClientTls>,
+    read_bytes: usize,
     carrier: Option<Carrier>,
+    /// Streams whose sessions have ended, oldest first, and until when they may take.
+    closing: VecDeque<(Time, Carrier)>,
     buffer: Vec<u8>,
     out: Vec<u8>,
     keys: usize,
 }
 
 impl Streams {
+    /// Of a client that connects to `host`. Errors: Key (a file of TLS), Argument (a name).
+    pub(super) fn new(config: &StreamClient, host: &str) -> Result<Streams> {
+        let tls = config.tls.as_ref().map(|tls| ClientTls::load(tls, host)).transpose()?;
+        Ok(Streams {
+            tls,
+            read_bytes: config.read_bytes.max(1),
+            carrier: None,
+            closing: VecDeque::new(),
+            buffer: Vec::new(),
+            out: Vec::new(),
+            keys: 0,
+        })
+    }
+
+    /// When there is something to do, if nothing happens before.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.closing.front().map(|(until, _)| *until)
+    }
+
     /// Whether there is something to read without waiting for the system.
     pub(super) fn have_work(&self, client: &Client) -> bool {
         self.carrier.as_ref().is_some_and(|c| c.readable) && client.0.core.lock().stream_is_hungry()
@@ -70,6 +133,7 @@ impl Streams {
     /// Opens, reads and closes: what is wanted now.
     pub(super) fn read(&mut self, client: &Client, event_loop: &mut EventLoop) {
         for ready in event_loop.take_ready() {
+            self.go_on_closing(ready.key);
             if let Some(carrier) = self.carrier.as_mut().filter(|c| c.key == ready.key) {
                 // That it is connected shows itself as room to write, and is read.
                 carrier.readable |= ready.readable || ready.writable;
@@ -77,9 +141,11 @@ impl Streams {
             }
         }
         self.follow(client, event_loop);
+        let now = client.now();
+        self.closing.retain(|(until, _)| *until > now);
         let Some(carrier) = &mut self.carrier else { return };
         client.0.core.lock().resume_stream(client.now());
-        self.buffer.resize(DEFAULT_READ_BYTES.max(self.buffer.len()), 0);
+        self.buffer.resize(self.read_bytes, 0);
         for _ in 0..READS_PER_TURN {
             if !carrier.readable || !client.0.core.lock().stream_is_hungry() {
                 return;
@@ -95,14 +161,22 @@ impl Streams {
                 Incoming::Opened => core.with_stream(now, |stream, _| stream.handle_opened(None, Vec::new())),
                 Incoming::End => {
                     carrier.readable = false;
-                    core.with_stream(now, |stream, room| stream.handle_end(now, room));
+                    match carrier.broken.take() {
+                        Some(farewell) => core.stream_gone(now, farewell, Trouble::Unknown),
+                        None => core.with_stream(now, |stream, room| stream.handle_end(now, room)),
+                    }
                 }
                 Incoming::Gone(farewell) => {
                     carrier.readable = false;
-                    let refused = carrier.pipe.was_refused();
-                    core.stream_gone(now, farewell.unwrap_or_default(), refused);
+                    let farewell = carrier.broken.take().or(farewell);
+                    core.stream_gone(now, farewell.unwrap_or_default(), carrier.pipe.trouble());
                 }
-                Incoming::Nothing | Incoming::Message(..) => carrier.readable = false,
+                Incoming::Nothing | Incoming::Message(..) => {
+                    carrier.readable = false;
+                    if let Some(farewell) = carrier.broken.take() {
+                        core.stream_gone(now, farewell, Trouble::Unknown);
+                    }
+                }
             }
         }
     }
@@ -114,19 +188,19 @@ impl Streams {
             let mut core = client.0.core.lock();
             let target = core.stream_target();
             if self.carrier.as_ref().is_some_and(|c| target.is_none_or(|(attempt, _)| attempt != c.attempt)) {
-                if let Some(mut carrier) = self.carrier.take() {
-                    carrier.pipe.close(&Farewell::default());
-                }
+                self.let_go(client.now());
             }
             let Some((attempt, address)) = target.filter(|_| self.carrier.is_none()) else { return };
             self.keys = self.keys.wrapping_add(1);
             let key = FIRST_KEY + self.keys % (usize::MAX - FIRST_KEY);
-            let opened = TcpPipe::connect(address).and_then(|mut pipe| {
+            let opened = self.connect(address).and_then(|mut pipe| {
                 pipe.source().map_or(Ok(()), |source| event_loop.watch(source, key)).map(|()| pipe)
             });
             match opened {
                 Ok(pipe) => {
-                    self.carrier = Some(Carrier { attempt, pipe, key, readable: true, writable: false });
+                    let broken = None;
+                    self.carrier =
+                        Some(Carrier { attempt, pipe, key, readable: true, writable: false, broken });
                     return;
                 }
                 Err(error) => {
@@ -134,6 +208,33 @@ impl Streams {
                 }
             }
         }
+    }
+
+    /// Begins to connect, by TLS where that is wanted.
+    fn connect(&self, address: SocketAddr) -> io::Result<Box<dyn Pipe>> {
+        let tcp = TcpPipe::connect(address)?;
+        match &self.tls {
+            None => Ok(Box::new(tcp)),
+            Some(tls) => Ok(Box::new(tls.wrap(tcp).map_err(io::Error::other)?)),
+        }
+    }
+
+    /// The session of the stream has ended: it is closed, and kept for as long as that takes.
+    fn let_go(&mut self, now: Time) {
+        let Some(mut carrier) = self.carrier.take() else { return };
+        if carrier.pipe.close(&Farewell::default()) != Closing::Over {
+            self.closing.push_back((now + CLOSE_TIME, carrier));
+        }
+        if self.closing.len() > MAX_CLOSING {
+            self.closing.pop_front();
+        }
+    }
+
+    /// Something happened to a stream that is being closed.
+    fn go_on_closing(&mut self, key: usize) {
+        // Whoever sends without end is heard once at a time: what comes meanwhile rings again.
+        self.closing
+            .retain_mut(|(_, carrier)| carrier.key != key || carrier.pipe.go_on_closing() != Closing::Over);
     }
 
     /// Writes what may leave, and closes what has ended.
@@ -145,21 +246,28 @@ impl Streams {
                 break;
             }
             core.peek_stream(client.now(), &mut self.out);
-            if self.out.is_empty() {
-                break;
-            }
             drop(core);
-            let taken = carrier.pipe.write(Outgoing::Bytes(&self.out));
+            // What was written last may wait in the pipe.
+            let written = match carrier.pipe.flush() {
+                Ok(true) if self.out.is_empty() => break,
+                Ok(true) => carrier.pipe.write(Outgoing::Bytes(&self.out)).map(Some),
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            };
             let mut core = client.0.core.lock();
-            match taken {
-                Ok(taken) => {
+            match written {
+                Ok(Some(taken)) => {
                     carrier.writable = taken == self.out.len();
                     core.stream_written(client.now(), taken);
                 }
+                Ok(None) => carrier.writable = false,
                 Err(error) => {
-                    carrier.writable = false;
+                    // What has come is read first: `read` says that it is gone.
+                    (carrier.writable, carrier.readable) = (false, true);
                     let text = format!("the connection broke: {error}");
-                    core.stream_gone(client.now(), Farewell { text, ..Farewell::default() }, false);
+                    let farewell = Farewell { text, ..Farewell::default() };
+                    core.with_stream(client.now(), |stream, _| stream.handle_write_failure(&farewell));
+                    carrier.broken = Some(farewell);
                 }
             }
         }
@@ -171,6 +279,7 @@ impl Streams {
         if let Some(mut carrier) = self.carrier.take() {
             carrier.pipe.close(&Farewell::default());
         }
+        self.closing.clear();
     }
 }
 
@@ -216,13 +325,16 @@ impl Core {
     }
 
     /// It broke, or never came about.
-    pub(super) fn stream_gone(&mut self, now: Time, farewell: Farewell, refused: bool) {
+    pub(super) fn stream_gone(&mut self, now: Time, farewell: Farewell, trouble: Trouble) {
         if self.session.as_ref().is_some_and(|s| s.is_unanswered()) {
-            let reason =
-                if refused { DisconnectReason::NobodyListens } else { DisconnectReason::Unreachable };
+            let reason = match trouble {
+                Trouble::Unknown => DisconnectReason::Unreachable,
+                Trouble::NobodyListens => DisconnectReason::NobodyListens,
+                Trouble::Untrusted => DisconnectReason::Key,
+            };
             return self.handle_unreachable(now, reason, &farewell.text);
         }
-        self.with_stream(now, |stream, _| stream.handle_failure(Some(farewell)));
+        self.with_stream(now, |stream, room| stream.handle_failure(now, Some(farewell), room));
     }
 
     /// Replaces `out` by the next bytes to be written; empty: none now.

@@ -18,7 +18,7 @@ use crate::ffi::events::*;
 use crate::ffi::panic::{fallible, infallible};
 use crate::ffi::peer::{gk_status, latency_us};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_STATE};
-use crate::ffi::send::{gk_send_options, wanted, Wanted};
+use crate::ffi::send::{gk_send_options, told_content, wanted, Wanted};
 use crate::ffi::server::{microseconds, timeout};
 use crate::ffi::stats::{client_stats, gk_peer_stats_t, gk_second, second};
 use crate::ffi::versioned;
@@ -373,9 +373,11 @@ pub unsafe extern "C" fn gk_client_send(
         let on_sent = completion(wanted.on_sent);
         let tag = wanted.tag();
         let Wanted { retry, channel, priority, redundancy, deadline, .. } = wanted;
+        // SAFETY: the caller's promise.
+        let content = unsafe { told_content(options)? };
         Ok(client.send(
             data,
-            SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag, content: None },
+            SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag, content },
         )?)
     })
 }

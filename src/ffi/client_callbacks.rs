@@ -9,6 +9,7 @@ use crate::client::{
 use crate::ffi::arguments::c_text;
 use crate::ffi::callbacks::Slot;
 use crate::ffi::client::{gk_client, pointer_of};
+use crate::ffi::content::OwnedContent;
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::{
     gk_connect_info, gk_disconnect_code, gk_disconnect_info, gk_door, gk_log_level, gk_message, gk_update,
@@ -375,7 +376,8 @@ impl Handler for ClientCallbacks {
     }
 
     fn message(&mut self, client: &Client, received: &Message) {
-        let message = message(received);
+        let content = received.content.as_deref().map(OwnedContent::new);
+        let message = message(received, content.as_deref());
         call!(self.message, client, &message);
     }
 

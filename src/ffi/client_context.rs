@@ -35,7 +35,9 @@ impl gk_context {
     /// What a client is made from.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, Failure> {
         let part = self.client.clone();
-        let Some(server_key) = part.server_key else {
+        // By what a stream's server is to be believed is said with its TLS.
+        let by_tls = (part.wire == Wire::Stream && part.stream.tls.is_some()).then_some(ServerKey::Any);
+        let Some(server_key) = part.server_key.or(by_tls) else {
             let text = "no key of the server is pinned, and gk_context_trust_any_server was not called";
             return Err(Failure::new(GK_ERR_KEY, text));
         };

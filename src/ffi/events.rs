@@ -6,6 +6,7 @@ use std::ffi::{c_char, c_void, CString};
 use parking_lot::Mutex;
 
 use crate::ffi::arguments::c_text;
+use crate::ffi::content::{gk_content, OwnedContent};
 use crate::ffi::files::{self, gk_file};
 use crate::ffi::result::{gk_result, Failure, GK_ERR_BUSY};
 use crate::ffi::server::{gk_server, with_server};
@@ -173,7 +174,7 @@ pub const GK_EVENT_STARTING: gk_event_type = 1;
 pub const GK_EVENT_CONNECT: gk_event_type = 2;
 /// A peer left. Set: `peer`, `code` (a `gk_disconnect_code`), `text`.
 pub const GK_EVENT_DISCONNECT: gk_event_type = 3;
-/// A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`.
+/// A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`, `content`.
 pub const GK_EVENT_MESSAGE: gk_event_type = 4;
 /// One tick, or several that nobody pulled in time: then `seconds` is their sum and `tick` the last one's number. Set: `seconds`, `tick`.
 pub const GK_EVENT_UPDATE: gk_event_type = 5;
@@ -226,6 +227,9 @@ pub struct gk_message {
     pub door: gk_door,
     /// 0.
     pub reserved: u32,
+    /// What it is, where its sender told: in streams of `GK_FRAMING_JSON`, and on WebSockets. Else NULL. Borrowed until the
+    /// callback returns.
+    pub content: *const gk_content,
 }
 
 /// A new peer, as the connect callback gets it.
@@ -359,11 +363,14 @@ pub struct gk_event {
     pub file_done: u64,
     /// Files: bytes in all.
     pub file_size: u64,
+    /// Message: what it is, as in `gk_message`; NULL where its sender did not tell.
+    pub content: *const gk_content,
 }
 
 versioned!(gk_event, first: len, fields: [
     struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds, tick,
     user_data, wire, password, app_code, reserved, request, file, file_done, file_size,
+    content,
 ]);
 
 /// A pointer to read no bytes from: `memcpy` may not be given NULL even for 0 bytes.
@@ -401,7 +408,8 @@ pub(crate) fn disconnect_code(reason: DisconnectReason) -> gk_disconnect_code {
     }
 }
 
-pub(crate) fn message(message: &Message) -> gk_message {
+/// The message for a call of the host's. It points to `message` and `content`, which is the message's.
+pub(crate) fn message(message: &Message, content: Option<&OwnedContent>) -> gk_message {
     gk_message {
         struct_size: std::mem::size_of::<gk_message>() as u32,
         sequence: u32::from(message.sequence),
@@ -411,6 +419,7 @@ pub(crate) fn message(message: &Message) -> gk_message {
         channel: message.channel.into(),
         door: message.door as gk_door,
         reserved: 0,
+        content: content.map_or(std::ptr::null(), OwnedContent::pointer),
     }
 }
 
@@ -421,6 +430,7 @@ struct Batch {
     _block: Vec<u8>,
     _messages: Vec<Vec<u8>>,
     _texts: Vec<CString>,
+    _contents: Vec<Box<OwnedContent>>,
 }
 
 /// Longest message that lies in its batch's block, one behind the other; a longer one stays where it is.
@@ -433,6 +443,7 @@ pub(crate) struct BatchBuilder {
     block: Vec<u8>,
     messages: Vec<Vec<u8>>,
     texts: Vec<CString>,
+    contents: Vec<Box<OwnedContent>>,
 }
 
 impl BatchBuilder {
@@ -444,7 +455,9 @@ impl BatchBuilder {
     }
 
     pub(crate) fn message(&mut self, received: Message) -> gk_event {
-        let shape = message(&received);
+        let content = received.content.as_deref().map(OwnedContent::new);
+        let shape = message(&received, content.as_deref());
+        self.contents.extend(content);
         let start = self.block.len();
         let data = if shape.len <= MAX_BLOCK_MESSAGE && shape.len <= self.block.capacity() - start {
             self.block.extend_from_slice(&received.data);
@@ -460,6 +473,7 @@ impl BatchBuilder {
             mode: shape.mode,
             channel: shape.channel,
             door: shape.door,
+            content: shape.content,
             ..blank(GK_EVENT_MESSAGE)
         }
     }
@@ -572,6 +586,7 @@ pub(crate) fn blank(kind: gk_event_type) -> gk_event {
         file: 0,
         file_done: 0,
         file_size: 0,
+        content: std::ptr::null(),
     }
 }
 
@@ -665,8 +680,8 @@ impl EventArray {
                 versioned::write_slot(slot, event_size, &event);
             }
         }
-        let BatchBuilder { block, messages, texts } = builder;
-        let batch = Batch { _block: block, _messages: messages, _texts: texts };
+        let BatchBuilder { block, messages, texts, contents } = builder;
+        let batch = Batch { _block: block, _messages: messages, _texts: texts, _contents: contents };
         *kept = Some(Box::new(batch));
         // SAFETY: not null, and the caller's to write.
         unsafe { out_count.write(count) };
@@ -701,8 +716,8 @@ mod tests {
                 door: Door::Udp,
             },
         ));
-        let BatchBuilder { block, messages, texts } = builder;
-        let batch = Batch { _block: block, _messages: messages, _texts: texts };
+        let BatchBuilder { block, messages, texts, contents } = builder;
+        let batch = Batch { _block: block, _messages: messages, _texts: texts, _contents: contents };
         // SAFETY: the batch lives.
         assert_eq!(unsafe { std::slice::from_raw_parts(event.data, event.len) }, data);
         assert_eq!((event.peer, event.sequence, event.mode), (9, 65535, GK_MODE_UNKNOWN));

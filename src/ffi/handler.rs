@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::ffi::arguments::c_text;
 use crate::ffi::callbacks::Callbacks;
+use crate::ffi::content::OwnedContent;
 use crate::ffi::events::{
     data_pointer, disconnect_code, gk_connect_info, gk_disconnect_info, gk_door, gk_join_request, gk_update,
     message, wire,
@@ -87,7 +88,8 @@ impl Handler for FfiHandler {
     }
 
     fn message(&mut self, server: &Server, peer: PeerId, received: &Message) {
-        let message = message(received);
+        let content = received.content.as_deref().map(OwnedContent::new);
+        let message = message(received, content.as_deref());
         call!(self.callbacks.message, server, peer.to_bits(), &message);
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::ffi::arguments::{bytes, flag, text};
 use crate::ffi::callbacks::{gk_sent_fn, Slot};
+use crate::ffi::content::{content, gk_content};
 use crate::ffi::events::{
     gk_disconnect_code, gk_disconnect_info, gk_peer, gk_retry_mode, GK_DISCONNECT_HOST, GK_DISCONNECT_KICKED,
     GK_PEER_NONE, GK_RETRY_BEST_EFFORT, GK_RETRY_NONE, GK_RETRY_ON_TIMEOUT, GK_RETRY_ORDERED,
@@ -15,6 +16,7 @@ use crate::ffi::result::{gk_result, Failure, GK_ERR_ADDRESS, GK_ERR_ARGUMENT, GK
 use crate::ffi::server::{gk_server, pointer_of, with_server};
 use crate::ffi::versioned;
 use crate::panic_scope::outside;
+use crate::protocol::framing::Content;
 use crate::server::config::MAX_REDUNDANCY;
 use crate::server::events::{
     DisconnectInfo, DisconnectReason, PeerId, Priority, RetryMode, SendOptions, SentCallback,
@@ -50,10 +52,13 @@ pub struct gk_send_options {
     /// After so many microseconds it is given up if it is neither guaranteed nor ordered. Default 0: the message
     /// timeout.
     pub deadline_us: u64,
+    /// What it is. In streams of `GK_FRAMING_JSON` its header tells it, and on a WebSocket types that begin with `text/` make it
+    /// text; elsewhere nobody is told. Default NULL: bytes; on a WebSocket the channel says.
+    pub content: *const gk_content,
 }
 
 versioned!(gk_send_options, first: retry, fields: [
-    struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us
+    struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us, content,
 ]);
 
 /// Which of a peer's waiting messages goes first: one of `GK_PRIORITY_…`.
@@ -77,6 +82,7 @@ pub(crate) const SEND_DEFAULTS: gk_send_options = gk_send_options {
     priority: GK_PRIORITY_NORMAL,
     redundancy: 0,
     deadline_us: 0,
+    content: std::ptr::null(),
 };
 
 const DISCONNECT_DEFAULTS: gk_disconnect_info = gk_disconnect_info {
@@ -202,23 +208,26 @@ pub(crate) unsafe fn wanted(pointer: *const gk_send_options) -> Result<Wanted, F
     Ok(Wanted { retry, channel, priority, redundancy, deadline, on_sent, notify })
 }
 
+/// What options tell of the message; read besides [`wanted`], which is copied.
+///
+/// # Safety
+/// As [`wanted`].
+pub(crate) unsafe fn told_content(pointer: *const gk_send_options) -> Result<Option<Box<Content>>, Failure> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: not null, and the caller's promise, of both.
+    unsafe { content(versioned::read("options", pointer, SEND_DEFAULTS)?.content) }
+}
+
 /// # Safety
 /// As [`wanted`].
 pub(crate) unsafe fn options(pointer: *const gk_send_options) -> Result<SendOptions, Failure> {
-    // SAFETY: the caller's promise.
-    let wanted = unsafe { wanted(pointer)? };
+    // SAFETY: the caller's promise, twice.
+    let (wanted, content) = unsafe { (wanted(pointer)?, told_content(pointer)?) };
     let on_sent = completion(wanted.on_sent.function, wanted.on_sent.user_data);
     let Wanted { retry, channel, priority, redundancy, deadline, .. } = wanted;
-    Ok(SendOptions {
-        retry,
-        channel,
-        priority,
-        redundancy,
-        deadline,
-        on_sent,
-        tag: wanted.tag(),
-        content: None,
-    })
+    Ok(SendOptions { retry, channel, priority, redundancy, deadline, on_sent, tag: wanted.tag(), content })
 }
 
 /// A peer as an argument.

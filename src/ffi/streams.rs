@@ -38,7 +38,9 @@ pub struct gk_stream_options {
     pub struct_size: u32,
     /// Bytes that one read takes at most, 1 to 1,048,576: the longest message of a raw stream. Default 4096.
     pub read_bytes: u32,
-    /// Connections at once, at most; who comes above it is sent away. Default 0: as many as the server takes peers.
+    /// Of a server's door: connections at once, at most. Who comes above it takes the place of the newcomer that has been silent
+    /// for longest (its password, or its part of TLS, is still awaited), and is sent away where there is none. Default 0: as
+    /// many as the server takes peers.
     pub max_connections: u32,
     /// 1: the server's password is taken also where others can read it on the way: without TLS and not on loopback.
     /// Default 0: a server that has a password and such a door does not start.
@@ -52,10 +54,16 @@ pub struct gk_stream_options {
     pub certificate: *const c_char,
     /// The file with its private key, PEM. Both or none. Default NULL.
     pub private_key: *const c_char,
+    /// Of a server's door: connections at once from one source (an IPv4 address or an IPv6 /64, loopback like any other), at
+    /// most; who comes above it is sent away. Default 0: a quarter of the door's connections, at least 16.
+    pub max_connections_per_source: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 versioned!(gk_stream_options, first: read_bytes, fields: [
     struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us, certificate, private_key,
+    max_connections_per_source, reserved,
 ]);
 
 const DEFAULTS: gk_stream_options = gk_stream_options {
@@ -66,6 +74,8 @@ const DEFAULTS: gk_stream_options = gk_stream_options {
     stall_timeout_us: 30_000_000,
     certificate: std::ptr::null(),
     private_key: std::ptr::null(),
+    max_connections_per_source: 0,
+    reserved: 0,
 };
 
 /// Fills in size and defaults.
@@ -102,7 +112,7 @@ pub(crate) fn framing(value: gk_framing) -> Result<Framing, Failure> {
 ///
 /// # Safety
 /// `options` is null or points to options of the size that they say.
-unsafe fn door(
+pub(crate) unsafe fn door(
     address: &str,
     framing: gk_framing,
     options: *const gk_stream_options,
@@ -130,6 +140,7 @@ unsafe fn door(
         tls,
         read_bytes: usize::try_from(given.read_bytes).unwrap_or(usize::MAX),
         max_connections: given.max_connections,
+        max_connections_per_source: given.max_connections_per_source,
         stall_timeout: Duration::from_micros(given.stall_timeout_us),
         password_in_clear: flag("password_in_clear", given.password_in_clear)?,
         ..StreamDoor::new(address, self::framing(framing)?)
@@ -188,15 +199,17 @@ pub unsafe extern "C" fn gk_context_listen_stream_with(
     }
 }
 
-/// Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Nothing of it is
-/// protected on its way, and nothing proves who the server is: `gk_context_trust_any_server` is needed. A password is
-/// the first message. There is no join data, and the session's number is not told. `gk_context_set_wire` takes it back.
+/// Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Without
+/// `gk_context_set_stream_tls` nothing of it is protected on its way, and nothing proves who the server is:
+/// `gk_context_trust_any_server` is needed. A password is the first message. There is no join data, and the session's number is not
+/// told. `gk_context_set_wire` takes it back.
 ///
 /// - `framing`: how messages are told apart, as at the server's door
-/// - `options`: NULL: the defaults. Of a client's, `stall_timeout_us` and `password_in_clear` count; without that flag a
-///   password is told to a server on loopback only, and a session with another ends before
+/// - `options`: NULL: the defaults. Of a client's, `read_bytes`, `stall_timeout_us` and `password_in_clear` count; without that
+///   flag a password is told to a server on loopback, or one that TLS proves, and a session with another ends before. What
+///   is a door's (connections, certificate, private key) must have its default
 ///
-/// Errors: `GK_ERR_ARGUMENT` (framing, a value of the options), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_ARGUMENT` (framing, a value of the options, or one that is a door's), `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any, one at a time per context.
 /// Ownership: all is copied.
@@ -212,20 +225,33 @@ pub unsafe extern "C" fn gk_context_connect_stream(
             // What a door would be refused for is wrong here, too.
             let door = door("127.0.0.1:0", framing, options)?;
             door.validate()?;
+            for (given, name) in [
+                (door.tls.is_some(), "certificate and private_key are"),
+                (door.max_connections > 0, "max_connections is"),
+                (door.max_connections_per_source > 0, "max_connections_per_source is"),
+            ] {
+                if given {
+                    let text = format!("options->{name} a door's, and of no use to a client");
+                    return Err(Failure::new(GK_ERR_ARGUMENT, text));
+                }
+            }
             context.client.wire = Wire::Stream;
             context.client.stream = StreamClient {
                 framing: door.framing,
+                read_bytes: door.read_bytes,
                 stall_timeout: door.stall_timeout,
                 password_in_clear: door.password_in_clear,
+                files: false,
+                tls: context.client.stream.tls.take(),
             };
             Ok(())
         })
     }
 }
 
-/// Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
-/// address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
-/// the ones that are up now, without loopback unless there is no other.
+/// Gives the addresses that others can reach the server at, one a line: the door (`udp`, `tcp`, `http` or `https`), a blank, and
+/// the address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\nhttps 192.0.2.7:8443\n"`. Where a door takes
+/// all interfaces, these are the ones that are up now, without loopback unless there is no other.
 ///
 /// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
 /// - `cap`: size of `buf` in bytes
@@ -249,6 +275,38 @@ pub unsafe extern "C" fn gk_server_addresses(
             let lines: String =
                 lines.map(|(transport, address)| format!("{transport} {address}\n")).collect();
             write_text(&lines, buf, cap, out_len)
+        })
+    }
+}
+
+/// Gives the address that a door for streams is bound to, with the real port.
+///
+/// - `index`: which door, from 0, in the order of `gk_context_listen_stream`
+/// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+/// - `cap`: size of `buf` in bytes; 64 is enough for all
+/// - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+///
+/// Errors: `GK_ERR_ARGUMENT` (no such door), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the text is copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_stream_address(
+    server: *const gk_server,
+    index: usize,
+    buf: *mut c_char,
+    cap: usize,
+    out_len: *mut usize,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    unsafe {
+        with_server(server, |server| {
+            let addresses = server.stream_addresses();
+            let address = addresses.get(index).ok_or_else(|| {
+                let text = format!("there is no door {index} for streams, but {}", addresses.len());
+                Failure::new(GK_ERR_ARGUMENT, text)
+            })?;
+            write_text(&address.to_string(), buf, cap, out_len)
         })
     }
 }

@@ -65,6 +65,14 @@ pub enum RemoteAddress {
 }
 
 impl RemoteAddress {
+    /// The name, or the address without its port.
+    pub fn host(&self) -> String {
+        match self {
+            RemoteAddress::Address(address) => address.ip().to_string(),
+            RemoteAddress::Name(name, _) => name.clone(),
+        }
+    }
+
     /// Parses `127.0.0.1:2021`, `[::1]:2021` or `example.org:2021`. Asks nobody. Errors: Address; a host and a
     /// port other than 0 are needed.
     pub fn parse(text: &str) -> Result<RemoteAddress> {

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::address::ListenAddress;
-use crate::net::pipe::{Incoming, Outgoing, Pipe};
+use crate::net::pipe::{Closing, Incoming, Outgoing, Pipe, Trouble};
 use crate::net::udp::canonical;
 use crate::protocol::connection::Farewell;
 
@@ -20,9 +20,9 @@ const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 #[cfg(unix)]
 const KEEPALIVE_QUESTIONS: u32 = 4;
-/// Bytes read and thrown away of what came before a connection was closed: what is left unread makes the system reset it,
-/// and the other end may then lose what was sent to it last.
-const MAX_DISCARDED: usize = 64 << 10;
+/// Bytes read and thrown away at once of what still comes when a connection was closed: what is left unread makes the system
+/// reset it, and the other end may then lose what was sent to it last.
+const DISCARDED_AT_ONCE: usize = 64 << 10;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -38,8 +38,9 @@ pub enum Accepted {
     Stream(TcpPipe, SocketAddr),
     /// Nobody waits.
     Nobody,
-    /// The process or the system has no descriptor left, or no memory: who waits goes on waiting.
-    Exhausted(io::Error),
+    /// The process or the system has no descriptor left, or no memory, or the socket itself is at fault: who waits goes on
+    /// waiting.
+    Failed(io::Error),
     /// One that waited has gone; there may be more.
     Gone,
 }
@@ -82,11 +83,18 @@ impl StreamListener {
     pub fn accept(&self) -> Accepted {
         match self.socket.accept() {
             Ok((stream, from)) => Accepted::Stream(TcpPipe::new(stream), canonical(from)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Accepted::Nobody,
-            Err(error) if is_exhausted(&error) => Accepted::Exhausted(error),
-            // Linux hands errors of the connection on to whoever accepts it.
-            Err(_) => Accepted::Gone,
+            Err(error) => not_accepted(error),
         }
+    }
+}
+
+/// What an error says of the next attempt.
+fn not_accepted(error: io::Error) -> Accepted {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Accepted::Nobody,
+        // Linux hands errors of the connection on to whoever accepts it; the next one may be sound.
+        _ if is_of_connection(&error) => Accepted::Gone,
+        _ => Accepted::Failed(error),
     }
 }
 
@@ -104,13 +112,26 @@ fn open(address: SocketAddr, dual_stack: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Whether the system, and not the connection, is what failed.
-fn is_exhausted(error: &io::Error) -> bool {
+/// Whether one connection, and not the system or the socket that listens, is what failed. What is not known to be is taken for
+/// the system: it may stay.
+fn is_of_connection(error: &io::Error) -> bool {
     #[cfg(unix)]
-    let numbers = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    // WSAEMFILE, WSAENOBUFS.
+    let numbers = [
+        libc::ECONNABORTED,
+        libc::ECONNRESET,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::EINTR,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::ENOPROTOOPT,
+        libc::EPERM,
+        libc::EPROTO,
+        libc::ETIMEDOUT,
+    ];
+    // WSAEINTR, WSAENETDOWN, WSAENETUNREACH, WSAECONNABORTED, WSAECONNRESET, WSAETIMEDOUT, WSAEHOSTDOWN, WSAEHOSTUNREACH.
     #[cfg(not(unix))]
-    let numbers = [10024, 10055];
+    let numbers = [10004, 10050, 10051, 10053, 10054, 10060, 10064, 10065];
     error.raw_os_error().is_some_and(|number| numbers.contains(&number))
 }
 
@@ -147,9 +168,24 @@ impl TcpPipe {
         &mut self.socket
     }
 
-    /// Whether it never came about because nobody listens there.
-    pub fn was_refused(&self) -> bool {
-        self.refused
+    /// Whether the system has not said yet that it is connected.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connecting
+    }
+
+    /// Asks the system once more: [`Incoming::Opened`] when it is.
+    pub(super) fn try_connect(&mut self) -> Incoming<'static> {
+        match self.is_connected() {
+            Ok(true) => {
+                self.connecting = false;
+                Incoming::Opened
+            }
+            Ok(false) => Incoming::Nothing,
+            Err(error) => {
+                self.refused = error.kind() == io::ErrorKind::ConnectionRefused;
+                Incoming::Gone(Some(Farewell { text: error.to_string(), ..Farewell::default() }))
+            }
+        }
     }
 
     /// Whether the system says that the connection stands. Errors: why it does not and will not.
@@ -184,17 +220,7 @@ const MAX_INTERRUPTS: u32 = 64;
 impl Pipe for TcpPipe {
     fn read<'a>(&mut self, buffer: &'a mut [u8]) -> Incoming<'a> {
         if self.connecting {
-            return match self.is_connected() {
-                Ok(true) => {
-                    self.connecting = false;
-                    Incoming::Opened
-                }
-                Ok(false) => Incoming::Nothing,
-                Err(error) => {
-                    self.refused = error.kind() == io::ErrorKind::ConnectionRefused;
-                    Incoming::Gone(Some(Farewell { text: error.to_string(), ..Farewell::default() }))
-                }
-            };
+            return self.try_connect();
         }
         match unless_blocked(|| self.socket.read(buffer)) {
             Ok(None) => Incoming::Nothing,
@@ -211,16 +237,29 @@ impl Pipe for TcpPipe {
         }
     }
 
-    fn close(&mut self, _farewell: &Farewell) -> bool {
+    fn close(&mut self, _farewell: &Farewell) -> Closing {
         // Whoever has gone already is told nothing.
         let _ = self.socket.shutdown(Shutdown::Write);
+        self.go_on_closing()
+    }
+
+    fn go_on_closing(&mut self) -> Closing {
         let mut buffer = [0; 4096];
-        for _ in 0..MAX_DISCARDED / buffer.len() {
-            if !matches!(unless_blocked(|| self.socket.read(&mut buffer)), Ok(Some(1..))) {
-                break;
+        for _ in 0..DISCARDED_AT_ONCE / buffer.len() {
+            match unless_blocked(|| self.socket.read(&mut buffer)) {
+                Ok(Some(1..)) => {}
+                Ok(None) => return Closing::Waits,
+                Ok(Some(0)) | Err(_) => return Closing::Over,
             }
         }
-        true
+        Closing::Busy
+    }
+
+    fn trouble(&self) -> Trouble {
+        if self.refused {
+            return Trouble::NobodyListens;
+        }
+        Trouble::Unknown
     }
 
     fn source(&mut self) -> Option<&mut dyn mio::event::Source> {
@@ -231,4 +270,24 @@ impl Pipe for TcpPipe {
 /// How a broken connection is told to the host.
 pub(super) fn failure(error: &io::Error) -> Farewell {
     Farewell { text: format!("the connection broke: {error}"), ..Farewell::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_not_known_to_be_of_one_connection_makes_the_door_rest() {
+        let after = |number| not_accepted(io::Error::from_raw_os_error(number));
+        assert!(matches!(after(libc::EAGAIN), Accepted::Nobody));
+        for number in [libc::ECONNABORTED, libc::ECONNRESET, libc::EPROTO, libc::EPERM] {
+            assert!(matches!(after(number), Accepted::Gone), "{number}");
+        }
+        for number in
+            [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EINVAL, libc::EBADF, libc::ENOTSOCK, 9999]
+        {
+            assert!(matches!(after(number), Accepted::Failed(_)), "{number}");
+        }
+    }
 }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{CertificateError, Connection, ServerConfig, ServerConnection};
 
 use crate::error::{Error, ErrorKind, Result};
 pub use crate::http::config::TlsFiles;
-use crate::net::pipe::{Incoming, Outgoing, Pipe};
+use crate::net::pipe::{Closing, Incoming, Outgoing, Pipe, Trouble};
 use crate::net::stream::{failure, unless_blocked, TcpPipe};
 use crate::protocol::connection::Farewell;
+
+pub use client::{ClientTls, StreamTls, TlsTrust};
+
+mod client;
 
 /// A longer certificate or key file is refused.
 const MAX_PEM_BYTES: u64 = 1 << 20;
@@ -71,10 +75,9 @@ impl ServerTls {
 
     /// Puts a connection that was accepted behind TLS. Errors: Io.
     pub fn wrap(&self, tcp: TcpPipe) -> Result<TlsPipe> {
-        let mut tls = ServerConnection::new(self.0.clone())
+        let tls = ServerConnection::new(self.0.clone())
             .map_err(|error| Error::new(ErrorKind::Io, format!("no TLS for a connection: {error}")))?;
-        tls.set_buffer_limit(Some(WRITE_BUFFER));
-        Ok(TlsPipe { tcp, tls, opened: false, socket_ended: false })
+        Ok(TlsPipe::new(tcp, tls.into()))
     }
 }
 
@@ -82,9 +85,13 @@ impl ServerTls {
 #[derive(Debug)]
 pub struct TlsPipe {
     tcp: TcpPipe,
-    tls: ServerConnection,
+    tls: Connection,
     opened: bool,
     socket_ended: bool,
+    /// The other side did not prove who it is.
+    untrusted: bool,
+    /// Its peer has ended, and the socket waits for the rest of the records before it is closed.
+    closing: bool,
 }
 
 fn broken(what: &dyn std::fmt::Display) -> Incoming<'static> {
@@ -92,6 +99,11 @@ fn broken(what: &dyn std::fmt::Display) -> Incoming<'static> {
 }
 
 impl TlsPipe {
+    fn new(tcp: TcpPipe, mut tls: Connection) -> TlsPipe {
+        tls.set_buffer_limit(Some(WRITE_BUFFER));
+        TlsPipe { tcp, tls, opened: false, socket_ended: false, untrusted: false, closing: false }
+    }
+
     /// What was opened already, if anything was.
     fn opened_bytes(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         match self.tls.reader().read(buffer) {
@@ -99,6 +111,16 @@ impl TlsPipe {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the other side sent is no TLS, or not what was to be believed.
+    fn refuse(&mut self, error: &rustls::Error) -> Incoming<'static> {
+        use rustls::Error::{InvalidCertificate, NoCertificatesPresented};
+        self.untrusted = matches!(error, InvalidCertificate(_) | NoCertificatesPresented);
+        if matches!(error, InvalidCertificate(CertificateError::ApplicationVerificationFailure)) {
+            return broken(&"the certificate is not the one that is pinned");
+        }
+        broken(error)
     }
 
     /// Writes records as far as the socket takes them. Whether none are left.
@@ -117,6 +139,16 @@ impl TlsPipe {
 
 impl Pipe for TlsPipe {
     fn read<'a>(&mut self, buffer: &'a mut [u8]) -> Incoming<'a> {
+        if self.tcp.is_connecting() {
+            let stands = self.tcp.try_connect();
+            if !matches!(stands, Incoming::Opened) {
+                return stands;
+            }
+            // The client speaks first.
+            if let Err(error) = self.write_records() {
+                return Incoming::Gone(Some(failure(&error)));
+            }
+        }
         for _ in 0..RECORDS_PER_READ {
             if self.opened {
                 match self.opened_bytes(buffer) {
@@ -141,7 +173,7 @@ impl Pipe for TlsPipe {
             // Answers of the handshake, or what is wrong, for the other side.
             let written = self.write_records();
             if let Err(error) = taken {
-                return broken(&error);
+                return self.refuse(&error);
             }
             if let Err(error) = written {
                 return Incoming::Gone(Some(failure(&error)));
@@ -166,15 +198,43 @@ impl Pipe for TlsPipe {
         self.write_records()
     }
 
-    fn close(&mut self, farewell: &Farewell) -> bool {
+    fn close(&mut self, farewell: &Farewell) -> Closing {
         self.tls.send_close_notify();
+        self.closing = true;
         match self.write_records() {
-            Ok(false) => false,
-            Ok(true) | Err(_) => self.tcp.close(farewell),
+            Ok(false) => Closing::Waits,
+            Ok(true) => self.close_socket(farewell),
+            Err(_) => Closing::Over,
         }
+    }
+
+    fn go_on_closing(&mut self) -> Closing {
+        if !self.closing {
+            return self.tcp.go_on_closing();
+        }
+        match self.write_records() {
+            Ok(false) => Closing::Waits,
+            Ok(true) => self.close_socket(&Farewell::default()),
+            Err(_) => Closing::Over,
+        }
+    }
+
+    fn trouble(&self) -> Trouble {
+        if self.untrusted {
+            return Trouble::Untrusted;
+        }
+        self.tcp.trouble()
     }
 
     fn source(&mut self) -> Option<&mut dyn mio::event::Source> {
         self.tcp.source()
+    }
+}
+
+impl TlsPipe {
+    /// All records have left: now the socket's own end.
+    fn close_socket(&mut self, farewell: &Farewell) -> Closing {
+        self.closing = false;
+        self.tcp.close(farewell)
     }
 }

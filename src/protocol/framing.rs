@@ -7,16 +7,23 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
+use super::files::MAX_MESSAGE;
+
 /// Read at once from a raw stream where the host says nothing else, bytes: the longest message there.
 pub const DEFAULT_READ_BYTES: usize = 4096;
 /// Bytes in front of a message with a length.
 const LENGTH_BYTES: usize = 4;
+/// The bit of a length that marks what is about files, where both ends have agreed on them: no message is that long.
+const FILES_BIT: u32 = 1 << 31;
 /// Bytes in front of a JSON header.
 const HEADER_LENGTH_BYTES: usize = 2;
-/// Longest content type and encoding, bytes; a header with a longer one is malformed.
+/// Longest content type, encoding and order of bytes, bytes; a header with a longer one is malformed, and a message with one
+/// cannot be sent.
 pub const MAX_CONTENT_TYPE: usize = 255;
 /// What content is where its sender says nothing: bytes.
 const BYTES: &str = "application/octet-stream";
+/// The order of bytes in numbers of the content, where its sender says nothing.
+const BYTE_ORDER: &str = "little";
 /// What holding a message that came whole costs beside its bytes, counted where what is held is bounded.
 const FRAME_BYTES: usize = 128;
 
@@ -45,6 +52,8 @@ pub struct Content {
     pub kind: String,
     /// `content-encoding`, as `utf-8` or `binary`.
     pub encoding: String,
+    /// `byteorder`, as `little` or `big`: of numbers in the content.
+    pub byte_order: String,
 }
 
 impl Default for Content {
@@ -54,10 +63,16 @@ impl Default for Content {
 }
 
 impl Content {
-    /// Of a type, with the encoding that goes with it: text is UTF-8, all else binary.
+    /// Of a type, with the encoding that goes with it: text is UTF-8, all else binary. Numbers begin with the least
+    /// significant byte.
     pub fn of(kind: &str) -> Content {
         let encoding = if kind.starts_with("text/") { "utf-8" } else { "binary" };
-        Content { kind: kind.into(), encoding: encoding.into() }
+        Content { kind: kind.into(), encoding: encoding.into(), byte_order: BYTE_ORDER.into() }
+    }
+
+    /// Whether a header can tell all of it.
+    fn fits(&self) -> bool {
+        [&self.kind, &self.encoding, &self.byte_order].iter().all(|text| text.len() <= MAX_CONTENT_TYPE)
     }
 }
 
@@ -68,6 +83,8 @@ pub struct Frame {
     pub data: Vec<u8>,
     /// What they are; only JSON headers tell.
     pub content: Option<Box<Content>>,
+    /// They are about files, and not for the host.
+    pub of_files: bool,
 }
 
 /// What a stream may not bring. It cannot go on after that: nobody knows where the next message begins.
@@ -88,6 +105,8 @@ pub enum EncodeError {
     LineFeed,
     /// It is longer than the framing can tell.
     TooLarge,
+    /// What is said of it is longer than [`MAX_CONTENT_TYPE`].
+    Content,
 }
 
 /// Finds messages in the bytes of one stream.
@@ -105,6 +124,8 @@ pub struct Decoder {
     /// The header that was read, and the length of its content.
     header: Option<(Box<Content>, usize)>,
     ended: bool,
+    /// Lengths may be marked as of files.
+    files: bool,
 }
 
 impl Decoder {
@@ -119,6 +140,7 @@ impl Decoder {
             whole: VecDeque::new(),
             header: None,
             ended: false,
+            files: false,
         }
     }
 
@@ -140,6 +162,11 @@ impl Decoder {
         self.max_message = max_message;
     }
 
+    /// From the next message on it may be one about files.
+    pub fn allow_files(&mut self) {
+        self.files = true;
+    }
+
     /// Nothing comes any more: what is left is a line, too.
     pub fn end(&mut self) {
         self.ended = true;
@@ -159,12 +186,12 @@ impl Decoder {
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let data = match self.framing {
             Framing::Raw => self.reads.pop_front().map(|length| self.take(length)),
-            Framing::Length => self.next_by_length()?,
+            Framing::Length => return self.next_by_length(),
             Framing::Lines => self.next_line()?,
             Framing::Json => return self.next_by_header(),
             Framing::Whole => return self.next_whole(),
         };
-        Ok(data.map(|data| Frame { data, content: None }))
+        Ok(data.map(|data| Frame { data, content: None, of_files: false }))
     }
 
     fn next_whole(&mut self) -> Result<Option<Frame>, FrameError> {
@@ -176,14 +203,20 @@ impl Decoder {
         Ok(next)
     }
 
-    fn next_by_length(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
-        let Some(length) = self.peek_number(LENGTH_BYTES) else { return Ok(None) };
+    fn next_by_length(&mut self) -> Result<Option<Frame>, FrameError> {
+        let Some(number) = self.peek_number(LENGTH_BYTES) else { return Ok(None) };
+        let bit = FILES_BIT as usize;
+        let of_files = self.files && number & bit != 0;
+        let length = if of_files { number & !bit } else { number };
+        if of_files && length > MAX_MESSAGE {
+            return Err(FrameError::TooLarge);
+        }
         self.check(length)?;
         if self.buffer.len() < LENGTH_BYTES + length {
             return Ok(None);
         }
         self.take(LENGTH_BYTES);
-        Ok(Some(self.take(length)))
+        Ok(Some(Frame { data: self.take(length), content: None, of_files }))
     }
 
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
@@ -219,7 +252,8 @@ impl Decoder {
         }
         match self.header.take() {
             Some((content, length)) if self.buffer.len() >= length => {
-                Ok(Some(Frame { data: self.take(length), content: Some(content) }))
+                let data = self.take(length);
+                Ok(Some(Frame { data, content: Some(content), of_files: false }))
             }
             waiting => {
                 self.header = waiting;
@@ -267,16 +301,16 @@ fn parse_header(bytes: &[u8]) -> Result<(Content, usize), FrameError> {
         let text = header.get(name).and_then(Value::as_str).filter(|t| t.len() <= MAX_CONTENT_TYPE);
         text.map(str::to_owned).ok_or(FrameError::Header)
     };
-    // The order of bytes in numbers, of which this format has none outside the content.
-    text("byteorder")?;
     let length = header.get("content-length").and_then(Value::as_u64).ok_or(FrameError::Header)?;
     let length = usize::try_from(length).map_err(|_| FrameError::TooLarge)?;
-    Ok((Content { kind: text("content-type")?, encoding: text("content-encoding")? }, length))
+    let (kind, encoding) = (text("content-type")?, text("content-encoding")?);
+    Ok((Content { kind, encoding, byte_order: text("byteorder")? }, length))
 }
 
-/// Whether a message can be sent in a framing.
-pub fn check(framing: Framing, payload: &[u8]) -> Result<(), EncodeError> {
+/// Whether a message of this content can be sent in a framing.
+pub fn check(framing: Framing, payload: &[u8], content: Option<&Content>) -> Result<(), EncodeError> {
     match framing {
+        Framing::Json if content.is_some_and(|content| !content.fits()) => Err(EncodeError::Content),
         Framing::Raw if payload.is_empty() => Err(EncodeError::Empty),
         Framing::Length if u32::try_from(payload.len()).is_err() => Err(EncodeError::TooLarge),
         Framing::Lines if payload.contains(&b'\n') || payload.last() == Some(&b'\r') => {
@@ -297,17 +331,23 @@ pub fn encode(framing: Framing, payload: &[u8], content: Option<&Content>) -> (V
     }
 }
 
+/// What stands before a message about files, in a stream with lengths.
+pub fn encode_of_files(payload: &[u8]) -> Vec<u8> {
+    // None is longer than `MAX_MESSAGE`.
+    (payload.len() as u32 | FILES_BIT).to_be_bytes().to_vec()
+}
+
 fn json_header(length: usize, content: Option<&Content>) -> Vec<u8> {
     let content = content.cloned().unwrap_or_default();
     let header = serde_json::json!({
-        "byteorder": "little",
+        "byteorder": content.byte_order,
         "content-type": content.kind,
         "content-encoding": content.encoding,
         "content-length": length,
     });
     let header = header.to_string();
     let mut bytes = Vec::with_capacity(HEADER_LENGTH_BYTES + header.len());
-    // Two strings of at most 255 bytes each, escaped, and a number do not reach 64 KiB.
+    // `check` has refused longer strings: three of at most 255 bytes each, escaped, and a number do not reach 64 KiB.
     bytes.extend_from_slice(&(header.len() as u16).to_be_bytes());
     bytes.extend_from_slice(header.as_bytes());
     bytes
@@ -449,11 +489,34 @@ mod tests {
 
     #[test]
     fn what_no_line_can_hold_is_refused_for_sending() {
-        assert_eq!(check(Framing::Lines, b"a\nb"), Err(EncodeError::LineFeed));
-        assert_eq!(check(Framing::Lines, b"a\r"), Err(EncodeError::LineFeed));
-        assert_eq!(check(Framing::Lines, b"a\rb"), Ok(()));
+        assert_eq!(check(Framing::Lines, b"a\nb", None), Err(EncodeError::LineFeed));
+        assert_eq!(check(Framing::Lines, b"a\r", None), Err(EncodeError::LineFeed));
+        assert_eq!(check(Framing::Lines, b"a\rb", None), Ok(()));
         for framing in [Framing::Raw, Framing::Length, Framing::Json] {
-            assert_eq!(check(framing, b"a\nb\r"), Ok(()));
+            assert_eq!(check(framing, b"a\nb\r", None), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_header_that_would_outgrow_its_length_is_refused_for_sending() {
+        // The worst that is taken: each byte of it takes six when it is escaped.
+        let worst = "\u{1}".repeat(MAX_CONTENT_TYPE);
+        let content = Content { kind: worst.clone(), encoding: worst.clone(), byte_order: worst };
+        assert_eq!(check(Framing::Json, b"x", Some(&content)), Ok(()));
+        let mut decoder = Decoder::new(Framing::Json, 64);
+        decoder.push(&bytes_of(Framing::Json, b"x", Some(&content)));
+        let frame = decoder.next_frame().expect("well-formed").expect("whole");
+        assert_eq!(frame.content.as_deref(), Some(&content));
+        let long = "x".repeat(MAX_CONTENT_TYPE + 1);
+        for content in [
+            Content { kind: long.clone(), ..Content::default() },
+            Content { encoding: long.clone(), ..Content::default() },
+            Content { byte_order: long.clone(), ..Content::default() },
+            Content::of(&"x".repeat(70_000)),
+        ] {
+            assert_eq!(check(Framing::Json, b"x", Some(&content)), Err(EncodeError::Content));
+            // Where it is not told it does not matter.
+            assert_eq!(check(Framing::Length, b"x", Some(&content)), Ok(()));
         }
     }
 

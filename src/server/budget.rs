@@ -37,7 +37,7 @@ impl Bucket {
 }
 
 /// An IPv4 address, or the /64 of an IPv6 one.
-fn source_of(address: IpAddr) -> u64 {
+pub fn source_of(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(v4) => u64::from(u32::from(v4)),
         // The upper half of an IPv6 address never collides with an IPv4 one: those prefixes are not routed.

@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::protocol::connection::SendError;
 use crate::protocol::delivery::{Limits, QueueError};
-use crate::protocol::framing::EncodeError;
+use crate::protocol::framing::{EncodeError, MAX_CONTENT_TYPE};
 
 /// Why a message was not queued, as both ends' hosts are told: `who` refuses it, and `gone` is what kind of error it is
 /// that nobody is connected there; `most` is how many bytes a message can have.
@@ -33,6 +33,12 @@ pub(crate) fn send_refused(
         SendError::Framing(EncodeError::TooLarge) => {
             Error::new(ErrorKind::TooLarge, format!("{len} bytes are more than the framing can tell"))
         }
+        SendError::Framing(EncodeError::Content) => Error::new(
+            ErrorKind::Argument,
+            format!(
+                "content: type, encoding and order of bytes have {MAX_CONTENT_TYPE} bytes each at most, for {who}"
+            ),
+        ),
         SendError::Framing(EncodeError::Empty) => {
             Error::new(ErrorKind::Argument, format!("{who} takes raw bytes, of which a message needs some"))
         }

@@ -25,11 +25,13 @@ static void http_doors(void) {
     EXPECT(GK_ERR_NULL, gk_context_route_files(NULL, "/", "."));
     EXPECT(GK_ERR_NULL, gk_context_clear_http(NULL));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_body(NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_route_door(NULL, 0));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_connections(NULL, 1, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_requests(NULL, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_body_bytes(NULL, 65536));
     EXPECT(GK_ERR_NULL, gk_context_set_http_request_timeout_us(NULL, 100000));
     EXPECT(GK_ERR_NULL, gk_context_set_http_head_timeout_us(NULL, 100000));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_password_in_clear(NULL, 1));
 
     OK(gk_context_new(&context));
     EXPECT_TEXT(GK_ERR_NULL, "address is NULL", gk_context_listen_http(context, NULL, NULL, NULL));
@@ -50,12 +52,18 @@ static void http_doors(void) {
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_body_bytes(context, 65535));
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_request_timeout_us(context, 99999));
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_head_timeout_us(context, UINT64_C(3600001000)));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "0 or 1", gk_context_set_http_password_in_clear(context, 2));
+    OK(gk_context_set_http_password_in_clear(context, 0));
     OK(gk_context_set_http_max_body(context, 0));
     OK(gk_context_set_http_max_connections(context, 1000000, 1000000));
     OK(gk_context_set_http_request_timeout_us(context, 100000));
 
     /* A route without a function needs an event queue. */
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "no HTTP door 0", gk_context_set_http_route_door(context, 0));
     OK(gk_context_listen_http(context, "127.0.0.1:0", NULL, NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_route_door(context, 1));
+    OK(gk_context_set_http_route_door(context, 0));
+    OK(gk_context_set_http_route_door(context, GK_HTTP_ALL_DOORS));
     OK(gk_context_route(context, "GET", "/:a?", NULL, NULL));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "event queue", gk_server_open(context, "127.0.0.1:0", &server));
     OK(gk_context_clear_http(context));
@@ -88,6 +96,8 @@ static void http_doors(void) {
     EXPECT(GK_ERR_STALE, gk_response_header(server, 1, "a", "b"));
     EXPECT_TEXT(GK_ERR_NULL, "name is NULL", gk_response_header(server, 1, NULL, "b"));
     EXPECT_TEXT(GK_ERR_NULL, "value is NULL", gk_response_header(server, 1, "a", NULL));
+    EXPECT(GK_ERR_STALE, gk_response_clear(server, 1));
+    EXPECT(GK_ERR_NULL, gk_response_clear(NULL, 1));
     EXPECT(GK_ERR_STALE, gk_response_send(server, 1, 200, NULL, 0));
     EXPECT_TEXT(GK_ERR_NULL, "body is NULL", gk_response_send(server, 1, 200, NULL, 1));
     EXPECT(GK_ERR_STALE, gk_response_upgrade(server, 1));
@@ -240,10 +250,16 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_wire(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_peer_door(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_server_addresses(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_stream_address(NULL, 0, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_context_listen_stream(NULL, "127.0.0.1:0", GK_FRAMING_RAW));
     EXPECT(GK_ERR_NULL, gk_context_listen_stream_with(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
     EXPECT(GK_ERR_NULL, gk_context_connect_stream(NULL, GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_listen_stream_files(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_connect_stream_files(NULL, NULL));
     EXPECT(GK_ERR_NULL, gk_stream_options_init(NULL, sizeof(gk_stream_options)));
+    EXPECT(GK_ERR_NULL, gk_stream_tls_init(NULL, sizeof(gk_stream_tls)));
+    EXPECT(GK_ERR_NULL, gk_context_set_stream_tls(NULL, NULL));
+    EXPECT(GK_ERR_NULL, gk_content_init(NULL, sizeof(gk_content)));
     EXPECT(GK_ERR_NULL, gk_peer_set_series(NULL, peer, 1));
     EXPECT(GK_ERR_NULL, gk_peer_series(NULL, peer, &second, 1, &size));
 
@@ -340,7 +356,17 @@ static void streams(gk_context *context) {
     WRONG(struct_size, 5);
     WRONG(certificate, "certificate.pem");
     WRONG(private_key, "key.pem");
+    WRONG(reserved, 1);
 #undef WRONG
+    /* What is a door's is nothing for a client. */
+#define DOORS(field, value)                                                                              \
+    OK(gk_stream_options_init(&options, sizeof options));                                                \
+    options.field = (value);                                                                             \
+    EXPECT_TEXT(GK_ERR_ARGUMENT, #field, gk_context_connect_stream(context, GK_FRAMING_RAW, &options))
+    DOORS(max_connections, 1);
+    DOORS(max_connections_per_source, 1);
+    DOORS(private_key, (options.certificate = "certificate.pem", "key.pem"));
+#undef DOORS
     /* A caller of an older version. */
     OK(gk_context_new(&many));
     OK(gk_context_listen_stream_with(many, "127.0.0.1:0", GK_FRAMING_LINES, (gk_stream_options *)(void *)&old));
@@ -351,6 +377,124 @@ static void streams(gk_context *context) {
     OK(gk_context_set_wire(many, GK_WIRE_NATIVE));
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_wire(many, GK_WIRE_STREAM));
     gk_context_free(many);
+}
+
+/* By what a client in a stream believes a server. */
+static void stream_tls(void) {
+    gk_context *context = NULL;
+    gk_client *client = NULL;
+    gk_stream_tls tls;
+    OK(gk_context_new(&context));
+    OK(gk_stream_tls_init(&tls, sizeof tls));
+    CHECK(tls.struct_size == sizeof tls && tls.trust_anybody == 0 && tls.authorities == NULL);
+    CHECK(tls.certificate == NULL && tls.server_name == NULL);
+    EXPECT(GK_ERR_ARGUMENT, gk_stream_tls_init(&tls, 5));
+    OK(gk_stream_tls_init(&tls, sizeof tls));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "exactly one", gk_context_set_stream_tls(context, &tls));
+    tls.trust_anybody = 2;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "trust_anybody", gk_context_set_stream_tls(context, &tls));
+    tls.trust_anybody = 1;
+    tls.authorities = "nowhere.pem";
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "exactly one", gk_context_set_stream_tls(context, &tls));
+    tls.trust_anybody = 0;
+    tls.server_name = BAD_UTF8;
+    EXPECT(GK_ERR_UTF8, gk_context_set_stream_tls(context, &tls));
+    tls.server_name = NULL;
+    OK(gk_context_set_stream_tls(context, &tls));
+    /* Datagrams have keys of their own. */
+    EXPECT_TEXT(GK_ERR_KEY, "pinned", gk_client_open(context, "127.0.0.1:9", &client));
+    OK(gk_context_connect_stream(context, GK_FRAMING_RAW, NULL));
+    EXPECT_TEXT(GK_ERR_KEY, "nowhere.pem", gk_client_open(context, "127.0.0.1:9", &client));
+    tls.authorities = NULL;
+    tls.trust_anybody = 1;
+    tls.server_name = "not a name";
+    OK(gk_context_set_stream_tls(context, &tls));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "not a name", gk_client_open(context, "127.0.0.1:9", &client));
+    OK(gk_context_set_stream_tls(context, NULL));
+    EXPECT_TEXT(GK_ERR_KEY, "gk_context_trust_any_server", gk_client_open(context, "127.0.0.1:9", &client));
+    CHECK(client == NULL);
+    gk_context_free(context);
+}
+
+/* What messages are, as their headers tell it: answers what comes with a content of its own. */
+static void on_told(void *user_data, gk_server *server, gk_peer peer, const gk_message *message) {
+    gk_send_options options;
+    gk_content content;
+    char long_type[257];
+    CHECK(message->struct_size == sizeof *message && message->content != NULL);
+    CHECK(message->content->struct_size == sizeof(gk_content) && message->content->reserved == 0);
+    CHECK(strcmp(message->content->type, "text/json") == 0 && strcmp(message->content->encoding, "utf-8") == 0);
+    CHECK(strcmp(message->content->byteorder, "little") == 0);
+    OK(gk_send_options_init(&options, sizeof options));
+    OK(gk_content_init(&content, sizeof content));
+    CHECK(content.type == NULL && content.encoding == NULL && content.byteorder == NULL);
+    options.content = &content;
+    memset(long_type, 'x', sizeof long_type - 1);
+    long_type[sizeof long_type - 1] = 0;
+    content.type = long_type;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "content->type", gk_server_send(server, peer, message->data, message->len, &options));
+    content.type = BAD_UTF8;
+    EXPECT(GK_ERR_UTF8, gk_server_send(server, peer, message->data, message->len, &options));
+    content.type = "binary/numbers";
+    content.struct_size = 7;
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "content", gk_server_send(server, peer, message->data, message->len, &options));
+    content.struct_size = sizeof content;
+    content.byteorder = "big";
+    OK(gk_server_send(server, peer, message->data, message->len, &options));
+    /* Without one they are bytes. */
+    OK(gk_server_send(server, peer, message->data, message->len, NULL));
+    add((int *)user_data, 1);
+}
+
+static void contents(void) {
+    static const char *const types[] = {"binary/numbers", "application/octet-stream"};
+    static const char *const orders[] = {"big", "little"};
+    gk_context *context = NULL;
+    gk_server *server = NULL;
+    gk_client *client = NULL;
+    gk_send_options options;
+    gk_content content;
+    gk_event event;
+    char text[4096];
+    size_t len = 0, count = 0;
+    int told = 0, got = 0, step;
+    OK(gk_context_new(&context));
+    OK(gk_context_listen_stream(context, "127.0.0.1:0", GK_FRAMING_JSON));
+    OK(gk_context_on_message(context, on_told, &told));
+    OK(gk_context_connect_stream(context, GK_FRAMING_JSON, NULL));
+    OK(gk_context_trust_any_server(context));
+    OK(gk_context_set_max_queued_events(context, 1000));
+    OK(gk_server_start(context, "127.0.0.1:0", &server));
+    OK(gk_server_addresses(server, text, sizeof text, &len));
+    CHECK(strstr(text, "tcp ") != NULL && text[len - 1] == '\n');
+    text[len - 1] = 0;
+    OK(gk_client_open(context, strstr(text, "tcp ") + 4, &client));
+    OK(gk_send_options_init(&options, sizeof options));
+    OK(gk_content_init(&content, sizeof content));
+    content.type = "text/json";
+    options.content = &content;
+    for (step = 0; step < WAIT_STEPS && got < 2; step++) {
+        OK(gk_client_poll(client, 10000));
+        OK(gk_client_next_events(client, &event, sizeof event, 1, &count));
+        if (count == 0) continue;
+        CHECK(event.type != GK_EVENT_DISCONNECT);
+        if (event.type == GK_EVENT_CONNECT) {
+            CHECK(event.content == NULL);
+            OK(gk_client_send(client, (const uint8_t *)"{}", 2, &options));
+        }
+        if (event.type == GK_EVENT_MESSAGE) {
+            CHECK(event.len == 2 && event.content != NULL && strcmp(event.content->type, types[got]) == 0);
+            CHECK(strcmp(event.content->encoding, "binary") == 0);
+            CHECK(strcmp(event.content->byteorder, orders[got]) == 0);
+            got++;
+        }
+    }
+    CHECK(got == 2 && value(&told) == 1);
+    OK(gk_client_stop(client));
+    gk_client_free(client);
+    OK(gk_server_stop(server));
+    gk_server_free(server);
+    gk_context_free(context);
 }
 
 /* What others can reach a server at. */
@@ -367,6 +511,11 @@ static void all_addresses(void) {
     OK(gk_server_addresses(server, text, sizeof text, &len));
     CHECK(strncmp(text, "udp 127.0.0.1:", 14) == 0 && strstr(text, "\ntcp 127.0.0.1:") && text[len - 1] == '\n');
     EXPECT(GK_ERR_NULL, gk_server_addresses(server, text, sizeof text, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "no door 1", gk_server_stream_address(server, 1, text, sizeof text, &len));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_stream_address(server, 0, text, 1, &len));
+    EXPECT(GK_ERR_NULL, gk_server_stream_address(server, 0, text, sizeof text, NULL));
+    OK(gk_server_stream_address(server, 0, text, sizeof text, &len));
+    CHECK(strncmp(text, "127.0.0.1:", 10) == 0 && len == strlen(text));
     OK(gk_server_stop(server));
     gk_server_free(server);
     gk_context_free(context);
@@ -392,7 +541,13 @@ static void context_ranges(void) {
         gk_file_quota quota;
         OK(gk_file_quota_init(&quota, sizeof quota));
         CHECK(quota.files_per_peer == 4 && quota.files_total == 64 && quota.max_file_bytes == 0);
+        CHECK(quota.count_per_peer == 65536 && quota.count_total == 0);
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "not enabled",
+                    gk_context_listen_stream_files(context, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
         OK(gk_context_set_files(context, &quota));
+        EXPECT(GK_ERR_NULL, gk_context_listen_stream_files(context, NULL, GK_FRAMING_RAW, NULL));
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "raw and length",
+                    gk_context_listen_stream_files(context, "127.0.0.1:0", GK_FRAMING_LINES, NULL));
         OK(gk_context_set_files(context, NULL));
         OK(gk_context_set_max_message_size(context, 32780));
         EXPECT_TEXT(GK_ERR_ARGUMENT, "max_message_size", gk_context_set_files(context, &quota));
@@ -1201,6 +1356,8 @@ int main(int argc, char **argv) {
     keys(argv[1]);
     addresses();
     all_addresses();
+    stream_tls();
+    contents();
     states();
     peers();
     clients();

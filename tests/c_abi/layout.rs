@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::mem::{align_of, offset_of, size_of};
 
 use gamekeeper::ffi::{
-    callbacks::*, client_callbacks::*, conditions::*, context::*, discover::*, events::*, files::*, http::*,
-    peer::*, result::*, send::*, send_many::*, server::*, stats::*, streams::*, version::*,
+    callbacks::*, client_callbacks::*, conditions::*, content::*, context::*, discover::*, events::*,
+    files::*, http::*, peer::*, result::*, send::*, send_many::*, server::*, stats::*, stream_tls::*,
+    streams::*, version::*,
 };
 
 use super::c::{self, Language, Program};
@@ -39,7 +40,9 @@ macro_rules! constants {
 fn rust() -> BTreeMap<String, i128> {
     let mut all = BTreeMap::new();
     layout!(all,
-        gk_message { struct_size, sequence, data, len, mode, channel, door, reserved }
+        gk_message { struct_size, sequence, data, len, mode, channel, door, reserved, content }
+        gk_content { struct_size, reserved, r#type, encoding, byteorder }
+        gk_stream_tls { struct_size, trust_anybody, authorities, certificate, server_name }
         gk_connect_info { struct_size, token, address, door, reserved }
         gk_join_request { struct_size, token, address, data, len, door, wire, password, reserved }
         gk_disconnect_info { struct_size, code, text, after_delivery, app_code }
@@ -47,17 +50,19 @@ fn rust() -> BTreeMap<String, i128> {
         gk_event {
             struct_size, r#type, peer, data, len, sequence, mode, channel, door, code, token, text, seconds,
             tick, user_data, wire, password, app_code, reserved, request, file, file_done,
-            file_size
+            file_size, content
         }
         gk_file_quota {
-            struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total
+            struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total, count_per_peer,
+            count_total
         }
         gk_file_offer { struct_size, reserved, name, size, sha256 }
         gk_file_target { struct_size, replace, directory, name }
         gk_file_end { struct_size, result, name, path, text, size }
         gk_file_options { struct_size, reserved, name, on_progress, user_data }
         gk_send_options {
-            struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us
+            struct_size, retry, on_sent, user_data, notify, channel, priority, redundancy, deadline_us,
+            content
         }
         gk_send_item {
             struct_size, retry, peer, data, len, channel, priority, redundancy, notify, user_data, deadline_us, result,
@@ -83,7 +88,7 @@ fn rust() -> BTreeMap<String, i128> {
         }
         gk_stream_options {
             struct_size, read_bytes, max_connections, password_in_clear, stall_timeout_us,
-            certificate, private_key
+            certificate, private_key, max_connections_per_source, reserved
         }
         gk_found { struct_size, reserved, address, info, len, round_trip_us }
         gk_link_stats { pushed, dropped, overflowed, duplicated, reordered, corrupted }
@@ -108,6 +113,7 @@ fn rust() -> BTreeMap<String, i128> {
         GK_DISCONNECT_NOBODY_LISTENS GK_DISCONNECT_UNREACHABLE GK_DISCONNECT_NAME GK_DISCONNECT_KEY GK_DISCONNECT_HOST GK_DOOR_UDP
         GK_DOOR_STREAM GK_DOOR_WEBSOCKET GK_WIRE_STREAM GK_FRAMING_RAW GK_FRAMING_LENGTH GK_FRAMING_LINES GK_FRAMING_JSON
         GK_MAX_STREAM_DOORS GK_WEBSOCKET_BINARY GK_WEBSOCKET_TEXT GK_EVENT_REQUEST GK_REQUEST_NONE
+        GK_HTTP_ALL_DOORS
         GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG GK_EVENT_CONNECTING
         GK_WIRE_NATIVE GK_WIRE_MPGAMESERVER

@@ -12,6 +12,7 @@ from ._log import LEVELS, logger
 from ._session import text_of
 from .enums import RetryMode
 from .errors import GamekeeperError, SessionEnded
+from .stream_client import Content, tell
 
 #: Events that wait for whoever iterates. Above it they stay in the library, which then refuses messages.
 _MAX_EVENTS = 10_000
@@ -238,5 +239,7 @@ class _Host(Generic[_E]):
         self._inbox.close(error)
 
 
-def _options(mode: _Mode, tag: Optional[int], channel: int, priority: int, redundancy: int) -> _ffi.gk_send_options:
-    return _ffi.send_options(RetryMode(mode).value, tag, channel, priority, redundancy)
+def _options(
+    mode: _Mode, tag: Optional[int], channel: int, priority: int, redundancy: int, content: Optional[Content] = None
+) -> _ffi.gk_send_options:
+    return tell(_ffi.send_options(RetryMode(mode).value, tag, channel, priority, redundancy), content)

@@ -22,6 +22,7 @@ _EVENT_HALVES = ctypes.sizeof(_event) // 4
 _TYPE = _event.type.offset // 4
 _SEQUENCE = _event.sequence.offset // 4
 _DOOR = _event.door.offset // 4
+_CONTENT = _event.content.offset // 8
 _PEER = _event.peer.offset // 8
 _DATA = _event.data.offset // 8
 _LEN = _event.len.offset // 8
@@ -56,6 +57,11 @@ class Columns:
         """How the peers of the first so many events came in, where the event tells."""
         doors: List[int] = self._halves[_DOOR : count * _EVENT_HALVES : _EVENT_HALVES].tolist()
         return doors
+
+    def contents(self, count: int) -> List[int]:
+        """Of the first so many events: where it stands what their messages are, 0 where that is not told."""
+        contents: List[int] = self._words[_CONTENT : count * _EVENT_WORDS : _EVENT_WORDS].tolist()
+        return contents
 
     def messages(self, start: int, end: int) -> Tuple[List[int], List[SeqNum], List[bytes]]:
         """Of events that are all messages: from whom, the sender's numbers, the bytes."""

@@ -27,7 +27,7 @@ from ctypes import (
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 from . import errors
-from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_OK, GK_PRIORITY_NORMAL
+from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_ERR_NULL, GK_ERR_STATE, GK_OK, GK_PRIORITY_NORMAL
 from ._version import __version__
 
 PEER = c_uint64
@@ -35,6 +35,16 @@ FILE = c_uint64
 RESULT = c_int32
 #: A callback pointer. This package only ever passes None for one.
 CALLBACK = c_void_p
+
+
+class gk_content(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("type", c_char_p),
+        ("encoding", c_char_p),
+        ("byteorder", c_char_p),
+    ]
 
 
 class gk_message(Structure):
@@ -47,6 +57,7 @@ class gk_message(Structure):
         ("channel", c_uint32),
         ("door", c_int32),
         ("reserved", c_uint32),
+        ("content", POINTER(gk_content)),
     ]
 
 
@@ -115,6 +126,7 @@ class gk_send_options(Structure):
         ("priority", c_int32),
         ("redundancy", c_uint32),
         ("deadline_us", c_uint64),
+        ("content", POINTER(gk_content)),
     ]
 
 
@@ -162,6 +174,7 @@ class gk_event(Structure):
         ("file", FILE),
         ("file_done", c_uint64),
         ("file_size", c_uint64),
+        ("content", POINTER(gk_content)),
     ]
 
 
@@ -174,6 +187,8 @@ class gk_file_quota(Structure):
         ("max_file_bytes", c_uint64),
         ("bytes_per_peer", c_uint64),
         ("bytes_total", c_uint64),
+        ("count_per_peer", c_uint64),
+        ("count_total", c_uint64),
     ]
 
 
@@ -324,6 +339,18 @@ class gk_stream_options(Structure):
         ("stall_timeout_us", c_uint64),
         ("certificate", c_char_p),
         ("private_key", c_char_p),
+        ("max_connections_per_source", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class gk_stream_tls(Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("trust_anybody", c_uint32),
+        ("authorities", c_char_p),
+        ("certificate", c_char_p),
+        ("server_name", c_char_p),
     ]
 
 
@@ -362,6 +389,8 @@ STRUCTURES: List[Type[Structure]] = [
     gk_profile_second,
     gk_conditions,
     gk_stream_options,
+    gk_stream_tls,
+    gk_content,
     gk_found,
     gk_file_quota,
     gk_file_offer,
@@ -382,6 +411,8 @@ INITIALISED: Dict[str, Type[Structure]] = {
     "gk_file_target_init": gk_file_target,
     "gk_file_options_init": gk_file_options,
     "gk_stream_options_init": gk_stream_options,
+    "gk_stream_tls_init": gk_stream_tls,
+    "gk_content_init": gk_content,
 }
 
 _TEXT_OUT: List[Any] = [c_void_p, c_size_t, POINTER(c_size_t)]
@@ -413,6 +444,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_is_stopped": (RESULT, [server, POINTER(c_uint32)]),
         "gk_server_address": (RESULT, [server] + _TEXT_OUT),
         "gk_server_addresses": (RESULT, [server] + _TEXT_OUT),
+        "gk_server_stream_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
         "gk_server_port": (RESULT, [server, POINTER(c_uint16)]),
         "gk_context_listen_http": (RESULT, [context, c_char_p, c_char_p, c_char_p]),
         "gk_context_route": (RESULT, [context, c_char_p, c_char_p, CALLBACK, c_void_p]),
@@ -420,11 +452,13 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_route_files": (RESULT, [context, c_char_p, c_char_p]),
         "gk_context_clear_http": (RESULT, [context]),
         "gk_context_set_http_max_body": (RESULT, [context, c_size_t]),
+        "gk_context_set_http_route_door": (RESULT, [context, c_uint32]),
         "gk_context_set_http_max_connections": (RESULT, [context, c_uint32, c_uint32]),
         "gk_context_set_http_max_requests": (RESULT, [context, c_uint32]),
         "gk_context_set_http_max_body_bytes": (RESULT, [context, c_size_t]),
         "gk_context_set_http_request_timeout_us": (RESULT, [context, c_uint64]),
         "gk_context_set_http_head_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_context_set_http_password_in_clear": (RESULT, [context, c_uint32]),
         "gk_server_http_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
         "gk_context_set_dashboard": (RESULT, [context, c_char_p]),
         "gk_context_set_dashboard_token": (RESULT, [context, c_char_p]),
@@ -439,6 +473,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         },
         "gk_request_is_secure": (RESULT, [server, c_uint64, POINTER(c_uint32)]),
         "gk_response_header": (RESULT, [server, c_uint64, c_char_p, c_char_p]),
+        "gk_response_clear": (RESULT, [server, c_uint64]),
         "gk_response_send": (RESULT, [server, c_uint64, c_uint32, c_void_p, c_size_t]),
         "gk_response_upgrade": (RESULT, [server, c_uint64]),
         "gk_peer_request": (RESULT, [server, PEER, POINTER(c_uint64)]),
@@ -485,7 +520,10 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
         "gk_context_listen_stream": (RESULT, [context, c_char_p, c_int32]),
         "gk_context_listen_stream_with": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_listen_stream_files": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_connect_stream_files": (RESULT, [context, POINTER(gk_stream_options)]),
         "gk_context_connect_stream": (RESULT, [context, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_set_stream_tls": (RESULT, [context, POINTER(gk_stream_tls)]),
         "gk_context_set_password": (RESULT, [context, c_char_p, c_size_t]),
         "gk_context_set_discovery_info": (RESULT, [context, c_char_p, c_size_t]),
         "gk_peer_accept": (RESULT, [server, PEER]),
@@ -734,6 +772,15 @@ def load(path: str) -> ctypes.CDLL:
 
 lib: Any = load(find_library())
 
+#: Whether this process was forked from one with servers or clients, whose handles are empty here.
+_inherited = False
+
+
+def inherit() -> None:
+    """Says so."""
+    global _inherited
+    _inherited = True
+
 
 def check(result: int) -> None:
     """Raises the exception for a negative result of this thread's last call."""
@@ -743,6 +790,9 @@ def check(result: int) -> None:
 
 def error(result: int) -> errors.GamekeeperError:
     """The exception for a negative result of this thread's last call, with the library's sentence."""
+    if result == GK_ERR_NULL and _inherited:
+        text = "it belongs to the process that this one was forked from, and can only be used there"
+        return errors.from_code(GK_ERR_STATE, text)
     length: int = lib.gk_last_error(None, 0)
     buffer = ctypes.create_string_buffer(length + 1)
     lib.gk_last_error(buffer, length + 1)

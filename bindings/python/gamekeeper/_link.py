@@ -6,9 +6,10 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Tuple
 
-from . import _ffi
+from . import _ffi, _fork
 from ._codes import GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_RETRY_NONE
 from ._files import Files
+from .stream_client import Content, tell
 
 if TYPE_CHECKING:
     from .client import Client
@@ -26,6 +27,7 @@ class Link:
     def __init__(self, pointer: ctypes.c_void_p) -> None:
         self.pointer = pointer
         self._free = _ffi.lib.gk_server_free
+        _fork.watch(pointer)
         self._tags = itertools.count(1)
         #: Who waits for a GK_EVENT_SENT, by its tag. Bounded by the library's queues of messages.
         self._waiting: Dict[int, Tuple["Client", SendCallback]] = {}
@@ -53,12 +55,13 @@ class Link:
         retry: int,
         callback: Optional[SendCallback],
         more: Optional[Tuple[int, int, int]] = None,
+        content: Optional[Content] = None,
     ) -> bool:
         """Queues a message, with channel, priority and redundancy if they are not the defaults; False where the
         client is gone (the callback is then told so)."""
         if callback is None:
-            if more is not None:
-                options: Optional[_ffi.gk_send_options] = _ffi.send_options(retry, None, *more)
+            if more is not None or content is not None:
+                options: Optional[_ffi.gk_send_options] = tell(_ffi.send_options(retry, None, *(more or ())), content)
             else:
                 options = None if retry == GK_RETRY_NONE else _PLAIN[retry]
             result = _ffi.lib.gk_server_send(self.pointer, peer, payload, len(payload), options)
@@ -66,7 +69,7 @@ class Link:
                 return True
         else:
             tag = next(self._tags)
-            options = _ffi.send_options(retry, tag, *(more or ()))
+            options = tell(_ffi.send_options(retry, tag, *(more or ())), content)
             # Before the call: the server's thread may have the event before the call returns here.
             self._waiting[tag] = (client, callback)
             result = _ffi.lib.gk_server_send(self.pointer, peer, payload, len(payload), options)

@@ -5,13 +5,14 @@ import itertools
 import math
 from typing import Any, Iterator, Optional, Tuple, Union
 
-from . import _codes, _ffi
+from . import _codes, _ffi, _fork
 from ._files import Files, quota
 from ._log import LEVELS, logger
 from .client import WIRES, ConnectionStats
 from .conditions import Conditions, native
 from .enums import ConnectionStatus, Direction
 from .keys import EllipticCurvePublicKey
+from .stream_client import Stream, use
 
 Address = Tuple[str, int]
 NativeKey = Union[bytes, str]
@@ -62,7 +63,11 @@ class Config:
         trust_any: bool = False,
         join_data: Optional[bytes] = None,
         password: Optional[bytes] = None,
+        stream: Optional[Stream] = None,
     ) -> None:
+        if stream is not None:
+            self._open_stream(stream, server_public_key, server_native_key, trust_any, join_data, password)
+            return
         if wire not in WIRES:
             raise ValueError("the wire is {!r}, there are 'native' and 'mpgameserver'".format(wire))
         native = wire == "native"
@@ -89,6 +94,31 @@ class Config:
             self._set_bytes("gk_context_pin_root_key", root_key_der(server_public_key))
         if join_data is not None:
             self._set_bytes("gk_context_set_join_data", join_data)
+        if password is not None:
+            self._set_bytes("gk_context_set_password", password)
+
+    def _open_stream(
+        self,
+        stream: Stream,
+        server_public_key: Any,
+        server_native_key: Optional[NativeKey],
+        trust_any: bool,
+        join_data: Optional[bytes],
+        password: Optional[bytes],
+    ) -> None:
+        if server_public_key is not None or server_native_key is not None:
+            raise ValueError("in a stream no key proves a server: the stream's tls_ca or tls_certificate does")
+        if stream.tls == trust_any:
+            raise ValueError("a stream without TLS needs trust_any=True, and one with TLS says itself whom to believe")
+        if join_data:
+            raise ValueError("a stream carries no join_data")
+        self._free = _ffi.lib.gk_context_free
+        self._pointer = ctypes.c_void_p()
+        _ffi.check(_ffi.lib.gk_context_new(ctypes.byref(self._pointer)))
+        self._set("gk_context_set_max_queued_events", MAX_QUEUED_EVENTS)
+        if trust_any:
+            self._set("gk_context_trust_any_server")
+        use(self._pointer, stream)
         if password is not None:
             self._set_bytes("gk_context_set_password", password)
 
@@ -134,6 +164,7 @@ class Session:
     def __init__(self, pointer: ctypes.c_void_p) -> None:
         self.pointer = pointer
         self._free = _ffi.lib.gk_client_free
+        _fork.watch(pointer)
         self._events = _Events()
         self.tags: Iterator[int] = itertools.count(1)
         self.files = Files("client", pointer)

@@ -35,8 +35,9 @@ from .handler import EventHandler
 from .http import Doors
 from .keys import EllipticCurvePrivateKey
 from .server import _format_address, _parse_address
+from .stream_client import Content, Stream, content_of
 
-__all__ = ["Client", "Connected", "Disconnected", "FileOffered", "JoinRequest", "Message", "Peer", "Server", "connect", "serve"]
+__all__ = ["Client", "Connected", "Content", "Disconnected", "FileOffered", "JoinRequest", "Message", "Peer", "Server", "Stream", "connect", "serve"]
 
 #: While a send is awaited its outcome must not stay in the library. So that the events do not grow without limit then,
 #: a sender of more messages than this that wait is sent away.
@@ -54,6 +55,8 @@ class Message(NamedTuple):
     channel: int
     #: The sender's number of it.
     sequence: int
+    #: What it is, where its sender told: in streams of ``Framing.JSON``, and on WebSockets.
+    content: Optional[Content] = None
 
 
 class Connected(NamedTuple):
@@ -168,12 +171,14 @@ class _Remote:
         channel: int = 0,
         priority: int = _codes.GK_PRIORITY_NORMAL,
         redundancy: int = 0,
+        content: Optional[Content] = None,
     ) -> bool:
         """Sends a message and waits for what became of it. To give up waiting does not take the message back. A
         server's client can withhold the answer for as long as its session lives: a server that serves others too
         should :meth:`post`, or wait in a task of its own. What is acknowledged is held by the other end, which hands
         an ordered message over in its turn.
 
+        :param content: what it is, where that can be told: in streams of ``Framing.JSON``
         :returns: True: the other side has acknowledged all of it; False: it has not, within the message timeout
         :raises SessionEnded: the session has ended, before it or before the answer
         :raises WouldBlock: the queue is full; nothing was queued
@@ -181,7 +186,7 @@ class _Remote:
         """
         tag, future = self._sends.add(self)
         try:
-            self._send(data, _options(mode, tag, channel, priority, redundancy))
+            self._send(data, _options(mode, tag, channel, priority, redundancy, content))
         except BaseException:
             self._sends.drop(tag)
             raise
@@ -195,9 +200,10 @@ class _Remote:
         channel: int = 0,
         priority: int = _codes.GK_PRIORITY_NORMAL,
         redundancy: int = 0,
+        content: Optional[Content] = None,
     ) -> None:
         """Queues a message without waiting. Raises as :meth:`send`."""
-        self._send(data, _options(mode, None, channel, priority, redundancy))
+        self._send(data, _options(mode, None, channel, priority, redundancy, content))
 
     async def send_file(
         self, path: Path, name: Optional[str] = None, progress: Optional[Progress] = None
@@ -332,7 +338,7 @@ class Client(_Remote, _Host[ClientEvent]):
 
     def _on_event(self, event: Any) -> None:
         if event.type == _codes.GK_EVENT_MESSAGE:
-            self._put(Message(self, data_of(event), event.mode, event.channel, event.sequence))
+            self._put(Message(self, data_of(event), event.mode, event.channel, event.sequence, content_of(event)))
             if self._backlog > _MAX_EVENTS_OF_ONE:
                 logger.warning("the server sends more than is read: its session is ended")
                 self._session.disconnect()
@@ -382,6 +388,7 @@ def connect(
     message_timeout: float = 1.0,
     send_rate: int = 0,
     files: bool = False,
+    stream: Optional[Stream] = None,
 ) -> _Opening[Client]:
     """Connects to a server: ``await connect(…)``, or ``async with connect(…) as client``.
 
@@ -401,10 +408,11 @@ def connect(
         1000 to 1,000,000,000
     :param files: whether files can be sent and received, where the server allows it too: FileOffered events ask about
         those that it offers
+    :param stream: in the place of a wire: talk in a stream (TCP), as this says; without TLS ``trust_any`` must be said
     :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
     :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
     """
-    config = Config(wire, server_public_key, server_native_key, trust_any, join_data, password)
+    config = Config(wire, server_public_key, server_native_key, trust_any, join_data, password, stream)
     config.set_seconds("keep_alive_interval", keep_alive_interval)
     config.set_seconds("connection_timeout", connection_timeout)
     config.set_seconds("handshake_timeout", handshake_timeout)
@@ -647,7 +655,7 @@ class Server(_Host[ServerEvent]):
         peer = self._peers.get(event.peer)
         if peer is None or peer._client._sent_away:
             return
-        self._put(Message(peer, data_of(event), event.mode, event.channel, event.sequence))
+        self._put(Message(peer, data_of(event), event.mode, event.channel, event.sequence, content_of(event)))
         if peer._backlog > _MAX_EVENTS_OF_ONE:
             peer.log.warning("it sends more than is read: it is sent away")
             peer._client.disconnect()

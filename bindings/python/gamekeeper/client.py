@@ -19,11 +19,13 @@ from ._codes import (
     GK_WIRE_NATIVE,
     GK_WIRE_STREAM,
 )
-from ._files import FileCallback, Path, Progress
+from ._file_sender import FileSender
+from ._files import Files
 from ._link import Link, SendCallback
 from ._log import PeerLogger
 from .conditions import Conditions, LinkStats, native
 from .enums import ConnectionStatus, Direction, RetryMode
+from .stream_client import Content
 
 #: Length of the per-second lists of ConnectionStats.
 SECONDS = 300
@@ -132,7 +134,7 @@ class ConnectionStats:
         )
 
 
-class Client:
+class Client(FileSender):
     """A client that joined. The server makes it; the methods of EventHandler get it.
 
     All of it can be used on any thread, and after the client has left: it then answers with what was
@@ -147,6 +149,9 @@ class Client:
     wire: str
     #: How it came in: "udp", "stream" or "websocket".
     door: str
+    #: What the message is that ``handle_message`` is called with, where its sender told: in streams of ``Framing.JSON``, and
+    #: on WebSockets. Else None.
+    content: Optional[Content]
     #: A logger that puts the address before each message.
     log: PeerLogger
 
@@ -161,6 +166,7 @@ class Client:
         door = ctypes.c_int32()
         _ffi.lib.gk_peer_door(link.pointer, peer, ctypes.byref(door))
         self.door = _DOORS.get(door.value, "udp")
+        self.content = None
         self.log = PeerLogger(addr)
         # Sent away by this side: no more messages either way, whatever is still under way.
         self._sent_away = False
@@ -217,6 +223,7 @@ class Client:
         channel: int = 0,
         priority: int = GK_PRIORITY_NORMAL,
         redundancy: int = 0,
+        content: Optional[Content] = None,
     ) -> None:
         """Queues a message. To a client that has left nothing is sent.
 
@@ -228,14 +235,16 @@ class Client:
         :param channel: of SEQUENCED and ORDERED messages, 0 to 255
         :param priority: 0, urgent, to 3, bulk
         :param redundancy: in how many more datagrams it travels at once, 0 to 4
+        :param content: what it is, where that can be told: in streams of ``Framing.JSON``
         :raises TypeError: the payload is not bytes
         :raises ValueError: no such retry mode, or not on the client's wire; redundancy above 4; or, as MessageTooLarge, too
             long a message
         :raises WouldBlock: the client's queue is full; nothing was queued, and the callback is not called
         """
         more = (channel, priority, redundancy)
+        plain = callback is None and content is None and more == _DEFAULTS
         # What most messages are goes the short way: it costs half as much.
-        if retry is _ONCE and callback is None and more == _DEFAULTS and type(payload) is bytes and not self._sent_away:
+        if retry is _ONCE and plain and type(payload) is bytes and not self._sent_away:
             link = self._link
             if _ffi.lib.gk_server_send(link.pointer, self._peer, payload, len(payload), None) == GK_OK:
                 return
@@ -248,37 +257,15 @@ class Client:
                 self._link.refuse(self, callback)
             return
         given = None if more == _DEFAULTS else more
-        if not self._link.send(self, self._peer, payload, mode.value, callback, given):
+        if not self._link.send(self, self._peer, payload, mode.value, callback, given, content):
             self.log.debug("message of %d bytes not sent: the client is leaving", len(payload))
 
     def send_guaranteed(self, payload: bytes, callback: Optional[SendCallback] = None) -> None:
         """Queues a message that is sent until acknowledged: ``send`` with RetryMode.RETRY_ON_TIMEOUT."""
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
 
-    def send_file(
-        self,
-        path: Path,
-        name: Optional[str] = None,
-        progress: Optional[Progress] = None,
-        callback: Optional[FileCallback] = None,
-    ) -> int:
-        """Sends a file of any length beside all messages, which it does not delay; on any thread. When the connection
-        breaks, sending it again to the same receiver goes on where it left off.
-
-        :param path: the file; it must not change before the end
-        :param name: the name that it is offered under; None: its own
-        :param progress: called on the server's thread with the bytes that have arrived, and those in all
-        :param callback: called once on the server's thread, with a FileEnd
-        :returns: its number, for :meth:`cancel_file`
-        :raises StateError: files are not enabled here or at the client, or it is on mpgameserver's wire
-        :raises StalePeerError: the client has left
-        :raises WouldBlock: 1024 files wait for it
-        """
-        return self._link.files.send(self._peer, path, name, progress, callback)
-
-    def cancel_file(self, file: int) -> bool:
-        """Gives a file up that is being sent; False: it has ended already."""
-        return self._link.files.cancel(self._peer, file)
+    def _files(self) -> Tuple[Files, Optional[int]]:
+        return self._link.files, self._peer
 
     def disconnect(self) -> None:
         """Sends the client away. What is queued for it is not delivered; ``EventHandler.disconnect`` follows."""
@@ -299,6 +286,7 @@ class Client:
         result = _ffi.lib.gk_server_simulate_peer(self._link.pointer, self._peer, Direction(direction).value, given)
         if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
             raise _ffi.error(result)
+
     def accept(self) -> bool:
         """Lets a client in that waits for a decision; see ``EventHandler.authorise``. False: it has left, or
         was let in or refused before."""

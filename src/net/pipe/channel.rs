@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Arrival, Bell, Entrance, Incoming, Outgoing, Pipe, Refused};
+use super::{Arrival, Bell, Closing, Entrance, Incoming, Outgoing, Pipe, Refused};
 use crate::protocol::connection::Farewell;
 use crate::protocol::framing::Content;
 use crate::protocol::payload::Payload;
@@ -165,10 +165,10 @@ impl<F: Fn() + Send, S: Fn(u64) + Send> Pipe for Channel<F, S> {
         Ok(1)
     }
 
-    fn close(&mut self, farewell: &Farewell) -> bool {
+    fn close(&mut self, farewell: &Farewell) -> Closing {
         self.shared.lock().ended.get_or_insert_with(|| farewell.clone());
         (self.on_change)();
-        true
+        Closing::Over
     }
 }
 

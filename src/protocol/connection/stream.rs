@@ -15,6 +15,7 @@ pub const TEXT_CHANNEL: u8 = 1;
 
 use crate::metrics::peer::PeerStats;
 use crate::protocol::delivery::{Delivery, Mode, Outcome, QueueError};
+use crate::protocol::files::MAX_MESSAGE;
 use crate::protocol::framing::{self, Content, Decoder, Frame, FrameError, Framing};
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
@@ -33,6 +34,9 @@ const MAX_UNREAD_BYTES: usize = 64 << 10;
 /// for nothing.
 pub const MIN_PROGRESS_BYTES: usize = 1024;
 const PRIORITIES: usize = 4;
+
+mod files;
+use files::Files;
 
 /// What differs from door to door.
 #[derive(Clone, Copy, Debug)]
@@ -133,15 +137,24 @@ pub struct Connection {
     password_given: bool,
     /// The other side sends no more.
     ended: bool,
+    /// It broke; what came before that is handed up yet.
+    failed: bool,
+    /// It can be written no more.
+    mute: bool,
+    /// All that came before the end was handed up.
+    drained: bool,
     /// Until when the host may answer whoever has ended its half.
     answers_until: Option<Time>,
     inward: Progress,
     outward: Progress,
-    /// Until when lingering lasts.
+    /// Until when lingering lasts, and bytes that left since that was set.
     deadline: Time,
+    lingered: usize,
     held_until: Time,
     farewell: Farewell,
     stats: PeerStats,
+    /// Whether messages about files pass, too, or nothing but a plain file.
+    files: Files,
 }
 
 impl Connection {
@@ -194,13 +207,18 @@ impl Connection {
             received: 0,
             password_given: false,
             ended: false,
+            failed: false,
+            mute: false,
+            drained: false,
             answers_until: None,
             inward: Progress::default(),
             outward: Progress::default(),
             deadline: now,
+            lingered: 0,
             held_until: Time::default(),
             farewell: Farewell::default(),
             stats: PeerStats::default(),
+            files: Files::None,
         }
     }
 
@@ -209,7 +227,9 @@ impl Connection {
     /// Where it stands.
     pub fn state(&self) -> State {
         match self.state {
-            State::Connected if self.is_client && !self.opened => State::Connecting,
+            State::Connected if self.is_client && !(self.opened && self.files.are_settled()) => {
+                State::Connecting
+            }
             state => state,
         }
     }
@@ -271,7 +291,7 @@ impl Connection {
 
     /// Whether bytes are to be read now. Where they are not, they wait with the system, and then with their sender.
     pub fn wants_bytes(&self) -> bool {
-        let open = matches!(self.state, State::Joining | State::Connected) && !self.ended;
+        let open = matches!(self.state, State::Joining | State::Connected) && !self.ended && !self.failed;
         // Of a message that has not ended, all is read: its length is bounded.
         let unread = self.inward.deadline.is_none() && !self.decoder.is_empty();
         open && !(unread && self.decoder.len() >= MAX_UNREAD_BYTES)
@@ -309,16 +329,30 @@ impl Connection {
             return Err(SendError::NotConnected);
         }
         let limits = &self.settings.limits;
-        if payload.len() > limits.max_message {
+        let of_files = delivery.mode == Mode::Files;
+        if of_files && self.files != Files::Agreed {
+            return Err(SendError::Unsupported);
+        }
+        if payload.len() > if of_files { MAX_MESSAGE } else { limits.max_message } {
             return Err(SendError::Queue(QueueError::TooLarge));
         }
-        framing::check(self.terms.framing, &payload).map_err(SendError::Framing)?;
+        framing::check(self.terms.framing, &payload, content.as_deref()).map_err(SendError::Framing)?;
+        if self.mute {
+            // As if it had been queued just before it broke.
+            if tag != 0 {
+                self.events.push_back(Event::Sent { tag, outcome: Outcome::Cancelled });
+            }
+            return Ok(());
+        }
         let (messages, bytes) = self.queued;
         if messages >= limits.max_messages || (messages > 0 && bytes + payload.len() > limits.max_bytes) {
             self.refused = true;
             return Err(SendError::Queue(QueueError::Full));
         }
-        let (head, tail) = framing::encode(self.terms.framing, &payload, content.as_deref());
+        let (head, tail) = match of_files {
+            true => (framing::encode_of_files(&payload), &b""[..]),
+            false => framing::encode(self.terms.framing, &payload, content.as_deref()),
+        };
         // What carries whole messages tells text by its channel, too.
         let text = (delivery.channel == TEXT_CHANNEL).then(|| Box::new(Content::of("text/plain")));
         let content = content.or(text).filter(|_| self.terms.framing == Framing::Whole);
@@ -327,10 +361,15 @@ impl Connection {
         if let Some(queue) = self.queues.get_mut(delivery.priority as usize) {
             queue.push_back(Outgoing { head, payload, tail, content, tag });
         }
+        self.await_writing(now);
+        Ok(())
+    }
+
+    /// Something is to be written.
+    fn await_writing(&mut self, now: Time) {
         if self.outward.deadline.is_none() {
             self.outward.moved(now, 0, self.terms.stall_timeout);
         }
-        Ok(())
     }
 
     /// Lets a client in that asked by [`Event::Join`].
@@ -345,8 +384,8 @@ impl Connection {
         self.held_until = until;
     }
 
-    /// Ends the connection: at once, or when what is queued was given to the system, at most after the connection
-    /// timeout. What is left then is cancelled. A stream has no room for a goodbye's number and words.
+    /// Ends the connection: at once, or when what is queued was given to the system. Where the other side takes less than
+    /// [`MIN_PROGRESS_BYTES`] of it in a connection timeout, what is left is cancelled. A stream has no room for a goodbye's number and words.
     pub fn close(&mut self, now: Time, after_delivery: bool, farewell: Farewell) {
         match self.state {
             State::Joining | State::Connected | State::Connecting => {}
@@ -357,11 +396,16 @@ impl Connection {
             self.farewell = farewell;
         }
         if after_delivery && self.queued.0 > 0 {
-            self.state = State::Lingering;
-            self.deadline = now + self.settings.connection_timeout;
+            self.linger(now);
         } else {
             self.finish(CloseReason::Local);
         }
+    }
+
+    fn linger(&mut self, now: Time) {
+        self.state = State::Lingering;
+        self.deadline = now + self.settings.connection_timeout;
+        self.lingered = 0;
     }
 
     fn finish(&mut self, reason: CloseReason) {
@@ -369,6 +413,13 @@ impl Connection {
             return;
         }
         self.state = State::Closed;
+        self.cancel_queued();
+        self.decoder = Decoder::new(self.terms.framing, 0);
+        let farewell = std::mem::take(&mut self.farewell);
+        self.events.push_back(Event::Closed(Closing { reason, farewell }));
+    }
+
+    fn cancel_queued(&mut self) {
         let queues = self.queues.iter_mut().flat_map(std::mem::take);
         for message in std::mem::take(&mut self.staged).into_iter().chain(queues) {
             if message.tag != 0 {
@@ -376,9 +427,6 @@ impl Connection {
             }
         }
         (self.queued, self.staged_bytes, self.written) = ((0, 0), 0, 0);
-        self.decoder = Decoder::new(self.terms.framing, 0);
-        let farewell = std::mem::take(&mut self.farewell);
-        self.events.push_back(Event::Closed(Closing { reason, farewell }));
     }
 
     // --- input from the network and the clock -----------------------------------------------------------
@@ -390,7 +438,9 @@ impl Connection {
             return;
         }
         if self.is_client {
-            self.events.push_back(Event::Connected);
+            if self.files.are_settled() {
+                self.events.push_back(Event::Connected);
+            }
         } else if !self.terms.password {
             self.events.push_back(Event::Join { password, data });
         }
@@ -409,7 +459,7 @@ impl Connection {
         }
         self.stats.received += 1;
         self.stats.bytes_received += data.len() as u64;
-        self.decoder.push_frame(Frame { data, content });
+        self.decoder.push_frame(Frame { data, content, of_files: false });
         self.pump(now, 0, room);
     }
 
@@ -428,15 +478,37 @@ impl Connection {
     /// ends.
     pub fn handle_end(&mut self, now: Time, room: &mut Room) {
         self.ended = true;
+        self.note_end();
         self.decoder.end();
         self.pump(now, 0, room);
     }
 
-    /// The stream broke: it was reset, or cannot be written any more. Or the other side said goodbye, where the stream has
-    /// words for that.
-    pub fn handle_failure(&mut self, farewell: Option<Farewell>) {
-        self.farewell = farewell.unwrap_or_default();
-        self.finish(CloseReason::Remote);
+    /// The stream broke: it was reset. Or the other side said goodbye, where the stream has words for that. What came before
+    /// that is handed up, as far as it is whole; then the connection ends.
+    pub fn handle_failure(&mut self, now: Time, farewell: Option<Farewell>, room: &mut Room) {
+        if self.state() != State::Connected {
+            self.farewell = farewell.unwrap_or_default();
+            return self.finish(CloseReason::Remote);
+        }
+        let farewell = farewell.unwrap_or_default();
+        self.handle_write_failure(&farewell);
+        self.farewell = farewell;
+        self.failed = true;
+        self.decoder.end();
+        self.pump(now, 0, room);
+    }
+
+    /// The stream can be written no more: what is queued, or will be, is cancelled. What came can still be read, and then
+    /// [`handle_failure`](Self::handle_failure) tells the end.
+    pub fn handle_write_failure(&mut self, farewell: &Farewell) {
+        if self.state() != State::Connected || self.drained {
+            self.farewell = farewell.clone();
+            return self.finish(CloseReason::Remote);
+        }
+        self.mute = true;
+        self.refused = false;
+        self.cancel_queued();
+        self.outward.rest();
     }
 
     /// The host has room again for what came.
@@ -447,7 +519,9 @@ impl Connection {
     /// Whether messages may wait for [`resume`](Self::resume).
     pub fn is_waiting_for_room(&self) -> bool {
         let open = matches!(self.state, State::Joining | State::Connected);
-        open && (self.ended || (self.inward.deadline.is_none() && !self.decoder.is_empty()))
+        let over = (self.ended || self.failed) && !self.drained;
+        open && !self.files.are_paused()
+            && (over || (self.inward.deadline.is_none() && !self.decoder.is_empty()))
     }
 
     /// Hands up what is whole and has room.
@@ -455,15 +529,19 @@ impl Connection {
         loop {
             match self.state {
                 State::Joining if self.terms.password && !self.password_given => {}
+                State::Connected if self.files.are_paused() => return self.inward.rest(),
                 // Until it is let in, what it says waits.
                 State::Connected if room.messages > 0 && room.bytes > 0 => {}
                 _ => return self.inward.rest(),
             }
             match self.decoder.next_frame() {
-                Ok(Some(frame)) => self.take_frame(frame, room),
+                Ok(Some(frame)) => self.take_frame(now, frame, room),
                 Ok(None) => break,
                 Err(error) => return self.broken(error),
             }
+        }
+        if self.failed {
+            return self.finish(CloseReason::Remote);
         }
         if self.decoder.is_empty() {
             self.inward.rest();
@@ -475,10 +553,11 @@ impl Connection {
         }
     }
 
-    fn take_frame(&mut self, frame: framing::Frame, room: &mut Room) {
+    fn take_frame(&mut self, now: Time, frame: framing::Frame, room: &mut Room) {
         if self.state == State::Joining {
             self.password_given = true;
             self.decoder.set_max_message(self.settings.limits.max_message);
+            self.heed_files();
             let password = match self.terms.framing {
                 Framing::Raw => without_line_end(frame.data),
                 _ => frame.data,
@@ -487,6 +566,9 @@ impl Connection {
             return;
         }
         room.messages = room.messages.saturating_sub(1);
+        if frame.of_files || self.files == Files::Plain {
+            return self.take_file_frame(now, frame.data);
+        }
         room.bytes = room.bytes.saturating_sub(frame.data.len());
         self.received = self.received.wrapping_add(1).max(1);
         self.stats.messages_received += 1;
@@ -514,20 +596,25 @@ impl Connection {
 
     /// All that the other side sent was handed up.
     fn remote_ended(&mut self, now: Time) {
+        if self.files == Files::Plain {
+            return self.plain_ended();
+        }
         if self.state == State::Connected && self.received > 0 {
             // The host has not seen yet what came last.
-            self.answers_until.get_or_insert(now + self.terms.answer_time);
+            if !std::mem::replace(&mut self.drained, true) {
+                self.answers_until = Some(now + self.terms.answer_time);
+            }
             return;
         }
         self.end_after_remote(now);
     }
 
     fn end_after_remote(&mut self, now: Time) {
+        self.answers_until = None;
         match self.state {
-            State::Connected if self.queued.0 > 0 => {
-                self.state = State::Lingering;
-                self.deadline = now + self.settings.connection_timeout;
-            }
+            // The host has more to say than there was room for: it is told when there is, and asked again.
+            State::Connected if self.refused && self.queued.0 > 0 => {}
+            State::Connected if self.queued.0 > 0 => self.linger(now),
             State::Connected | State::Joining => self.finish(CloseReason::Remote),
             _ => {}
         }
@@ -614,8 +701,10 @@ impl Connection {
 
     /// Whether anything may leave now; it then stands in the order in which it does.
     fn stage(&mut self, now: Time) -> bool {
-        let leaves = matches!(self.state(), State::Connected | State::Lingering);
-        if !leaves || self.held_until > now {
+        // Who asks for files must say so before it is connected.
+        let opened = self.opened || !self.is_client;
+        let leaves = opened && matches!(self.state, State::Connected | State::Lingering);
+        if !leaves || self.mute || self.held_until > now {
             return false;
         }
         while self.staged_bytes < STAGED_BYTES {
@@ -672,12 +761,19 @@ impl Connection {
         } else {
             self.outward.moved(now, bytes, self.terms.stall_timeout);
         }
+        self.lingered += bytes;
+        if self.state == State::Lingering && self.lingered >= MIN_PROGRESS_BYTES {
+            self.linger(now);
+        }
         let limits = &self.settings.limits;
         let room =
             self.queued.0 < limits.max_messages.div_ceil(2) && self.queued.1 < limits.max_bytes.div_ceil(2);
         if self.refused && room {
             self.refused = false;
             self.events.push_back(Event::Writable);
+            if self.drained {
+                self.answers_until = Some(now + self.terms.answer_time);
+            }
         }
     }
 }

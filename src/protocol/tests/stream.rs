@@ -374,7 +374,7 @@ fn who_has_not_given_its_password_gets_no_room_for_more() {
 fn a_goodbye_with_words_is_handed_on() {
     let mut connection = joined(Framing::Whole);
     let said = Farewell { code: 4000, text: "bored".into(), ..Farewell::default() };
-    connection.handle_failure(Some(said.clone()));
+    connection.handle_failure(at(0.0), Some(said.clone()), &mut endless());
     let closed = Closing { reason: CloseReason::Remote, farewell: said };
     assert_eq!(connection.poll_event(), Some(Event::Closed(closed)));
 }
@@ -408,4 +408,110 @@ fn a_long_message_is_shown_in_pieces() {
     connection.peek_bytes(at(0.0), &mut out);
     assert!((1..=64 << 10).contains(&out.len()), "{}", out.len());
     assert_eq!(written(&mut connection, 0.0, 1 << 16).len(), 4 + (1 << 20));
+}
+
+/// What one input brings at most where the host has room for so many messages.
+fn room_for(messages: usize) -> Room<'static> {
+    Room { messages, ..Room::ENDLESS }
+}
+
+#[test]
+fn what_came_whole_before_a_stream_broke_is_handed_up_when_there_is_room() {
+    let mut connection = joined(Framing::Lines);
+    connection.handle_bytes(at(0.0), b"one\ntwo\nthree\nfou", &mut room_for(1));
+    assert_eq!(messages(&mut connection), [b"one"]);
+    send(&mut connection, b"never written", 9).expect("room");
+    let said = Farewell { text: "reset".into(), ..Farewell::default() };
+    connection.handle_failure(at(0.0), Some(said), &mut room_for(0));
+    assert_eq!(connection.poll_event(), Some(Event::Sent { tag: 9, outcome: Outcome::Cancelled }));
+    assert_eq!(connection.poll_event(), None, "two messages wait");
+    assert!(connection.is_waiting_for_room() && !connection.wants_bytes());
+    assert_eq!(written(&mut connection, 0.0, 100), b"");
+    // What is said meanwhile has the end of what was said before.
+    send(&mut connection, b"nor this", 10).expect("it is as if it had been queued");
+    assert_eq!(connection.poll_event(), Some(Event::Sent { tag: 10, outcome: Outcome::Cancelled }));
+    connection.resume(at(1.0), &mut room_for(1));
+    assert_eq!(messages(&mut connection), [b"two"]);
+    connection.resume(at(2.0), &mut room_for(1));
+    let Some(Event::Message { data, .. }) = connection.poll_event() else { panic!("the third message") };
+    assert_eq!(data, b"three");
+    connection.resume(at(2.0), &mut room_for(1));
+    let Some(Event::Closed(closing)) = connection.poll_event() else { panic!("its end") };
+    assert_eq!((closing.reason, closing.farewell.text.as_str()), (CloseReason::Remote, "reset"));
+}
+
+#[test]
+fn what_can_be_written_no_more_is_still_read() {
+    let mut connection = joined(Framing::Lines);
+    send(&mut connection, b"never written", 3).expect("room");
+    connection.handle_write_failure(&Farewell::default());
+    assert_eq!(connection.poll_event(), Some(Event::Sent { tag: 3, outcome: Outcome::Cancelled }));
+    assert!(connection.wants_bytes());
+    push(&mut connection, 0.0, b"last words\n");
+    assert_eq!(messages(&mut connection), [b"last words"]);
+    connection.handle_timeout(at(3600.0));
+    assert_eq!(connection.state(), State::Connected, "nothing stalls");
+    connection.handle_failure(at(0.0), None, &mut endless());
+    assert_eq!(ending(&mut connection), Some((CloseReason::Remote, FarewellKind::Left)));
+    // One that has only its queue left to be written has nothing to be read for.
+    let mut leaving = joined(Framing::Lines);
+    send(&mut leaving, b"bye", 0).expect("room");
+    leaving.close(at(0.0), true, Farewell::default());
+    leaving.handle_write_failure(&Farewell::default());
+    assert!(leaving.is_closed());
+}
+
+#[test]
+fn a_long_answer_to_a_half_that_ended_is_taken_to_its_end() {
+    let mut connection = joined(Framing::Length);
+    push(&mut connection, 0.0, b"\0\0\0\x03ask");
+    assert_eq!(messages(&mut connection), [b"ask"]);
+    connection.handle_end(at(0.0), &mut endless());
+    let piece = vec![7; 100_000];
+    let mut sent = 0;
+    for round in 0..4 {
+        while send(&mut connection, &piece, 0).is_ok() {
+            sent += 1;
+        }
+        // The callbacks are over, and there was no room for all of it.
+        connection.handle_timeout(at(0.0));
+        assert_eq!(connection.state(), State::Connected, "round {round}");
+        assert!(connection.poll_timeout(at(0.0)).is_none_or(|at_| at_ > at(0.0)), "it does not spin");
+        assert!(written(&mut connection, 0.0, 1 << 20).len() >= 1_000_000);
+        assert_eq!(connection.poll_event(), Some(Event::Writable), "round {round}");
+    }
+    assert!(sent >= 40);
+    send(&mut connection, b"end", 0).expect("room");
+    connection.handle_timeout(at(0.0));
+    assert_eq!(connection.state(), State::Lingering, "nothing was refused since");
+    written(&mut connection, 0.0, 1 << 20);
+    assert_eq!(ending(&mut connection), Some((CloseReason::Remote, FarewellKind::Left)));
+    // Whoever takes nothing of the answer is given up all the same.
+    let mut deaf = joined(Framing::Length);
+    push(&mut deaf, 0.0, b"\0\0\0\x03ask");
+    deaf.handle_end(at(0.0), &mut endless());
+    while send(&mut deaf, &piece, 0).is_ok() {}
+    deaf.handle_timeout(at(0.0));
+    deaf.handle_timeout(at(0.0) + STALL);
+    assert!(deaf.is_closed());
+}
+
+#[test]
+fn lingering_lasts_while_something_moves_and_no_longer() {
+    let timeout = settings().connection_timeout.as_secs_f64();
+    let mut connection = joined(Framing::Raw);
+    send(&mut connection, &[1; 100_000], 0).expect("room");
+    connection.close(at(0.0), true, Farewell::default());
+    let (mut now, mut out) = (0.0, Vec::new());
+    for _ in 0..5 {
+        now += timeout * 0.9;
+        connection.peek_bytes(at(now), &mut out);
+        connection.handle_written(at(now), MIN_PROGRESS_BYTES);
+        connection.handle_timeout(at(now));
+        assert_eq!(connection.state(), State::Lingering, "{now}");
+    }
+    // Less than that is no progress.
+    connection.handle_written(at(now + timeout * 0.9), MIN_PROGRESS_BYTES - 1);
+    connection.handle_timeout(at(now + timeout));
+    assert!(connection.is_closed());
 }

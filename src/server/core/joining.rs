@@ -63,10 +63,14 @@ impl Core {
     /// not, the oldest of them goes, without a word: it has said none either.
     fn forget_oldest_unknown(&mut self) {
         if let Some(slot) = self.peers.oldest_unknown() {
-            self.peers.ended(slot, Status::Dropped);
-            self.stats.refusals += 1;
-            self.vacate(slot);
+            self.forget_unknown(slot);
         }
+    }
+
+    pub(super) fn forget_unknown(&mut self, slot: usize) {
+        self.peers.ended(slot, Status::Dropped);
+        self.stats.refusals += 1;
+        self.vacate(slot);
     }
 
     /// What a seated client brings is known: it is let in, refused, or the host is asked.

@@ -23,6 +23,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(1);
 /// up in one turn: a read can hold thousands of empty ones, and the tick waits for all that were handed up.
 const MESSAGES_AT_ONCE: usize = 32;
 const RESUMED_AT_ONCE: usize = 64;
+/// What the host is called with before the loop looks at its tick again: no more is read of streams while so much waits.
+pub const MESSAGES_PER_BATCH: usize = 128;
 
 /// What a pipe is to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,10 +65,26 @@ impl Core {
         true
     }
 
-    /// Somebody was turned away at a door that has as many connections as it may.
-    pub fn refuse_stream(&mut self, now: Time, arrival: &Arrival) {
+    /// Somebody was turned away at a door that has as many connections as it may, from there or in all.
+    pub fn refuse_stream(&mut self, now: Time, arrival: &Arrival, why: &str) {
         self.drop_datagram(DropReason::Full);
-        self.refuse(now, arrival.address, "too many connections at this door");
+        self.refuse(now, arrival.address, why);
+    }
+
+    /// A newcomer that has brought nothing to its join makes room for another, without a word: it has said none either.
+    /// Whether it was one.
+    pub fn forget_newcomer(&mut self, id: PeerId) -> bool {
+        let Some(slot) = self.stream_slot(id) else { return false };
+        let unknown = self.peers.at(slot).is_some_and(|peer| peer.is_unknown());
+        if unknown {
+            self.forget_unknown(slot);
+        }
+        unknown
+    }
+
+    /// What waits for the host to be called with it.
+    pub fn waiting(&self) -> usize {
+        self.dispatches.len()
     }
 
     /// A connection that a pipe carries becomes a peer that is joining.
@@ -176,7 +194,12 @@ impl Core {
 
     /// It is gone.
     pub fn stream_gone(&mut self, now: Time, id: PeerId, farewell: Option<Farewell>) {
-        self.feed(now, id, 0, |stream, _| stream.handle_failure(farewell));
+        self.feed(now, id, 0, |stream, room| stream.handle_failure(now, farewell, room));
+    }
+
+    /// It can be written no more; what came can still be read.
+    pub fn stream_mute(&mut self, now: Time, id: PeerId, farewell: &Farewell) -> Appetite {
+        self.feed(now, id, 0, |stream, _| stream.handle_write_failure(farewell))
     }
 
     /// Whether more of a peer's stream is to be read now.
@@ -300,7 +323,7 @@ impl Core {
     pub fn resume_streams(&mut self, now: Time) {
         for _ in 0..self.stream_waiting.len().min(RESUMED_AT_ONCE) {
             let mut room = self.stream_room();
-            if room.messages == 0 || room.bytes == 0 {
+            if room.messages == 0 || room.bytes == 0 || self.waiting() >= MESSAGES_PER_BATCH {
                 return;
             }
             let Some(id) = self.stream_waiting.pop_front() else { return };

@@ -179,7 +179,13 @@ impl Dashboard {
             return Err(Error::new(ErrorKind::Argument, text));
         }
         let route = |method| -> Result<Route> {
-            Ok(Route { method, pattern: Pattern::parse("/:path*")?, kind: Kind::Host, max_body: MAX_BODY })
+            Ok(Route {
+                method,
+                pattern: Pattern::parse("/:path*")?,
+                kind: Kind::Host,
+                max_body: MAX_BODY,
+                door: None,
+            })
         };
         let mut http = HttpConfig {
             routes: vec![route(Method::Get)?, route(Method::Post)?],
@@ -191,7 +197,11 @@ impl Dashboard {
             },
             ..HttpConfig::default()
         };
-        http.doors.push(crate::http::config::DoorConfig { address: address.clone(), tls: None });
+        http.doors.push(crate::http::config::DoorConfig {
+            address: address.clone(),
+            tls: None,
+            password_in_clear: false,
+        });
         let bell = Arc::new(Bell::default());
         let rings = Arc::clone(&bell);
         let surroundings = Surroundings {
@@ -228,7 +238,7 @@ impl Dashboard {
 
     /// What it is bound to, with the real port.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.doors.addresses().first().copied()
+        self.doors.addresses().first().map(|(_, address)| *address)
     }
 }
 
