@@ -316,7 +316,7 @@ fn doors_with_files_are_checked() {
     let stream = StreamClient { files: true, ..StreamClient::default() };
     let raw = ClientConfig { wire: Wire::Stream, stream, files: quota, ..ClientConfig::new(ServerKey::Any) };
     assert!(raw.validate().expect_err("raw").message().contains("with lengths"));
-    let stream = StreamClient { framing: Framing::Length, ..stream };
+    let stream = StreamClient { framing: Framing::Length, files: true, ..StreamClient::default() };
     let unset = ClientConfig { wire: Wire::Stream, stream, ..ClientConfig::new(ServerKey::Any) };
     assert!(unset.validate().expect_err("no quota").message().contains("not enabled"));
 }
