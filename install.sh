@@ -54,6 +54,10 @@ inside() { # option, directory
   case "/$2/" in
     */../* | */./* | *//*) fail "$1 $2 must be a plain path inside the prefix" ;;
   esac
+  # It stands in files of CMake and pkg-config, where other characters have meanings. The prefix stands in none.
+  case "$2" in
+    *[!A-Za-z0-9._+,\&=~/-]*) fail "$1 $2 has characters other than letters, digits and ._+,&=~/-" ;;
+  esac
   printf '%s\n' "$2"
 }
 case "$prefix" in
@@ -70,7 +74,8 @@ soname=$(sed -n 's/.*-soname,\(libgamekeeper\.so\.[0-9]*\)".*/\1/p' build.rs)
 [ -n "$version" ] && [ -n "$soname" ] || fail "Cargo.toml or build.rs tells no version"
 
 if [ -z "$from" ]; then
-  "${CARGO:-cargo}" build --release --lib
+  # With the versions that were tested, or not at all.
+  "${CARGO:-cargo}" build --locked --release --lib
   from=${CARGO_TARGET_DIR:-target}/release
 fi
 for library in libgamekeeper.so libgamekeeper.a; do
@@ -89,8 +94,11 @@ back() { printf '%s\n' "$1" | sed 's,[^/][^/]*,..,g'; }
 
 root=${DESTDIR:-}$prefix
 lib=$root/$libdir
+# As the right side of sed's s,,, has it.
+plain() { printf '%s\n' "$1" | sed 's/[\\&,]/\\&/g'; }
 fill() { # template, destination
-  sed -e "s,@VERSION@,$version,g" -e "s,@SONAME@,$soname,g" -e "s,@LIBDIR@,$libdir,g" -e "s,@INCLUDEDIR@,$includedir,g" \
+  sed -e "s,@VERSION@,$version,g" -e "s,@SONAME@,$soname,g" \
+    -e "s,@LIBDIR@,$(plain "$libdir"),g" -e "s,@INCLUDEDIR@,$(plain "$includedir"),g" \
     -e "s,@POINTER_BYTES@,$pointer_bytes,g" \
     -e "s,@PC_BACK@,$(back "$libdir/pkgconfig"),g" -e "s,@CMAKE_BACK@,$(back "$libdir/cmake/gamekeeper"),g" \
     "packaging/$1.in" >"$2/$1"

@@ -6,10 +6,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
+use gamekeeper::metrics::peer::PeerStats;
 use gamekeeper::protocol::crypto::Aead;
 use gamekeeper::protocol::wire::mpgameserver::{
     kind, open_sealed, write_sealed, Direction, Header, Outgoing,
 };
+use gamekeeper::server::core::watched::SLOTS_PER_READING;
 use gamekeeper::server::events::RetryMode;
 use support::{Hall, TICK};
 
@@ -117,9 +119,36 @@ fn tick(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a dashboard reads once a second: how long it holds the core for a piece of the peers, and how long all pieces take.
+fn watched(c: &mut Criterion) {
+    const MANY: usize = 5000;
+    let mut group = c.benchmark_group("watched");
+    let mut hall = Hall::new(MANY);
+    let mut rows = Vec::with_capacity(MANY);
+    let (mut sum, mut next) = (PeerStats::default(), 0);
+    group.bench_function(format!("{SLOTS_PER_READING} of {MANY} peers, with the core held"), |b| {
+        b.iter(|| {
+            rows.clear();
+            next = hall.core.read_peers(hall.now, next, &mut rows, &mut sum).unwrap_or(0);
+            rows.len()
+        });
+    });
+    group.bench_function(format!("all {MANY} peers"), |b| {
+        b.iter(|| {
+            rows.clear();
+            let mut next = Some(0);
+            while let Some(slot) = next {
+                next = hall.core.read_peers(hall.now, slot, &mut rows, &mut sum);
+            }
+            assert_eq!(rows.len(), MANY);
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    targets = packets, core, tick
+    targets = packets, core, tick, watched
 }
 criterion_main!(benches);

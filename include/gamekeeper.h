@@ -181,6 +181,11 @@
 #define GK_MAX_STREAM_DOORS 16
 
 /**
+ * All HTTP doors, for `gk_context_set_http_route_door`.
+ */
+#define GK_HTTP_ALL_DOORS 4294967295
+
+/**
  * Ports that one search asks at most.
  */
 #define GK_DISCOVERY_MAX_PORTS 64
@@ -255,6 +260,7 @@ typedef struct gk_client gk_client;
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
  * - `gk_context_listen_http` and the routes: see `gk_request`
  * - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
+ * - `gk_context_listen_stream_files`, `gk_context_connect_stream_files`: the same in streams
  * - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
  *
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
@@ -299,6 +305,7 @@ typedef struct gk_key gk_key;
  * - `gk_server_free`: end it and give it back
  * - `gk_server_address`, `gk_server_port`: where it listens
  * - `gk_server_addresses`: where others can reach it, at all of its doors
+ * - `gk_server_stream_address`: where a door for streams is
  * - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
  * - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
  * - `gk_server_send_many`: many of them in one call
@@ -1395,9 +1402,11 @@ typedef struct {
  * - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
  * - `gk_context_clear_http`: takes doors and routes out again
  * - `gk_context_set_http_max_body`: the longest body, of the routes that follow
+ * - `gk_context_set_http_route_door`: the door of the routes that follow
  * - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
  * - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
  * - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
+ * - `gk_context_set_http_password_in_clear`: of the doors that follow
  * - `gk_server_http_address`: where it is spoken in fact
  * - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line
  * - `gk_request_param`, `gk_request_query`, `gk_request_header`: one value by its name
@@ -1405,6 +1414,7 @@ typedef struct {
  * - `gk_request_body`: the body
  * - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
  * - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
+ * - `gk_response_clear`: takes the answer's headers back
  * - `gk_response_upgrade`: opens the WebSocket
  * - `gk_peer_request`: the request that opened the WebSocket of a peer
  */
@@ -1659,6 +1669,14 @@ typedef struct {
      * Bytes of all peers since the start. Default 0: no bound.
      */
     uint64_t bytes_total;
+    /**
+     * Files taken of one peer while it is connected, however short. Default 65,536; 0: no bound.
+     */
+    uint64_t count_per_peer;
+    /**
+     * Files taken of all peers since the start, however short. Default 0: no bound.
+     */
+    uint64_t count_total;
 } gk_file_quota;
 
 /**
@@ -1741,11 +1759,11 @@ typedef struct {
      */
     const char *name;
     /**
-     * Bytes.
+     * Bytes; 0 of a plain file, of which nobody knows.
      */
     uint64_t size;
     /**
-     * SHA-256 of it, 32 bytes.
+     * SHA-256 of it, 32 bytes; all 0 of a plain file.
      */
     const uint8_t *sha256;
 } gk_file_offer;
@@ -2384,7 +2402,7 @@ typedef void (*gk_client_file_offer_fn)(void *user_data,
 #define GK_FILE_PROTOCOL 10
 
 /**
- * Nothing came for a minute. What is there stays for a next try.
+ * Less than 16 KiB came in a minute, or nobody decided about it for ten. What is there stays for a next try.
  */
 #define GK_FILE_STALLED 11
 
@@ -3194,9 +3212,9 @@ gk_result gk_context_set_socket_send_bytes(gk_context *context, size_t bytes);
 gk_result gk_context_set_io(gk_context *context, gk_io io);
 
 /**
- * Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
- * It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
- * somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+ * Sets how long the loop of a server, or of a client, asks for more again and again, without sleeping, after the
+ * last datagram. It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for
+ * ever, where somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
  *
  * - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
  *
@@ -4128,9 +4146,9 @@ gk_result gk_context_connect_stream(gk_context *context,
                                     const gk_stream_options *options);
 
 /**
- * Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
- * address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
- * the ones that are up now, without loopback unless there is no other.
+ * Gives the addresses that others can reach the server at, one a line: the door (`udp`, `tcp`, `http` or `https`), a blank, and
+ * the address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\nhttps 192.0.2.7:8443\n"`. Where a door takes
+ * all interfaces, these are the ones that are up now, without loopback unless there is no other.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
  * - `cap`: size of `buf` in bytes
@@ -4145,6 +4163,25 @@ gk_result gk_server_addresses(const gk_server *server,
                               char *buf,
                               size_t cap,
                               size_t *out_len);
+
+/**
+ * Gives the address that a door for streams is bound to, with the real port.
+ *
+ * - `index`: which door, from 0, in the order of `gk_context_listen_stream`
+ * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+ * - `cap`: size of `buf` in bytes; 64 is enough for all
+ * - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+ *
+ * Errors: `GK_ERR_ARGUMENT` (no such door), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the text is copied.
+ */
+gk_result gk_server_stream_address(const gk_server *server,
+                                   size_t index,
+                                   char *buf,
+                                   size_t cap,
+                                   size_t *out_len);
 
 /**
  * Fills in size and defaults.
@@ -4187,7 +4224,8 @@ gk_result gk_context_set_stream_tls(gk_context *context,
  * - `key`: PEM file with its private key; NULL with `cert`
  *
  * Errors: `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (one of two files; a 17th door), `GK_ERR_UTF8`, `GK_ERR_NULL`,
- * `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
+ * `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, and
+ * `GK_ERR_ARGUMENT` where WebSockets would bring a password in clear.
  *
  * Thread: any, one at a time per context.
  * Ownership: the texts are copied.
@@ -4206,7 +4244,7 @@ gk_result gk_context_listen_http(gk_context *context,
  *   `:name?` for none or one, `:name+` for one or more, `:name*` for any number; at most one of the last three kinds. A
  *   slash at the end does not count.
  * - `function`: called for each request; NULL: each is a `GK_EVENT_REQUEST` with this `user_data` in the event queue,
- *   which the server must have then
+ *   which the server must have then; a request for which that has no room is answered with 503
  * - `user_data`: passed to it
  *
  * Errors: `GK_ERR_ARGUMENT` (method, pattern, a 4097th route), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
@@ -4259,7 +4297,8 @@ gk_result gk_context_route_files(gk_context *context,
 
 /**
  * Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
- * from. Bounds and times stay, but the longest body, which is the default again.
+ * from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again, and
+ * no password in clear.
  *
  * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
@@ -4270,7 +4309,7 @@ gk_result gk_context_clear_http(gk_context *context);
 
 /**
  * Sets the longest body of a request, of the routes that are added from now on. A longer one is answered with 413; of a
- * compressed one, what comes out counts.
+ * compressed one, what comes out counts, and what comes in may be an eighth and 64 KiB more.
  *
  * - `bytes`: default 5,242,880 (5 MiB), range 0 to 1,073,741,824 (1 GiB)
  *
@@ -4281,6 +4320,19 @@ gk_result gk_context_clear_http(gk_context *context);
  */
 gk_result gk_context_set_http_max_body(gk_context *context,
                                        size_t bytes);
+
+/**
+ * Sets the HTTP door that routes are for which are added from now on. At any other door there is no such route.
+ *
+ * - `door`: which door, from 0, in the order of `gk_context_listen_http`; `GK_HTTP_ALL_DOORS`, the default: every one
+ *
+ * Errors: `GK_ERR_ARGUMENT` (no such door yet), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_route_door(gk_context *context,
+                                         uint32_t door);
 
 /**
  * Sets how many HTTP connections can be open; further ones are closed at once.
@@ -4311,7 +4363,9 @@ gk_result gk_context_set_http_max_requests(gk_context *context, uint32_t count);
 
 /**
  * Sets how many bytes the bodies of all requests can have that are being read or wait for an answer; a request that would go
- * beyond it is answered with 503.
+ * beyond it is answered with 503. All answers that wait for their clients to read them can have as many again; beyond it those
+ * clients are cut off that were waited for longest, for two seconds at least, and where there are none the answer is a
+ * 503. An answer that is longer than all may be has room alone.
  *
  * - `bytes`: default 268,435,456 (256 MiB), range 65,536 (64 KiB) to 64 GiB
  *
@@ -4348,6 +4402,21 @@ gk_result gk_context_set_http_request_timeout_us(gk_context *context, uint64_t m
  */
 gk_result gk_context_set_http_head_timeout_us(gk_context *context,
                                               uint64_t microseconds);
+
+/**
+ * Sets whether WebSockets may bring the server's password also where others can read it on the way: without TLS and not on
+ * loopback. It counts for doors that are added from now on. Without it a server that has a password, a route of WebSockets and
+ * such a door does not start.
+ *
+ * - `on`: 1: they may; 0, the default: they may not
+ *
+ * Errors: `GK_ERR_ARGUMENT` (neither 0 nor 1), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_password_in_clear(gk_context *context,
+                                                uint32_t on);
 
 /**
  * Gives the address that an HTTP door is bound to, with the real port.
@@ -4555,6 +4624,16 @@ gk_result gk_response_header(gk_server *server,
                              const char *value);
 
 /**
+ * Takes all headers of a request's answer back, for a host that has to answer something else than it thought.
+ *
+ * Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (no HTTP door), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_response_clear(gk_server *server, gk_request request);
+
+/**
  * Answers a request, which is stale from then on. What is text, JSON or the like by its `Content-Type` header is compressed
  * where the client accepts that and it is worth it.
  *
@@ -4589,14 +4668,17 @@ gk_result gk_response_upgrade(gk_server *server,
 /**
  * Gives the request that opened the WebSocket of a peer.
  *
- * - `out`: the request; `GK_REQUEST_NONE` if the peer is no WebSocket, or it has closed
+ * - `out`: the request, which is stale when the WebSocket has closed; `GK_REQUEST_NONE` if the peer is no WebSocket, or
+ *   4096 others have closed since it did
  *
  * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any.
  * Ownership: nothing is passed.
  */
-gk_result gk_peer_request(const gk_server *server, gk_peer peer, gk_request *out);
+gk_result gk_peer_request(const gk_server *server,
+                          gk_peer peer,
+                          gk_request *out);
 
 /**
  * Sets where a server shows what it does, by HTTP and in any browser: one page with live figures of the last five minutes
@@ -4608,7 +4690,8 @@ gk_result gk_peer_request(const gk_server *server, gk_peer peer, gk_request *out
  *
  * Without a token (`gk_context_set_dashboard_token`) only an address of the loopback is taken, and requests are only
  * answered under a name of the loopback; any other address needs a token. The door speaks no TLS: beyond a network that you
- * trust, put a proxy that does in front of it.
+ * trust, put a proxy that does in front of it, and let it hand on the `Host` that it was asked for: without it the page shows
+ * figures, and its actions are refused. One source has up to 64 of the 256 connections.
  *
  * - `address`: as `gk_server_start` takes it, such as `"127.0.0.1:8080"`; port 0 lets the system choose, see
  *   `gk_server_dashboard_address`; NULL (the default): no dashboard. The address is bound when the server starts, which
@@ -5381,7 +5464,8 @@ gk_result gk_file_options_init(gk_file_options *options,
                                size_t struct_size);
 
 /**
- * Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it.
+ * Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it. For streams see
+ * `gk_context_listen_stream_files` and `gk_context_connect_stream_files`.
  *
  * - `quota`: how much is received; NULL (the default): files are not allowed
  *
@@ -5390,7 +5474,8 @@ gk_result gk_file_options_init(gk_file_options *options,
  * Thread: any, one at a time per context.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_context_set_files(gk_context *context, const gk_file_quota *quota);
+gk_result gk_context_set_files(gk_context *context,
+                               const gk_file_quota *quota);
 
 /**
  * Sets what is called about files of servers; see `gk_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that were

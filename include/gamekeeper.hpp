@@ -522,7 +522,7 @@ public:
             return gk_server_http_address(server_, index, buf, cap, len);
         });
     }
-    /// The request that opened a peer's WebSocket; GK_REQUEST_NONE if it is none, or has closed.
+    /// The request that opened a peer's WebSocket; GK_REQUEST_NONE if it is none, or has long closed.
     expected<gk_request> request_of(peer of) const { return get<gk_request>(gk_peer_request, of); }
     /// Where the dashboard is; GK_ERR_STATE without one.
     expected<std::string> dashboard_address() const {
@@ -534,6 +534,12 @@ public:
     expected<std::string> addresses() const {
         return detail::fill<std::string>(
             256, 0, [this](char *buf, size_t cap, size_t *len) { return gk_server_addresses(server_, buf, cap, len); });
+    }
+    /// Where a door for streams is, in the order in which they were added.
+    expected<std::string> stream_address(size_t index = 0) const {
+        return detail::fill<std::string>(64, 0, [this, index](char *buf, size_t cap, size_t *len) {
+            return gk_server_stream_address(server_, index, buf, cap, len);
+        });
     }
     expected<uint16_t> port() const { return get<uint16_t>(gk_server_port); }
     expected<std::vector<uint8_t>> public_key_der() const {
@@ -789,6 +795,8 @@ public:
     result set_header(const std::string &name, const std::string &value) const {
         return result(gk_response_header(server_.native(), id_, name.c_str(), value.c_str()));
     }
+    /// Takes the answer's headers back.
+    result clear() const { return result(gk_response_clear(server_.native(), id_)); }
     /// The answer; on any thread.
     result send(uint32_t status, bytes body = {}) const {
         return result(gk_response_send(server_.native(), id_, status, body.data, body.size));
@@ -1151,7 +1159,7 @@ public:
     }
     /// Copies ahead of a loss of all short messages, 0 to 4. Native wire.
     result set_redundancy(uint32_t copies) { return result(gk_context_set_redundancy(native(), copies)); }
-    /// How long a server's loop does not sleep after the last datagram; it costs a whole core.
+    /// How long the loop of a server or a client does not sleep after the last datagram; it costs a whole core.
     result set_busy_poll(microseconds time) { return set(gk_context_set_busy_poll_us, time); }
     result set_block_list(const std::vector<std::string> &entries) {
         std::vector<const char *> texts;
@@ -1183,6 +1191,14 @@ public:
     /// Clients talk in a stream; options as above.
     result connect_stream(gk_framing framing, const gk_stream_options *options = nullptr) {
         return result(gk_context_connect_stream(native(), framing, options));
+    }
+    /// A door for streams through which files come, too: with lengths, or raw and plain.
+    result listen_stream_files(const std::string &address, gk_framing framing, const gk_stream_options *options = nullptr) {
+        return result(gk_context_listen_stream_files(native(), address.c_str(), framing, options));
+    }
+    /// Clients talk in a stream with lengths, and send and receive files there.
+    result connect_stream_files(const gk_stream_options *options = nullptr) {
+        return result(gk_context_connect_stream_files(native(), options));
     }
 
     /// Without one: everybody may come in. To a client it is what it says to get in.
@@ -1217,6 +1233,8 @@ public:
     result clear_http() { return result(gk_context_clear_http(native())); }
     /// The longest body, of the routes that are added from now on.
     result set_http_max_body(size_t bytes) { return result(gk_context_set_http_max_body(native(), bytes)); }
+    /// The door of the routes that are added from now on, in the order of `listen_http`.
+    result set_http_route_door(uint32_t door) { return result(gk_context_set_http_route_door(native(), door)); }
     result set_http_max_body_bytes(size_t bytes) { return result(gk_context_set_http_max_body_bytes(native(), bytes)); }
     result set_http_max_connections(uint32_t count, uint32_t per_source) {
         return result(gk_context_set_http_max_connections(native(), count, per_source));
@@ -1224,6 +1242,9 @@ public:
     result set_http_max_requests(uint32_t count) { return result(gk_context_set_http_max_requests(native(), count)); }
     result set_http_request_timeout(microseconds time) { return set(gk_context_set_http_request_timeout_us, time); }
     result set_http_head_timeout(microseconds time) { return set(gk_context_set_http_head_timeout_us, time); }
+    result set_http_password_in_clear(bool on) {
+        return result(gk_context_set_http_password_in_clear(native(), on ? 1 : 0));
+    }
     result set_raw_datagrams(bool enabled) { return result(gk_context_set_raw_datagrams(native(), enabled)); }
     /// Without info: no answer to those who look for servers.
     result set_discovery_info(std::optional<bytes> info) {

@@ -14,6 +14,8 @@ use gamekeeper::server::dashboard::{answer, PAGE};
 use gamekeeper::server::events::Handler;
 use gamekeeper::{Client, Server};
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use socket2::{Domain, Socket, Type};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const TOKEN: &str = "correct-horse-battery";
@@ -172,8 +174,11 @@ fn actions_part_peers_from_the_server_and_are_nothing_for_other_pages() {
     };
     let end = format!("/peers/{}/disconnect", id_of(first.token()));
     let own = format!("Origin: http://{door}");
+    // As a proxy that speaks TLS hands it on.
+    let behind = format!("Origin: https://{door}");
     for lines in [
         &[][..],
+        &["Origin: https://evil.example", "X-Gamekeeper-Action: 1", "X-Forwarded-Host: evil.example"],
         &["Origin: http://evil.example", "X-Gamekeeper-Action: 1"],
         &["Sec-Fetch-Site: cross-site", "X-Gamekeeper-Action: 1"],
         &[&own],
@@ -186,7 +191,7 @@ fn actions_part_peers_from_the_server_and_are_nothing_for_other_pages() {
     assert_eq!(second.status(), Status::Connected);
     wait("its id is stale", || ask(door, "POST", &end, &["X-Gamekeeper-Action: 1"]).0 == 404);
     let block = format!("/peers/{}/block", id_of(second.token()));
-    assert_eq!(ask(door, "POST", &block, &["X-Gamekeeper-Action: 1"]).0, 200);
+    assert_eq!(ask(door, "POST", &block, &[&behind, "X-Gamekeeper-Action: 1"]).0, 200);
     wait("the second has left", || server.stats().peers == 0);
     let dropped = server.stats().drops[0];
     std::net::UdpSocket::bind("127.0.0.1:0")
@@ -229,6 +234,33 @@ fn beyond_the_loopback_nothing_is_shown_without_a_token() {
     start(config).0.stop().expect("stopped");
 }
 
+/// Of the places for connections one source can take some, and others have the rest.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_source_leaves_places_for_others() {
+    let (server, door) = start(watched());
+    let get = |stream: &mut TcpStream| {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+        let request = format!("GET /stats.json HTTP/1.1\r\nHost: {door}\r\nConnection: close\r\n\r\n");
+        let mut answer = String::new();
+        // Who is closed at once may hear of it in any of the two.
+        let _told = stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer));
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    // None of these says a word, as somebody who wants the places only.
+    let held: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(door).expect("the door is open")).collect();
+    wait("this source has no place left", || !get(&mut TcpStream::connect(door).expect("the door is open")));
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    other.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).expect("the loopback has many addresses");
+    other.connect(&door.into()).expect("the door is open");
+    assert!(get(&mut other.into()), "another source is answered");
+    drop(held);
+    wait("places that are given back can be had", || {
+        get(&mut TcpStream::connect(door).expect("the door is open"))
+    });
+    server.stop().expect("stopped");
+}
+
 /// Whoever polls a server, or does not for a while, has its dashboard all the same; and one that is let go without a stop
 /// takes it along.
 #[test]
@@ -245,7 +277,7 @@ fn the_page_shows_what_it_should_and_does_what_it_says() {
     script(&["page"]);
 }
 
-/// The time of the page's own thread, not that of other programs on a busy machine.
+/// The time of the page's own thread; and that between frames where the machine is not too busy with other programs.
 #[test]
 fn five_thousand_peers_are_drawn_in_time() {
     if let Some(said) = script(&["frames", "50"]) {

@@ -147,6 +147,64 @@ fn a_staged_installation_knows_neither_the_stage_nor_this_tree() {
     }
 }
 
+/// What shells, sed and linkers take for something else is a character of a path like any other.
+#[test]
+fn paths_may_have_characters_that_tools_have_uses_for() {
+    // Without a comma, which ends a path in CMake's own arguments for the linker.
+    let (prefix, build) = (installed("o & k's", &["--includedir=in&c=1"]), temporary("bui & ld"));
+    cmake_build(&project("cmake"), &build, &prefix);
+    for name in ["shared_c", "static_c", "shared_cpp"] {
+        hosts(&build.join(name), None);
+    }
+
+    let prefix = installed("a, b & c", &["--libdir=li,b&x", "--includedir=in,c&"]);
+    let program = temporary("program");
+    let mut compile = Command::new("sh");
+    // As the shell reads what pkg-config has escaped for it.
+    let line = "eval \"$CC\" '\"$1\"' -o '\"$2\"' $(pkg-config --cflags --libs gamekeeper)";
+    compile.args(["-euc", line, "sh"]).arg(project("pkg-config").join("host.c")).arg(&program);
+    run(compile.env("CC", "cc").env("PKG_CONFIG_PATH", prefix.join("li,b&x/pkgconfig")));
+    hosts(&program, Some(&prefix.join("li,b&x")));
+
+    let stage = temporary("st, a & ge's");
+    run(script(&["--prefix", "/opt/r, b & d's", "--libdir=li,b&"]).env("DESTDIR", &stage));
+    let lib = stage.join("opt/r, b & d's/li,b&");
+    assert!(lib.join("libgamekeeper.so").is_file(), "nothing is in {}", lib.display());
+    let text = std::fs::read_to_string(lib.join("pkgconfig/gamekeeper.pc")).unwrap();
+    assert!(text.lines().any(|line| line == "libdir=${prefix}/li,b&"), "{text}");
+    let text = std::fs::read_to_string(lib.join("cmake/gamekeeper/gamekeeperConfig.cmake")).unwrap();
+    assert!(text.contains("${_gamekeeper_prefix}/li,b&/libgamekeeper.so.0\""), "{text}");
+    assert!(!text.contains("r, b"), "{text}");
+}
+
+#[test]
+fn cmake_takes_the_versions_that_do_and_ranges_of_them() {
+    let folder = temporary("versions");
+    std::fs::create_dir_all(&folder).unwrap();
+    let template = root().join("packaging/gamekeeperConfigVersion.cmake.in");
+    let mut command = Command::new("cmake");
+    command.arg(format!("-DTEMPLATE={}", template.display())).arg(format!("-DFOLDER={}", folder.display()));
+    let said = run(command.arg("-P").arg(root().join("tests/install/versions.cmake")));
+    assert!(said.contains("all looked at"), "{said}");
+}
+
+/// Cargo is asked for what was tested: the versions that Cargo.lock has.
+#[test]
+fn building_keeps_to_the_locked_versions() {
+    let (folder, prefix) = (temporary("cargo"), temporary("locked"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let cargo = folder.join("cargo");
+    std::fs::write(&cargo, "#!/bin/sh\necho \"$@\" >\"$CARGO_TARGET_DIR/asked\"\nexit 7\n").unwrap();
+    std::fs::set_permissions(&cargo, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut command = Command::new(root().join("install.sh"));
+    command.arg("--prefix").arg(&prefix).env_remove("DESTDIR");
+    let output = output(command.env("CARGO", &cargo).env("CARGO_TARGET_DIR", &folder));
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let asked = std::fs::read_to_string(folder.join("asked")).unwrap();
+    assert!(asked.split_whitespace().any(|word| word == "--locked"), "{asked}");
+    assert!(!prefix.exists(), "nothing was built, and something installed");
+}
+
 #[test]
 fn a_second_installation_over_the_first_leaves_the_same() {
     let prefix = installed("twice", &[]);
@@ -163,6 +221,8 @@ fn wrong_arguments_install_nothing_and_say_why() {
     for (arguments, why) in [
         (["--libdir=../lib", &option], "must be a plain path inside the prefix"),
         (["--libdir=/somewhere/else", &option], "lies outside the prefix"),
+        (["--libdir=lib;rm", &option], "characters other than letters"),
+        (["--includedir=in \"clude", &option], "characters other than letters"),
         (["--colour=red", &option], "unknown argument"),
         ([&option, "--includedir"], "wants a directory"),
         ([&option, "--from=/nowhere/at/all"], "--from names no directory"),

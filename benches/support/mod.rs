@@ -67,7 +67,12 @@ impl Hall {
     pub fn new(peers: usize) -> Hall {
         let now = Time::from_micros(1_700_000_000_000_000);
         let root = Arc::new(RootKey::generate().expect("the system has randomness"));
-        let config = Config { hellos_per_source_hz: 1e6, hellos_total_hz: 1e6, ..Config::default() };
+        let config = Config {
+            hellos_per_source_hz: 1e6,
+            hellos_total_hz: 1e6,
+            max_peers: Config::default().max_peers.max(peers as u32),
+            ..Config::default()
+        };
         let core = Core::new(now, &config, Takes::ALL, root, None, Arc::new(RingProvider::new()), None);
         let mut hall = Hall { now, core, bots: Vec::new(), out: Vec::new() };
         for n in 0..peers {

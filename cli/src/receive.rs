@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{mpsc, Arc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use gamekeeper::keys::RootKey;
-use gamekeeper::server::config::Config;
+use gamekeeper::server::config::{Config, Framing, StreamDoor};
 use gamekeeper::server::events::*;
 use gamekeeper::server::files::{FileTarget, Quota};
 use gamekeeper::server::password::Password;
@@ -23,6 +23,11 @@ use crate::Failure;
 
 /// How often it is looked whether the server has ended by itself.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Bytes that one read of a stream takes.
+const READ_BYTES: usize = 64 << 10;
+/// How long senders may take to hear that their files have arrived.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 #[derive(Args)]
 pub struct Receive {
@@ -42,6 +47,16 @@ pub struct Receive {
     /// The root key, PEM, as keygen makes it; without it one is made for this run
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// TCP, too, on the same port, for `send --tcp`; with port 0 a free one of its own
+    #[arg(long)]
+    tcp: bool,
+    /// The password may be told over TCP where others can read it on the way
+    #[arg(long, requires = "tcp")]
+    password_in_clear: bool,
+    /// Plain files over TCP at this HOST:PORT: a name, a space and the file, up to where the sender closes. Nothing but the
+    /// stream's end tells whether that was all, and there is no password
+    #[arg(long, value_name = "ADDRESS")]
+    plain_tcp: Option<String>,
     /// Longest file that is taken; 0: any
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     max_size: u64,
@@ -130,6 +145,26 @@ impl Taker {
 }
 
 impl Receive {
+    /// The doors beside that of datagrams.
+    fn doors(&self) -> Vec<StreamDoor> {
+        let of = |address: &str, framing| StreamDoor {
+            files: true,
+            read_bytes: READ_BYTES,
+            password_in_clear: self.password_in_clear,
+            ..StreamDoor::new(address, framing)
+        };
+        let framed = self.tcp.then(|| of(&listen_address(&self.host, self.port), Framing::Length));
+        let plain = self.plain_tcp.as_deref().map(|address| of(address, Framing::Raw));
+        framed.into_iter().chain(plain).collect()
+    }
+
+    /// What the line with the server's address is followed by.
+    fn told_doors(&self, server: &Server) -> String {
+        let names = [self.tcp.then_some("TCP"), self.plain_tcp.is_some().then_some("plain TCP")];
+        let names = names.into_iter().flatten();
+        names.zip(server.stream_addresses()).map(|(name, at)| format!("\n{name} at {at}")).collect()
+    }
+
     pub fn run(&self) -> Result<(), Failure> {
         if !self.directory.is_dir() {
             return Err(format!("{} is no directory", self.directory.display()));
@@ -146,6 +181,7 @@ impl Receive {
             password: password.map_err(|error| error.to_string())?,
             max_peers: self.max_clients,
             files: Some(quota),
+            streams: self.doors(),
             ..Config::default()
         };
         let (over, ended) = mpsc::channel();
@@ -167,13 +203,29 @@ impl Receive {
         let address = listen_address(&self.host, self.port);
         let server =
             Server::start(config, Box::new(taker), &address).map_err(|error| match error.kind() {
-                ErrorKind::AddressInUse => format!("{address} is in use: another program listens there"),
+                ErrorKind::AddressInUse if self.doors().is_empty() => {
+                    format!("{address} is in use: another program listens there")
+                }
                 _ => error.to_string(),
             })?;
-        // Streams, where `--tcp` asks for them, are another door of the same server: what comes through it is told to `Taker` too.
-        say(&format!("listening on {}; Ctrl-C ends it\n{}", server.local_address(), public_keys(&key)));
+        let (at, doors) = (server.local_address(), self.told_doors(&server));
+        say(&format!("listening on {at}; Ctrl-C ends it\n{}{doors}", public_keys(&key)));
         while ended.recv_timeout(LOOK_INTERVAL).is_err() && !server.is_stopped() {}
+        say_goodbye(&server);
         server.stop().map_err(|error| error.to_string())?;
         Ok(())
+    }
+}
+
+/// Whoever has sent something hears what became of it before the server ends.
+fn say_goodbye(server: &Server) {
+    for peer in server.peers() {
+        let info = DisconnectInfo::new(DisconnectReason::Shutdown, "the receiver has ended");
+        // It may have gone meanwhile.
+        let _gone = server.disconnect(peer, info, true);
+    }
+    let until = Instant::now() + GOODBYE;
+    while !server.peers().is_empty() && Instant::now() < until && !server.is_stopped() {
+        std::thread::sleep(LOOK_INTERVAL / 20);
     }
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use gamekeeper::client::{
@@ -19,6 +19,10 @@ use crate::Failure;
 
 /// How long after a broken session the next one is tried.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long after a receiver was busy it is asked again, the first time and at most, and how often for one file.
+const BUSY_PAUSE: Duration = Duration::from_millis(250);
+const MAX_BUSY_PAUSE: Duration = Duration::from_secs(5);
+const BUSY_TRIES: u32 = 120;
 /// How long the goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -65,13 +69,15 @@ impl Handler for Teller {
 enum State {
     Waiting,
     UnderWay,
+    /// The receiver was busy: it waits until then.
+    Busy(Instant),
     Over,
 }
 
 impl Send {
     pub fn run(&self) -> Result<(), Failure> {
-        if self.remote.wire() != Wire::Native {
-            return Err("files need the native wire: mpgameserver's cannot carry them".into());
+        if self.remote.wire() == Wire::Mpgameserver {
+            return Err("files need the native wire or TCP: mpgameserver's wire cannot carry them".into());
         }
         for file in &self.files {
             if !file.is_file() {
@@ -80,9 +86,9 @@ impl Send {
         }
         let mut config = self.remote.config(false)?;
         config.files = Some(Quota::default());
+        config.stream.files = self.remote.wire() == Wire::Stream;
         let (sender, inputs) = mpsc::channel();
         let teller = Box::new(Teller(sender.clone()));
-        // Over streams, where `--tcp` asks for one, the client is started with that door's address; all else is the same.
         let client =
             Client::start(config, teller, &self.remote.address).map_err(|error| error.to_string())?;
         let sent = Sending::new(self, sender).run(&client, &inputs);
@@ -99,6 +105,8 @@ struct Sending<'a> {
     arguments: &'a Send,
     inputs: mpsc::Sender<Input>,
     states: Vec<State>,
+    /// How often the receiver was busy when each was offered.
+    refusals: Vec<u32>,
     failed: usize,
     /// Something has arrived since the last session broke.
     moved: Arc<AtomicBool>,
@@ -109,13 +117,19 @@ impl<'a> Sending<'a> {
     fn new(arguments: &'a Send, inputs: mpsc::Sender<Input>) -> Sending<'a> {
         let states = vec![State::Waiting; arguments.files.len()];
         let moved = Arc::<AtomicBool>::default();
-        Sending { arguments, inputs, states, failed: 0, moved, bars: Bars::new(arguments.quiet) }
+        let refusals = vec![0; arguments.files.len()];
+        let bars = Bars::new(arguments.quiet);
+        Sending { arguments, inputs, states, refusals, failed: 0, moved, bars }
     }
 
     fn run(mut self, client: &Client, inputs: &mpsc::Receiver<Input>) -> Result<(), Failure> {
         let (mut tries, mut connected) = (0, false);
         while self.states.iter().any(|state| *state != State::Over) {
-            match inputs.recv().map_err(|_| "the client ended")? {
+            let Some(input) = self.next(inputs)? else {
+                self.begin(client)?;
+                continue;
+            };
+            match input {
                 Input::Connected => {
                     connected = true;
                     self.begin(client)?;
@@ -144,11 +158,28 @@ impl<'a> Sending<'a> {
         }
     }
 
+    /// What happens next. `None`: nothing, and a file is due that has found a busy receiver.
+    fn next(&self, inputs: &mpsc::Receiver<Input>) -> Result<Option<Input>, Failure> {
+        let due = |state: &State| if let State::Busy(until) = state { Some(*until) } else { None };
+        let Some(until) = self.states.iter().filter_map(due).min() else {
+            return inputs.recv().map(Some).map_err(|_| "the client ended".into());
+        };
+        match inputs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(input) => Ok(Some(input)),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err("the client ended".into()),
+        }
+    }
+
     /// Sends what waits, as far as the client takes it.
     fn begin(&mut self, client: &Client) -> Result<(), Failure> {
+        let now = Instant::now();
         for index in 0..self.states.len() {
-            if self.states[index] != State::Waiting {
-                continue;
+            match self.states[index] {
+                State::Waiting => {}
+                // Without a session it is due when there is one again.
+                State::Busy(until) if until <= now => self.states[index] = State::Waiting,
+                _ => continue,
             }
             let path = &self.arguments.files[index];
             let (inputs, bar) = (self.inputs.clone(), self.bars.bar(&path.display().to_string()));
@@ -181,6 +212,11 @@ impl<'a> Sending<'a> {
         let name = self.arguments.files[index].display();
         self.states[index] = match &end.result {
             Err((FileFailure::Disconnected, _)) => State::Waiting,
+            Err((FileFailure::Busy, _)) if self.refusals[index] < BUSY_TRIES => {
+                self.refusals[index] += 1;
+                let pause = BUSY_PAUSE * self.refusals[index];
+                State::Busy(Instant::now() + pause.min(MAX_BUSY_PAUSE))
+            }
             Err((_, text)) => {
                 self.failed += 1;
                 self.bars.suspended(|| complain(&format!("{name}: {text}")));

@@ -1,13 +1,17 @@
 //! The command line does what it says: the program itself is run, on loopback.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
+
+use support::{line_of, Running, BINARY};
 
 /// A command of the program.
 fn gamekeeper(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gamekeeper"));
+    let mut command = Command::new(BINARY);
     command.args(arguments);
     command
 }
@@ -26,17 +30,6 @@ fn failure(arguments: &[&str], code: i32) -> String {
     said
 }
 
-/// Ended by its drop, also when the test fails.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
-
 /// A server on a free port.
 struct Serving {
     running: Running,
@@ -51,11 +44,7 @@ fn serve(arguments: &[&str]) -> Serving {
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut running = Running(command.spawn().expect("it runs"));
     let mut output = BufReader::new(running.0.stdout.take().expect("a pipe"));
-    let mut line = || {
-        let mut line = String::new();
-        assert!(output.read_line(&mut line).expect("it speaks UTF-8") > 0, "the server has ended");
-        line
-    };
+    let mut line = || line_of(&mut output);
     let first = line();
     let address = first.strip_prefix("listening on ").and_then(|rest| rest.split(';').next());
     let address = address.unwrap_or_else(|| panic!("{first}")).to_owned();
@@ -88,9 +77,7 @@ impl Connected {
     }
 
     fn hear(&mut self) -> String {
-        let mut line = String::new();
-        assert!(self.output.read_line(&mut line).expect("it speaks UTF-8") > 0, "the client has ended");
-        line.trim_end().to_owned()
+        line_of(&mut self.output).trim_end().to_owned()
     }
 
     /// Ends its input; it must end well, and say nothing more.

@@ -477,3 +477,249 @@ fn a_file_that_changes_is_an_error_at_both_ends() {
     server.stop().expect("it stops");
     assert!(directory.names().is_empty(), "{:?}", directory.names());
 }
+
+/// A receiver with doors for streams: its addresses there, in the order in which it tells them.
+fn doors(receiver: &mut Receiving, names: &[&str]) -> Vec<String> {
+    let mut addresses = Vec::new();
+    while addresses.len() < names.len() {
+        let mut line = String::new();
+        assert!(receiver.output.read_line(&mut line).expect("UTF-8") > 0, "the receiver has ended");
+        let name = names[addresses.len()];
+        if let Some(address) = line.trim_end().strip_prefix(&format!("{name} at ")) {
+            addresses.push(address.to_owned());
+        }
+    }
+    addresses
+}
+
+fn send_tcp(address: &str, files: &[&Path]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gamekeeper"));
+    command.args(["send", "--tcp", address]).args(files).stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+#[test]
+fn files_over_tcp_and_over_datagrams_go_into_one_directory() {
+    let directory = Directory::new("tcp");
+    let mut receiver = receive(&directory, &["--tcp"]);
+    let tcp = doors(&mut receiver, &["TCP"]).remove(0);
+    let path = directory.file("a.bin", (9 << 20) + 3, 8);
+    let empty = directory.file("empty.bin", 0, 8);
+    let mut senders: Vec<Running> = (0..4)
+        .map(|_| Running(send_tcp(&tcp, &[&path, &empty]).spawn().expect("it runs")))
+        .chain([Running(send(&receiver.address, &[&path]).stdout(Stdio::null()).spawn().expect("it runs"))])
+        .collect();
+    for sender in &mut senders {
+        assert!(sender.0.wait().expect("a child").success());
+    }
+    for _ in 0..9 {
+        receiver.received();
+    }
+    let names = directory.names();
+    assert_eq!(names.len(), 9, "{names:?}");
+    for name in names {
+        let original = if name.starts_with("empty") { &empty } else { &path };
+        assert!(same(original, &directory.received().join(&name)), "{name}");
+    }
+}
+
+#[test]
+fn a_sender_over_tcp_that_is_killed_goes_on_where_it_was() {
+    let directory = Directory::new("tcp-killed");
+    let path = directory.file("a.bin", 200 << 20, 9);
+    let mut receiver = receive(&directory, &["--tcp"]);
+    let tcp = doors(&mut receiver, &["TCP"]).remove(0);
+    let mut sender = Running(send_tcp(&tcp, &[&path]).spawn().expect("it runs"));
+    let until = Instant::now() + PATIENCE;
+    let size = || {
+        let names = directory.names();
+        let sizes = names.iter().filter_map(|n| std::fs::metadata(directory.received().join(n)).ok());
+        sizes.map(|about| about.len()).max().unwrap_or(0)
+    };
+    while size() < 1_000_000 {
+        assert!(Instant::now() < until && sender.0.try_wait().expect("a child").is_none());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    sender.0.kill().expect("it lives");
+    drop(sender);
+    let kept = size();
+    assert!(directory.names()[0].ends_with(".part"), "{:?}", directory.names());
+    assert!(send_tcp(&tcp, &[&path]).status().expect("it runs").success());
+    receiver.received();
+    assert!(kept > 0 && same(&path, &directory.received().join("a.bin")));
+    assert_eq!(directory.names(), ["a.bin"]);
+}
+
+/// A sender of ten lines.
+const PLAIN_SENDER: &str = "
+import socket, sys
+address, name, path = sys.argv[1:]
+host, port = address.rsplit(':', 1)
+with socket.create_connection((host, int(port))) as s, open(path, 'rb') as f:
+    s.sendall(name.encode() + b' ' + f.read(1000))
+    while piece := f.read(5000):
+        s.sendall(piece)
+    s.shutdown(socket.SHUT_WR)
+    s.recv(1)
+";
+
+fn python(address: &str, name: &str, path: &Path) -> Running {
+    let mut command = Command::new("python3");
+    command.args(["-c", PLAIN_SENDER, address, name]).arg(path).stdin(Stdio::null());
+    Running(command.spawn().expect("Python runs"))
+}
+
+#[test]
+fn ten_lines_of_python_send_plain_files_many_at_once() {
+    let directory = Directory::new("plain");
+    let mut receiver = receive(&directory, &["--plain-tcp", "127.0.0.1:0"]);
+    let plain = doors(&mut receiver, &["plain TCP"]).remove(0);
+    let sizes = [0, 1, 999, 1000, 1001, 70_000, 2_000_003, 3_000_000];
+    let paths: Vec<PathBuf> =
+        sizes.iter().map(|len| directory.file(&format!("{len}.bin"), *len, len + 1)).collect();
+    let mut senders: Vec<Running> = paths
+        .iter()
+        .map(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            python(&plain, &format!("../../etc/{name}"), path)
+        })
+        .collect();
+    for sender in &mut senders {
+        assert!(sender.0.wait().expect("a child").success());
+    }
+    for _ in &paths {
+        receiver.received();
+    }
+    assert_eq!(directory.names().len(), sizes.len());
+    for path in &paths {
+        assert!(same(path, &directory.received().join(path.file_name().expect("a name"))), "{path:?}");
+    }
+}
+
+/// One that is gone without an end when it is told so.
+const RESETTING_SENDER: &str = "
+import socket, struct, sys
+host, port = sys.argv[1].rsplit(':', 1)
+s = socket.create_connection((host, int(port)))
+s.sendall(b'gone.bin some bytes')
+sys.stdin.read()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+s.close()
+";
+
+#[test]
+fn plain_senders_that_vanish_or_send_too_much_leave_nothing() {
+    use std::net::{Shutdown, TcpStream};
+    let directory = Directory::new("plain-gone");
+    let mut receiver = receive(&directory, &["--plain-tcp", "127.0.0.1:0", "--max-size", "100000"]);
+    let plain = doors(&mut receiver, &["plain TCP"]).remove(0);
+    let appears = || {
+        let until = Instant::now() + PATIENCE;
+        while directory.names().is_empty() {
+            assert!(Instant::now() < until, "it was taken");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let is_empty = |why: &str| {
+        let until = Instant::now() + PATIENCE;
+        while !directory.names().is_empty() {
+            assert!(Instant::now() < until, "{why}: {:?}", directory.names());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    // Gone without an end: the system resets it.
+    let mut command = Command::new("python3");
+    command.args(["-c", RESETTING_SENDER, &plain]).stdin(Stdio::piped());
+    let mut sender = Running(command.spawn().expect("Python runs"));
+    appears();
+    drop(sender.0.stdin.take());
+    assert!(sender.0.wait().expect("a child").success());
+    is_empty("a reset");
+    // Too much of it: the receiver ends it.
+    let mut stream = TcpStream::connect(&plain).expect("it listens");
+    stream.write_all(b"gone.bin some bytes").expect("room");
+    appears();
+    // It may be ended on the way.
+    let _ended = stream.write_all(&vec![7; 200_000]);
+    is_empty("too much");
+    // No name: nobody hears of it.
+    let mut stream = TcpStream::connect(&plain).expect("it listens");
+    stream.write_all(b"no-space-at-all").expect("room");
+    stream.shutdown(Shutdown::Write).expect("it is open");
+    let mut rest = Vec::new();
+    let _reset = stream.read_to_end(&mut rest);
+    is_empty("no name");
+    // And the next one is served as ever.
+    let path = directory.file("b.bin", 5000, 3);
+    assert!(python(&plain, "b.bin", &path).0.wait().expect("a child").success());
+    receiver.received();
+    assert_eq!(directory.names(), ["b.bin"]);
+}
+
+#[test]
+fn a_busy_receiver_is_asked_again() {
+    let directory = Directory::new("busy");
+    let (server, told) = taker(&directory, Quota { files_total: 1, files_per_peer: 1, ..Quota::default() });
+    let address = server.local_address().to_string();
+    let paths: Vec<PathBuf> = (0..6).map(|i| directory.file(&format!("{i}.bin"), 300_000 + i, i)).collect();
+    let (left, right) = paths.split_at(3);
+    let mut senders: Vec<Running> = [left, right]
+        .iter()
+        .map(|files| {
+            let files: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+            Running(send(&address, &files).stdout(Stdio::null()).spawn().expect("it runs"))
+        })
+        .collect();
+    for sender in &mut senders {
+        assert!(sender.0.wait().expect("a child").success());
+    }
+    for _ in &paths {
+        told.recv_timeout(PATIENCE).expect("it is told").1.expect("it arrives");
+    }
+    server.stop().expect("it stops");
+    assert_eq!(directory.names().len(), paths.len());
+}
+
+#[test]
+fn a_receiver_of_so_many_files_tells_the_sender_of_the_last() {
+    let directory = Directory::new("count");
+    for (round, tcp) in [false, true].into_iter().enumerate() {
+        let path = directory.file(&format!("{round}.bin"), 100_000, round as u64);
+        let mut receiver = receive(&directory, &["--count", "1", "--tcp"]);
+        let stream = doors(&mut receiver, &["TCP"]).remove(0);
+        let sent = match tcp {
+            false => send(&receiver.address, &[&path]).args(["--retries", "0"]).output(),
+            true => send_tcp(&stream, &[&path]).args(["--retries", "0"]).output(),
+        };
+        let sent = sent.expect("it runs");
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+        assert!(receiver.running.0.wait().expect("a child").success());
+    }
+    assert_eq!(directory.names(), ["0.bin", "1.bin"]);
+}
+
+#[test]
+fn two_receivers_of_one_name_into_one_directory_do_not_mix() {
+    let directory = Directory::new("two");
+    let (one, other) = (receive(&directory, &[]), receive(&directory, &[]));
+    // The same file to both, and another of its name.
+    let path = directory.file("a.bin", 5_000_001, 10);
+    std::fs::create_dir_all(directory.0.join("more")).expect("a directory");
+    let another = directory.file("more/a.bin", 5_000_001, 11);
+    let pairs = [(&one, &path), (&other, &path), (&one, &another), (&other, &another)];
+    let mut senders: Vec<Running> = pairs
+        .iter()
+        .map(|(receiver, path)| {
+            Running(send(&receiver.address, &[path]).stdout(Stdio::null()).spawn().expect("it runs"))
+        })
+        .collect();
+    for sender in &mut senders {
+        assert!(sender.0.wait().expect("a child").success());
+    }
+    let names = directory.names();
+    assert_eq!(names.len(), 4, "{names:?}");
+    let of = |original: &Path| {
+        names.iter().filter(|name| same(original, &directory.received().join(name))).count()
+    };
+    assert_eq!((of(&path), of(&another)), (2, 2), "{names:?}");
+}

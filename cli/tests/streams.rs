@@ -1,25 +1,17 @@
 //! Plain programs against `gamekeeper serve --tcp`: netcat, Python's socket and selectors, crowds, and a server that
 //! has no descriptor left.
 
+mod support;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
+
+use support::{line_of, Running, BINARY};
 
 /// A deadline, not a time: nothing takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
-const BINARY: &str = env!("CARGO_BIN_EXE_gamekeeper");
-
-/// A process that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
-    }
-}
 
 struct Serving {
     child: Running,
@@ -45,8 +37,7 @@ impl Serving {
         let mut output = BufReader::new(child.0.stdout.take().expect("a pipe"));
         let errors = child.0.stderr.take().map(BufReader::new);
         loop {
-            let mut line = String::new();
-            assert!(output.read_line(&mut line).expect("it speaks UTF-8") > 0, "the server has ended");
+            let line = line_of(&mut output);
             if let Some(address) = line.trim_end().strip_prefix("others reach it at tcp ") {
                 let address = address.to_owned();
                 return Serving { child, address, _output: output, errors };

@@ -36,7 +36,7 @@ pub(super) enum Dispatch {
     Event(Event),
     Sent(SentCallback, Outcome),
     FileProgress(Arc<FileProgressFn>, FileId, u64, u64),
-    FileDone(FileDoneCallback, FileId, FileEnd),
+    FileDone(super::files::FileWatcher, FileId, FileEnd),
 }
 
 enum Completion {
@@ -261,6 +261,9 @@ impl Core {
 
     /// When [`handle_timeout`](Self::handle_timeout) or [`poll_transmit`](Self::poll_transmit) has something to do.
     pub(super) fn poll_timeout(&self, now: Time) -> Option<Time> {
+        if self.files_can_go_on() {
+            return Some(Time::default());
+        }
         let of = |session: &Option<Session>| session.as_ref().and_then(|s| s.poll_timeout(now));
         let own = [self.resolving, self.attempt_ends, self.held_until(), of(&self.session), of(&self.ended)];
         own.into_iter().flatten().min()
@@ -295,6 +298,9 @@ impl Core {
     /// Ends the session: at once, or when what is queued is acknowledged. Without one it does nothing.
     pub(super) fn disconnect(&mut self, now: Time, after_delivery: bool) {
         self.addresses.clear();
+        if after_delivery {
+            self.say_last_of_files(now);
+        }
         if self.resolving.take().is_some() {
             let text = "this end left".to_owned();
             return self.finish(DisconnectInfo { reason: DisconnectReason::Local, code: 0, text });
@@ -434,6 +440,11 @@ impl Core {
             _ => {}
         }
         Some(event)
+    }
+
+    /// How many events wait for a host that pulls.
+    pub(super) fn queued_events(&self) -> usize {
+        self.pulled.len()
     }
 
     /// Whether events wait for a host that pulls.

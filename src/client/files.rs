@@ -6,20 +6,18 @@ use std::path::Path;
 use super::core::{Core, Dispatch};
 use super::events::*;
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::delivery::{Delivery, Mode, Priority};
 use crate::protocol::files::hub::Hub;
 use crate::protocol::files::{Direction, Event as FileEvent, FileId, NoSuchFile, Reply, Request, Target};
 use crate::protocol::time::Time;
-use crate::server::files::{has_room, Watcher, NOT_ENABLED, NOT_TAKEN};
+use crate::server::files::{has_room, Watcher, FILE_DELIVERY, NOT_ENABLED, NOT_TAKEN};
 
-/// How a file's messages are sent.
-const FILE_DELIVERY: Delivery =
-    Delivery { mode: Mode::Files, channel: 0, priority: Priority::Bulk, deadline: None, redundancy: 0 };
+/// The host's callbacks for one file.
+pub(super) type FileWatcher = Watcher<FileProgressFn, FileDoneCallback>;
 
 /// What the core holds of files. Sessions are told apart by their number: the disk may answer about one that is over.
 pub(super) struct Files {
     hub: Hub<u64>,
-    watchers: HashMap<FileId, Watcher<FileProgressFn, FileDoneCallback>>,
+    watchers: HashMap<FileId, FileWatcher>,
 }
 
 impl Files {
@@ -34,18 +32,23 @@ impl Core {
         files.map(|f| &mut f.hub).ok_or_else(|| Error::new(ErrorKind::State, NOT_ENABLED))
     }
 
-    /// See [`crate::Client::send_file`].
-    pub(super) fn send_file(&mut self, path: &Path, options: FileOptions) -> Result<FileId> {
+    /// See [`crate::Client::send_file`]. The watcher stays with the caller when this fails, to be dropped without the lock.
+    pub(super) fn send_file(
+        &mut self,
+        path: &Path,
+        name: &str,
+        watcher: &mut Option<FileWatcher>,
+    ) -> Result<FileId> {
         self.hub()?;
         let session = self.session.as_ref().filter(|s| s.is_connected());
         let session = session.ok_or_else(|| Error::new(ErrorKind::State, "the client is not connected"))?;
         if !session.takes_files() {
             return Err(Error::new(ErrorKind::State, NOT_TAKEN));
         }
-        let (of, (name, watcher)) = (self.sessions(), options.split(path));
-        let file = self.hub()?.send(of, &name, path.to_owned());
+        let of = self.sessions();
+        let file = self.hub()?.send(of, name, path.to_owned());
         let file = file.ok_or_else(|| Error::new(ErrorKind::WouldBlock, "too many files wait already"))?;
-        if let (Some(files), Some(watcher)) = (&mut self.files, watcher) {
+        if let (Some(files), Some(watcher)) = (&mut self.files, watcher.take()) {
             files.watchers.insert(file, watcher);
         }
         Ok(file)
@@ -69,6 +72,7 @@ impl Core {
             Direction::Receiving => self.hub()?.refuse(of, file.number, text),
             Direction::Sending => Err(NoSuchFile),
         };
+        self.hear_files();
         refused.map_err(|_| no_such_file(file))
     }
 
@@ -119,8 +123,40 @@ impl Core {
         self.files.as_mut()?.hub.poll_request()
     }
 
+    /// The session is to end in peace: what its files have to say goes into its queue, before that is closed.
+    pub(super) fn say_last_of_files(&mut self, now: Time) {
+        let of = self.sessions();
+        let words = self.files.as_mut().map(|files| files.hub.take_last_words(of)).unwrap_or_default();
+        let Some(session) = &mut self.session else { return };
+        for message in words {
+            // A queue without room has no room for this either.
+            let _full = session.send(now, message.into(), None, FILE_DELIVERY, 0);
+        }
+    }
+
+    /// Whether something about files can go on without anything from outside.
+    pub(super) fn files_can_go_on(&self) -> bool {
+        let Some(files) = &self.files else { return false };
+        if files.hub.has_requests() || (files.hub.has_events() && self.has_file_room()) {
+            return true;
+        }
+        let limits = &self.settings.limits;
+        let queued = self.session.as_ref().filter(|s| s.is_connected()).map(|s| s.queued());
+        let room = queued.is_some_and(|(messages, bytes)| {
+            has_room(bytes, messages, limits.max_bytes, limits.max_messages)
+        });
+        room && files.hub.next_speaker(None) == Some(self.sessions())
+    }
+
+    /// Whether the host's event queue takes another event about files. Until it does they wait in the hub, where there is a bounded
+    /// number of them.
+    fn has_file_room(&self) -> bool {
+        self.takes.file || self.queue() == 0 || self.queued_events() < self.queue()
+    }
+
     /// Moves what is to be said about files into the session's queue, as far as that has room.
     pub(super) fn pump_files(&mut self, now: Time) {
+        self.hear_files();
         let (of, limits) = (self.sessions(), &self.settings.limits);
         let (max_bytes, max_messages) = (limits.max_bytes, limits.max_messages);
         let mut sent = false;
@@ -141,7 +177,8 @@ impl Core {
 
     /// Tells the host what happened to files.
     fn hear_files(&mut self) {
-        while let Some((of, event)) = self.files.as_mut().and_then(|f| f.hub.poll_event()) {
+        while self.has_file_room() {
+            let Some((of, event)) = self.files.as_mut().and_then(|f| f.hub.poll_event()) else { break };
             let nobody = !self.takes.file && self.queue() == 0;
             let Some(files) = &mut self.files else { return };
             match &event {
@@ -159,9 +196,13 @@ impl Core {
                     }
                 }
                 FileEvent::Ended(file, ended) => {
-                    if let Some(callback) = files.watchers.remove(file).and_then(|w| w.on_done) {
-                        self.dispatches.push_back(Dispatch::FileDone(callback, *file, ended.clone()));
-                        continue;
+                    // It is dropped where it is called, without the lock: its drop may be code of the host's.
+                    if let Some(watcher) = files.watchers.remove(file) {
+                        let told = watcher.on_done.is_some();
+                        self.dispatches.push_back(Dispatch::FileDone(watcher, *file, ended.clone()));
+                        if told {
+                            continue;
+                        }
                     }
                 }
             }

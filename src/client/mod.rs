@@ -142,7 +142,7 @@ impl Client {
             Wire::Stream => Some(Streams::new(&config.stream, &remote.host())?),
             Wire::Native | Wire::Mpgameserver => None,
         };
-        let runner = Runner::new(now, config.tick_rate_hz, event_loop, handler, streams);
+        let runner = Runner::new(now, &config, event_loop, handler, streams);
         let core = Core::new(now, config, takes, remote);
         Ok(Client(Arc::new(Inner {
             max_message: core.max_message(),
@@ -271,7 +271,9 @@ impl Client {
     /// mpgameserver's), WouldBlock (1024 wait), Panic.
     pub fn send_file(&self, path: &Path, options: FileOptions) -> Result<FileId> {
         self.0.life.check_running()?;
-        let file = self.0.core.lock().send_file(path, options)?;
+        let (name, mut watcher) = options.split(path);
+        let sent = self.0.core.lock().send_file(path, &name, &mut watcher);
+        let file = sent?;
         self.0.life.nudge();
         Ok(file)
     }

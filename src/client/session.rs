@@ -103,7 +103,13 @@ impl Session {
         };
         let limits = settings.limits.clone();
         let password = config.password.as_deref();
-        Stream::opened(now, settings, terms, password).map_err(|error| {
+        let opened = Stream::opened(now, settings, terms, password).map(|mut stream| {
+            if config.stream.files {
+                stream.ask_for_files(now);
+            }
+            stream
+        });
+        opened.map_err(|error| {
             let len = password.map_or(0, <[u8]>::len);
             send_refused(error, &"the client", ErrorKind::Argument, len, &limits, limits.max_message)
         })

@@ -46,6 +46,10 @@ pub struct StreamClient {
     /// The password is told also where others can read it on the way: to a server that is not on loopback and did not prove
     /// by TLS who it is. Default no: such a session ends before it is told.
     pub password_in_clear: bool,
+    /// Files pass, too, within the client's quota ([`ClientConfig::files`](super::ClientConfig::files), which must be set). The
+    /// framing must be that with lengths, and the server's door must have files: another ends the connection, since it finds
+    /// the question too long. The client is connected when the server has agreed. Default no.
+    pub files: bool,
     /// Speaks TLS, with a server that is recognised by this. The files are read when the client starts. Default none:
     /// nothing is protected.
     pub tls: Option<StreamTls>,
@@ -54,8 +58,14 @@ pub struct StreamClient {
 impl Default for StreamClient {
     fn default() -> StreamClient {
         let stall_timeout = Duration::from_secs(30);
-        let read_bytes = DEFAULT_READ_BYTES;
-        StreamClient { framing: Framing::Raw, stall_timeout, read_bytes, password_in_clear: false, tls: None }
+        StreamClient {
+            framing: Framing::Raw,
+            stall_timeout,
+            read_bytes: DEFAULT_READ_BYTES,
+            password_in_clear: false,
+            files: false,
+            tls: None,
+        }
     }
 }
 

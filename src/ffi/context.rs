@@ -54,6 +54,7 @@ use crate::server::password::Password;
 ///   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
 /// - `gk_context_listen_http` and the routes: see `gk_request`
 /// - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
+/// - `gk_context_listen_stream_files`, `gk_context_connect_stream_files`: the same in streams
 /// - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
 ///
 /// The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
@@ -578,9 +579,9 @@ pub unsafe extern "C" fn gk_context_set_io(context: *mut gk_context, io: gk_io) 
     })
 }
 
-/// Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
-/// It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
-/// somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+/// Sets how long the loop of a server, or of a client, asks for more again and again, without sleeping, after the
+/// last datagram. It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for
+/// ever, where somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
 ///
 /// - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
 ///

@@ -18,7 +18,8 @@ use crate::server::dashboard::answer;
 ///
 /// Without a token (`gk_context_set_dashboard_token`) only an address of the loopback is taken, and requests are only
 /// answered under a name of the loopback; any other address needs a token. The door speaks no TLS: beyond a network that you
-/// trust, put a proxy that does in front of it.
+/// trust, put a proxy that does in front of it, and let it hand on the `Host` that it was asked for: without it the page shows
+/// figures, and its actions are refused. One source has up to 64 of the 256 connections.
 ///
 /// - `address`: as `gk_server_start` takes it, such as `"127.0.0.1:8080"`; port 0 lets the system choose, see
 ///   `gk_server_dashboard_address`; NULL (the default): no dashboard. The address is bound when the server starts, which

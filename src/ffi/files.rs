@@ -16,6 +16,7 @@ use crate::ffi::send::peer_id;
 use crate::ffi::server::{gk_server, pointer_of as server_pointer, with_server};
 use crate::ffi::versioned;
 use crate::panic_scope::outside;
+use crate::protocol::files::COUNT_PER_PEER;
 use crate::server::events::PeerId;
 use crate::server::files::{path_text, FileEnd, FileEvent, FileId, FileOffer, FileTarget, Quota};
 use crate::server::Server;
@@ -49,7 +50,7 @@ pub const GK_FILE_DISK: gk_file_result = 8;
 pub const GK_FILE_MISMATCH: gk_file_result = 9;
 /// The other side broke the rules of transfers.
 pub const GK_FILE_PROTOCOL: gk_file_result = 10;
-/// Nothing came for a minute. What is there stays for a next try.
+/// Less than 16 KiB came in a minute, or nobody decided about it for ten. What is there stays for a next try.
 pub const GK_FILE_STALLED: gk_file_result = 11;
 /// The connection ended. What is there stays for a next try.
 pub const GK_FILE_DISCONNECTED: gk_file_result = 12;
@@ -72,10 +73,15 @@ pub struct gk_file_quota {
     pub bytes_per_peer: u64,
     /// Bytes of all peers since the start. Default 0: no bound.
     pub bytes_total: u64,
+    /// Files taken of one peer while it is connected, however short. Default 65,536; 0: no bound.
+    pub count_per_peer: u64,
+    /// Files taken of all peers since the start, however short. Default 0: no bound.
+    pub count_total: u64,
 }
 
 versioned!(gk_file_quota, first: bytes_total, fields: [
-    struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total
+    struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total, count_per_peer,
+    count_total
 ]);
 
 /// A file that is offered.
@@ -88,9 +94,9 @@ pub struct gk_file_offer {
     pub reserved: u32,
     /// Its name, UTF-8, reduced to a safe base name.
     pub name: *const c_char,
-    /// Bytes.
+    /// Bytes; 0 of a plain file, of which nobody knows.
     pub size: u64,
-    /// SHA-256 of it, 32 bytes.
+    /// SHA-256 of it, 32 bytes; all 0 of a plain file.
     pub sha256: *const u8,
 }
 
@@ -230,6 +236,8 @@ const QUOTA_DEFAULTS: gk_file_quota = gk_file_quota {
     max_file_bytes: 0,
     bytes_per_peer: 0,
     bytes_total: 0,
+    count_per_peer: COUNT_PER_PEER,
+    count_total: 0,
 };
 
 const TARGET_DEFAULTS: gk_file_target = gk_file_target {
@@ -295,7 +303,8 @@ pub unsafe extern "C" fn gk_file_options_init(
     fallible(|| unsafe { versioned::init(options, struct_size, &OPTIONS_DEFAULTS) })
 }
 
-/// Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it.
+/// Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it. For streams see
+/// `gk_context_listen_stream_files` and `gk_context_connect_stream_files`.
 ///
 /// - `quota`: how much is received; NULL (the default): files are not allowed
 ///
@@ -320,6 +329,8 @@ pub unsafe extern "C" fn gk_context_set_files(
                 bytes_per_peer: given.bytes_per_peer,
                 files_total: given.files_total,
                 bytes_total: given.bytes_total,
+                count_per_peer: given.count_per_peer,
+                count_total: given.count_total,
             })
         };
         context.set(|config| &mut config.files, quota)

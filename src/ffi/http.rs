@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ffi::arguments::{bytes, text, write_array, write_text};
+use crate::ffi::arguments::{bytes, flag, text, write_array, write_text};
 use crate::ffi::callbacks::Slot;
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::gk_peer;
@@ -29,9 +29,11 @@ use crate::server::Server;
 /// - `gk_context_route`, `gk_context_route_websocket`, `gk_context_route_files`: what is answered
 /// - `gk_context_clear_http`: takes doors and routes out again
 /// - `gk_context_set_http_max_body`: the longest body, of the routes that follow
+/// - `gk_context_set_http_route_door`: the door of the routes that follow
 /// - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
 /// - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
 /// - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
+/// - `gk_context_set_http_password_in_clear`: of the doors that follow
 /// - `gk_server_http_address`: where it is spoken in fact
 /// - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line
 /// - `gk_request_param`, `gk_request_query`, `gk_request_header`: one value by its name
@@ -39,12 +41,16 @@ use crate::server::Server;
 /// - `gk_request_body`: the body
 /// - `gk_request_address`, `gk_request_is_secure`: where it came from, and how
 /// - `gk_response_header`, `gk_response_send`: the answer, at once or later, from any thread
+/// - `gk_response_clear`: takes the answer's headers back
 /// - `gk_response_upgrade`: opens the WebSocket
 /// - `gk_peer_request`: the request that opened the WebSocket of a peer
 pub type gk_request = u64;
 
 /// No request.
 pub const GK_REQUEST_NONE: gk_request = 0;
+
+/// All HTTP doors, for `gk_context_set_http_route_door`.
+pub const GK_HTTP_ALL_DOORS: u32 = 0xFFFF_FFFF;
 
 /// A request came to a route. `gk_response_send` answers it: from inside this callback, or later from any thread. One that is
 /// not answered within `gk_context_set_http_request_timeout_us` is answered with 504.
@@ -94,7 +100,8 @@ fn action(function: gk_route_fn, user_data: *mut c_void) -> RouteAction {
 /// - `key`: PEM file with its private key; NULL with `cert`
 ///
 /// Errors: `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (one of two files; a 17th door), `GK_ERR_UTF8`, `GK_ERR_NULL`,
-/// `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
+/// `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, and
+/// `GK_ERR_ARGUMENT` where WebSockets would bring a password in clear.
 ///
 /// Thread: any, one at a time per context.
 /// Ownership: the texts are copied.
@@ -130,7 +137,7 @@ pub unsafe extern "C" fn gk_context_listen_http(
 ///   `:name?` for none or one, `:name+` for one or more, `:name*` for any number; at most one of the last three kinds. A
 ///   slash at the end does not count.
 /// - `function`: called for each request; NULL: each is a `GK_EVENT_REQUEST` with this `user_data` in the event queue,
-///   which the server must have then
+///   which the server must have then; a request for which that has no room is answered with 503
 /// - `user_data`: passed to it
 ///
 /// Errors: `GK_ERR_ARGUMENT` (method, pattern, a 4097th route), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
@@ -207,7 +214,8 @@ pub unsafe extern "C" fn gk_context_route_files(
 }
 
 /// Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
-/// from. Bounds and times stay, but the longest body, which is the default again.
+/// from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again, and
+/// no password in clear.
 ///
 /// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
@@ -222,7 +230,7 @@ pub unsafe extern "C" fn gk_context_clear_http(context: *mut gk_context) -> gk_r
 }
 
 /// Sets the longest body of a request, of the routes that are added from now on. A longer one is answered with 413; of a
-/// compressed one, what comes out counts.
+/// compressed one, what comes out counts, and what comes in may be an eighth and 64 KiB more.
 ///
 /// - `bytes`: default 5,242,880 (5 MiB), range 0 to 1,073,741,824 (1 GiB)
 ///
@@ -233,6 +241,22 @@ pub unsafe extern "C" fn gk_context_clear_http(context: *mut gk_context) -> gk_r
 #[no_mangle]
 pub unsafe extern "C" fn gk_context_set_http_max_body(context: *mut gk_context, bytes: usize) -> gk_result {
     with_context(context, |context| Ok(context.config.http.set_max_body(bytes)?))
+}
+
+/// Sets the HTTP door that routes are for which are added from now on. At any other door there is no such route.
+///
+/// - `door`: which door, from 0, in the order of `gk_context_listen_http`; `GK_HTTP_ALL_DOORS`, the default: every one
+///
+/// Errors: `GK_ERR_ARGUMENT` (no such door yet), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_http_route_door(context: *mut gk_context, door: u32) -> gk_result {
+    with_context(context, |context| {
+        let door = (door != GK_HTTP_ALL_DOORS).then_some(door as usize);
+        Ok(context.config.http.set_route_door(door)?)
+    })
 }
 
 /// Sets one bound, and sets it back if it is not valid.
@@ -286,7 +310,9 @@ pub unsafe extern "C" fn gk_context_set_http_max_requests(context: *mut gk_conte
 }
 
 /// Sets how many bytes the bodies of all requests can have that are being read or wait for an answer; a request that would go
-/// beyond it is answered with 503.
+/// beyond it is answered with 503. All answers that wait for their clients to read them can have as many again; beyond it those
+/// clients are cut off that were waited for longest, for two seconds at least, and where there are none the answer is a
+/// 503. An answer that is longer than all may be has room alone.
 ///
 /// - `bytes`: default 268,435,456 (256 MiB), range 65,536 (64 KiB) to 64 GiB
 ///
@@ -337,6 +363,27 @@ pub unsafe extern "C" fn gk_context_set_http_head_timeout_us(
     with_context(context, |context| set_limit(context, |limits| &mut limits.head_timeout, time))
 }
 
+/// Sets whether WebSockets may bring the server's password also where others can read it on the way: without TLS and not on
+/// loopback. It counts for doors that are added from now on. Without it a server that has a password, a route of WebSockets and
+/// such a door does not start.
+///
+/// - `on`: 1: they may; 0, the default: they may not
+///
+/// Errors: `GK_ERR_ARGUMENT` (neither 0 nor 1), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_http_password_in_clear(
+    context: *mut gk_context,
+    on: u32,
+) -> gk_result {
+    with_context(context, |context| {
+        context.config.http.set_password_in_clear(flag("on", on)?);
+        Ok(())
+    })
+}
+
 /// Gives the address that an HTTP door is bound to, with the real port.
 ///
 /// - `index`: which door, from 0, in the order of `gk_context_listen_http`
@@ -366,6 +413,19 @@ pub unsafe extern "C" fn gk_server_http_address(
     })
 }
 
+/// Does something with a request.
+///
+/// # Safety
+/// `server` is as [`with_server`] has it.
+unsafe fn with_request(
+    server: *const gk_server,
+    request: gk_request,
+    body: impl FnOnce(&Request) -> Result<(), Failure>,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    unsafe { with_server(server, |server| body(&*server.request(RequestId::from_bits(request))?)) }
+}
+
 /// Writes one text of a request.
 ///
 /// # Safety
@@ -376,13 +436,33 @@ unsafe fn property(
     buf: *mut c_char,
     cap: usize,
     out_len: *mut usize,
-    of: impl FnOnce(&Request) -> Result<String, Failure>,
+    of: impl FnOnce(&Request) -> &str,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    unsafe { with_request(server, request, |request| write_text(of(request), buf, cap, out_len)) }
+}
+
+/// Writes what a request has under a name, among `what`, of which it is an error to have none.
+///
+/// # Safety
+/// As [`write_text`], `name` as [`text`] has it, and `server` as [`with_server`].
+unsafe fn named(
+    server: *const gk_server,
+    request: gk_request,
+    name: *const c_char,
+    (buf, cap, out_len): (*mut c_char, usize, *mut usize),
+    what: &str,
+    of: impl FnOnce(&Request, &str) -> Option<String>,
 ) -> gk_result {
     // SAFETY: the caller's promise.
     unsafe {
-        with_server(server, |server| {
-            let request = server.request(RequestId::from_bits(request))?;
-            write_text(&of(&request)?, buf, cap, out_len)
+        with_request(server, request, |request| {
+            let name = text("name", name)?;
+            let value = of(request, name).ok_or_else(|| {
+                let shown: String = name.chars().take(80).collect();
+                Failure::new(GK_ERR_ARGUMENT, format!("the request has no {what} called {shown:?}"))
+            })?;
+            write_text(&value, buf, cap, out_len)
         })
     }
 }
@@ -405,7 +485,7 @@ pub unsafe extern "C" fn gk_request_method(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.method.clone()))
+    property(server, request, buf, cap, out_len, |request| &request.method)
 }
 
 /// Gives a request's path as it was sent, percent-encoded, without its query.
@@ -424,7 +504,7 @@ pub unsafe extern "C" fn gk_request_path(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.path.clone()))
+    property(server, request, buf, cap, out_len, |request| &request.path)
 }
 
 /// Gives what stands behind the `?` of a request's path, as it was sent; "" if nothing does.
@@ -443,7 +523,7 @@ pub unsafe extern "C" fn gk_request_query_string(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.query.clone()))
+    property(server, request, buf, cap, out_len, |request| &request.query)
 }
 
 /// Gives what a name of the route's pattern stands for in a request's path: decoded, several components with slashes
@@ -466,10 +546,8 @@ pub unsafe extern "C" fn gk_request_param(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| {
-        // SAFETY: null, or the caller's promise.
-        let name = unsafe { text("name", name)? };
-        request.param(name).map(str::to_owned).ok_or_else(|| none_called("parameter of the path", name))
+    named(server, request, name, (buf, cap, out_len), "parameter of the path", |request, name| {
+        request.param(name).map(str::to_owned)
     })
 }
 
@@ -491,11 +569,7 @@ pub unsafe extern "C" fn gk_request_query(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| {
-        // SAFETY: null, or the caller's promise.
-        let name = unsafe { text("name", name)? };
-        request.query_parameter(name).ok_or_else(|| none_called("parameter of the query", name))
-    })
+    named(server, request, name, (buf, cap, out_len), "parameter of the query", Request::query_parameter)
 }
 
 /// Gives the value of a request's header; several of one name are joined by `", "`. Bytes that are not UTF-8 become U+FFFD.
@@ -516,17 +590,9 @@ pub unsafe extern "C" fn gk_request_header(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| {
-        // SAFETY: null, or the caller's promise.
-        let name = unsafe { text("name", name)? };
-        let value = request.header(name).ok_or_else(|| none_called("header", name))?;
-        Ok(String::from_utf8_lossy(&value).into_owned())
+    named(server, request, name, (buf, cap, out_len), "header", |request, name| {
+        request.header(name).map(|value| String::from_utf8_lossy(&value).into_owned())
     })
-}
-
-fn none_called(what: &str, name: &str) -> Failure {
-    let shown: String = name.chars().take(80).collect();
-    Failure::new(GK_ERR_ARGUMENT, format!("the request has no {what} called {shown:?}"))
 }
 
 /// Gives all headers of a request, in order: `name: value`, each with a line end `"\n"`, names in lower case. The bytes are as
@@ -548,8 +614,7 @@ pub unsafe extern "C" fn gk_request_headers(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    with_server(server, |server| {
-        let request = server.request(RequestId::from_bits(request))?;
+    with_request(server, request, |request| {
         let mut lines = Vec::new();
         for (name, value) in &request.headers {
             lines.extend_from_slice(name.as_bytes());
@@ -578,8 +643,7 @@ pub unsafe extern "C" fn gk_request_body(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    with_server(server, |server| {
-        let request = server.request(RequestId::from_bits(request))?;
+    with_request(server, request, |request| {
         // SAFETY: the caller's promise.
         unsafe { write_array(&request.body, buf, cap, out_len) }
     })
@@ -601,7 +665,10 @@ pub unsafe extern "C" fn gk_request_address(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.address.to_string()))
+    with_request(server, request, |request| {
+        // SAFETY: the caller's promise.
+        unsafe { write_text(&request.address.to_string(), buf, cap, out_len) }
+    })
 }
 
 /// Tells whether a request came over TLS.
@@ -651,6 +718,17 @@ pub unsafe extern "C" fn gk_response_header(
     })
 }
 
+/// Takes all headers of a request's answer back, for a host that has to answer something else than it thought.
+///
+/// Errors: `GK_ERR_STALE`, `GK_ERR_STATE` (no HTTP door), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_response_clear(server: *mut gk_server, request: gk_request) -> gk_result {
+    with_server(server, |server| Ok::<(), Failure>(server.answer_clear(RequestId::from_bits(request))?))
+}
+
 /// Answers a request, which is stale from then on. What is text, JSON or the like by its `Content-Type` header is compressed
 /// where the client accepts that and it is worth it.
 ///
@@ -692,7 +770,8 @@ pub unsafe extern "C" fn gk_response_upgrade(server: *mut gk_server, request: gk
 
 /// Gives the request that opened the WebSocket of a peer.
 ///
-/// - `out`: the request; `GK_REQUEST_NONE` if the peer is no WebSocket, or it has closed
+/// - `out`: the request, which is stale when the WebSocket has closed; `GK_REQUEST_NONE` if the peer is no WebSocket, or
+///   4096 others have closed since it did
 ///
 /// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///

@@ -32,6 +32,7 @@ pub mod context;
 pub mod dashboard;
 pub mod discover;
 pub mod events;
+pub mod file_doors;
 pub mod files;
 mod handler;
 pub mod http;

@@ -30,6 +30,7 @@ use crate::server::{Inner, Server};
 /// - `gk_server_free`: end it and give it back
 /// - `gk_server_address`, `gk_server_port`: where it listens
 /// - `gk_server_addresses`: where others can reach it, at all of its doors
+/// - `gk_server_stream_address`: where a door for streams is
 /// - `gk_server_public_key_der`, `gk_server_native_key`: what its clients pin
 /// - `gk_server_send`, `gk_server_send_guaranteed`, `gk_server_broadcast`, `gk_server_group_send`: messages to peers
 /// - `gk_server_send_many`: many of them in one call

@@ -112,7 +112,7 @@ pub(crate) fn framing(value: gk_framing) -> Result<Framing, Failure> {
 ///
 /// # Safety
 /// `options` is null or points to options of the size that they say.
-unsafe fn door(
+pub(crate) unsafe fn door(
     address: &str,
     framing: gk_framing,
     options: *const gk_stream_options,
@@ -241,6 +241,7 @@ pub unsafe extern "C" fn gk_context_connect_stream(
                 read_bytes: door.read_bytes,
                 stall_timeout: door.stall_timeout,
                 password_in_clear: door.password_in_clear,
+                files: false,
                 tls: context.client.stream.tls.take(),
             };
             Ok(())
@@ -248,9 +249,9 @@ pub unsafe extern "C" fn gk_context_connect_stream(
     }
 }
 
-/// Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
-/// address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
-/// the ones that are up now, without loopback unless there is no other.
+/// Gives the addresses that others can reach the server at, one a line: the door (`udp`, `tcp`, `http` or `https`), a blank, and
+/// the address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\nhttps 192.0.2.7:8443\n"`. Where a door takes
+/// all interfaces, these are the ones that are up now, without loopback unless there is no other.
 ///
 /// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
 /// - `cap`: size of `buf` in bytes
@@ -274,6 +275,38 @@ pub unsafe extern "C" fn gk_server_addresses(
             let lines: String =
                 lines.map(|(transport, address)| format!("{transport} {address}\n")).collect();
             write_text(&lines, buf, cap, out_len)
+        })
+    }
+}
+
+/// Gives the address that a door for streams is bound to, with the real port.
+///
+/// - `index`: which door, from 0, in the order of `gk_context_listen_stream`
+/// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
+/// - `cap`: size of `buf` in bytes; 64 is enough for all
+/// - `out_len`: length of the text without the NUL; with `GK_ERR_BUFFER_TOO_SMALL` the `cap` that is needed
+///
+/// Errors: `GK_ERR_ARGUMENT` (no such door), `GK_ERR_BUFFER_TOO_SMALL`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any.
+/// Ownership: the text is copied.
+#[no_mangle]
+pub unsafe extern "C" fn gk_server_stream_address(
+    server: *const gk_server,
+    index: usize,
+    buf: *mut c_char,
+    cap: usize,
+    out_len: *mut usize,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    unsafe {
+        with_server(server, |server| {
+            let addresses = server.stream_addresses();
+            let address = addresses.get(index).ok_or_else(|| {
+                let text = format!("there is no door {index} for streams, but {}", addresses.len());
+                Failure::new(GK_ERR_ARGUMENT, text)
+            })?;
+            write_text(&address.to_string(), buf, cap, out_len)
         })
     }
 }

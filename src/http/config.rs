@@ -20,6 +20,9 @@ pub struct DoorConfig {
     pub address: String,
     /// With it: HTTPS.
     pub tls: Option<TlsFiles>,
+    /// Lets WebSockets bring the server's password also where others can read it on the way: without TLS and not on
+    /// loopback.
+    pub password_in_clear: bool,
 }
 
 /// The certificate of a door, and its key, as files. HTTP doors look at them again every two seconds, and new connections get
@@ -54,6 +57,15 @@ pub struct Route {
     pub kind: Kind,
     /// Longest body of a request in bytes, decompressed; a longer one is answered with 413.
     pub max_body: usize,
+    /// The door that has it, by its place among the doors; `None`: all of them.
+    pub door: Option<usize>,
+}
+
+impl Route {
+    /// Whether a door has this route.
+    pub fn is_at(&self, door: usize) -> bool {
+        self.door.is_none_or(|only| only == door)
+    }
 }
 
 /// The bounds.
@@ -67,8 +79,10 @@ pub struct Limits {
     /// Requests that wait for the host's answer at most; further ones are answered with 503. Default 1024, range 1 to
     /// 65,536.
     pub max_requests: u32,
-    /// Bytes of all bodies that are being read or wait for an answer at most; who would go beyond it is answered with 503.
-    /// Default 256 MiB, range 64 KiB to 64 GiB.
+    /// Bytes of all bodies that are being read or wait for an answer at most; who would go beyond it is answered with 503. As
+    /// many again of answers that wait for their clients to read them: beyond it those clients are cut off that were waited
+    /// for longest, for two seconds at least, and where there are none the answer is a 503. Default 256 MiB, range 64 KiB to
+    /// 64 GiB.
     pub max_body_bytes: usize,
     /// A request that the host has not answered after this long is answered with 504. Default 30 s, range 100 ms to 1 h.
     pub request_timeout: Duration,

@@ -7,6 +7,8 @@ use crate::http::text;
 
 /// Most headers of an answer.
 pub const MAX_ANSWER_HEADERS: usize = 64;
+/// What is asked of a client that found no room, in seconds.
+const RETRY_AFTER: &str = "1";
 
 /// Headers that are the library's to set.
 const OWN_HEADERS: [&str; 8] = [
@@ -81,6 +83,13 @@ impl Answer {
     pub fn of_status(status: u16, line: &str) -> Answer {
         let headers = vec![("content-type".to_owned(), "text/plain; charset=utf-8".to_owned())];
         Answer { status, headers, body: format!("{line}\n").into_bytes() }
+    }
+
+    /// The answer for which there is no room at the moment: 503, and when to come again.
+    pub fn busy() -> Answer {
+        let mut answer = Answer::of_status(503, "too much waits for an answer");
+        answer.headers.push(("retry-after".to_owned(), RETRY_AFTER.to_owned()));
+        answer
     }
 }
 

@@ -184,7 +184,8 @@ impl Worker {
                 if let Some(target) = self.targets.remove(&key) {
                     target.give_up(keep);
                 }
-                return self.hashing.retain(|hashing| *hashing != key);
+                self.hashing.retain(|hashing| *hashing != key);
+                Ok(Some(Reply::Dropped))
             }
         };
         match done {

@@ -256,16 +256,18 @@ impl Entrance {
         self.0.has_news.load(Ordering::Acquire)
     }
 
-    /// What came since the last call.
-    pub(crate) fn take(&self) -> News {
+    /// What came since the last call; of connections so many, and the others with the next one.
+    pub(crate) fn take(&self, connections: usize) -> News {
         if !self.0.has_news.swap(false, Ordering::AcqRel) {
             return News::default();
         }
         let mut news = self.0.news.lock();
         // What changes from here on is to ring again.
         news.pending.drain(..).for_each(|pending| pending.store(false, Ordering::Release));
-        let closed = news.closed;
-        std::mem::replace(&mut *news, News { closed, ..News::default() })
+        let (closed, taken) = (news.closed, news.arrivals.len().min(connections));
+        let arrivals = news.arrivals.split_off(taken);
+        self.0.has_news.fetch_or(!arrivals.is_empty(), Ordering::AcqRel);
+        std::mem::replace(&mut *news, News { closed, arrivals, ..News::default() })
     }
 
     /// Nobody is taken any more.
@@ -297,5 +299,67 @@ impl Bell {
         news.pending.push(self.pending.clone());
         drop(news);
         self.inner.tell();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::address::ListenAddress;
+    use crate::net::event_loop::EventLoop;
+    use crate::net::udp::UdpSocket;
+
+    struct Silent;
+
+    impl Pipe for Silent {
+        fn read<'a>(&mut self, _: &'a mut [u8]) -> Incoming<'a> {
+            Incoming::Nothing
+        }
+
+        fn write(&mut self, _: Outgoing<'_>) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn close(&mut self, _: &Farewell) -> Closing {
+            Closing::Over
+        }
+    }
+
+    #[test]
+    fn a_crowd_comes_in_in_turns_and_in_order() {
+        let address = ListenAddress::parse("127.0.0.1:0").unwrap();
+        let event_loop = EventLoop::new(UdpSocket::bind(&address, 4096, 4096).unwrap()).unwrap();
+        let entrance = Entrance::new(event_loop.waker());
+        let arrive = |port: u16| {
+            let arrival = Arrival {
+                door: Door::Websocket,
+                address: ([127, 0, 0, 1], port).into(),
+                framing: Framing::Whole,
+                asks_password: false,
+                password: None,
+                data: Vec::new(),
+                opens_later: false,
+                stall_timeout: Duration::from_secs(1),
+                read_bytes: 1,
+            };
+            let mut kept = None;
+            entrance.arrive(arrival, |bell| {
+                kept = Some(bell);
+                Silent
+            })?;
+            Ok::<_, Refused>(kept.unwrap())
+        };
+        let bells: Vec<Bell> = (1..=5).map(|port| arrive(port).unwrap()).collect();
+        bells[0].ring();
+        let mut ports = Vec::new();
+        for (left, rung) in [(true, 1), (true, 0), (false, 0)] {
+            let news = entrance.take(2);
+            ports.extend(news.arrivals.iter().map(|(_, arrival, _)| arrival.address.port()));
+            assert_eq!((entrance.has_news(), news.rung.len()), (left, rung));
+        }
+        assert_eq!(ports, [1, 2, 3, 4, 5]);
+        assert!(entrance.take(2).arrivals.is_empty());
+        entrance.close();
+        assert_eq!(arrive(6).map(drop), Err(Refused::Stopped));
     }
 }

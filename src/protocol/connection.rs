@@ -448,7 +448,11 @@ impl Connection {
 
     /// Whether both ends take part in transfers of files: messages of [`Mode::Files`] can be sent then.
     pub fn takes_files(&self) -> bool {
-        self.as_native().is_some_and(native::Connection::takes_files)
+        match self {
+            Connection::Mpgameserver(..) => false,
+            Connection::Native(c) => c.takes_files(),
+            Connection::Stream(c, _) => c.takes_files(),
+        }
     }
 
     // --- commands -------------------------------------------------------------------------------------

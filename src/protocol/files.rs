@@ -17,10 +17,11 @@ pub mod hub;
 pub mod message;
 pub mod name;
 pub mod plain;
+pub mod plain_transfer;
 mod receiving;
 mod sending;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,8 +45,15 @@ pub const READ_AHEAD: u32 = 4;
 pub const MAX_SENDING: usize = 4;
 /// Files to one peer that may wait behind those; more are refused at once.
 pub const MAX_WAITING: usize = 1024;
-/// A file of which nothing comes for so long, though its receiver waits, is given up: it holds a place that others want.
+/// A file of which less than [`STALL_BYTES`] come in so long, though its receiver waits, is given up: it holds a place that others
+/// want.
 pub const STALL_TIME: Duration = Duration::from_secs(60);
+/// What must come of a file in every [`STALL_TIME`], or its end, in bytes.
+pub const STALL_BYTES: u64 = 16 * 1024;
+/// An offer about which the host decides nothing for so long is given up, too.
+pub const DECISION_TIME: Duration = Duration::from_secs(600);
+/// Messages that may wait to leave before offers are passed over: whoever offers and hears no answers makes no more of them.
+pub const MAX_ANSWERS: usize = 64;
 
 /// SHA-256 of a whole file.
 pub type Digest = [u8; 32];
@@ -99,6 +107,13 @@ impl FileId {
     }
 }
 
+impl Quota {
+    /// Whether something more fits under a bound, of which 0 is none.
+    fn fits(used: u64, more: u64, most: u64) -> bool {
+        most == 0 || used.checked_add(more).is_some_and(|all| all <= most)
+    }
+}
+
 /// How much a receiver takes. Of the bytes 0 means: without bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -112,21 +127,38 @@ pub struct Quota {
     pub files_total: u32,
     /// Bytes from all peers since the start. Default 0.
     pub bytes_total: u64,
+    /// Files taken of one peer while it is connected, however short. 0: any number. Default [`COUNT_PER_PEER`].
+    pub count_per_peer: u64,
+    /// Files taken from all peers since the start, however short. Default 0: any number.
+    pub count_total: u64,
 }
+
+/// Default of [`Quota::count_per_peer`]: many for a person, few for a disk.
+pub const COUNT_PER_PEER: u64 = 65_536;
 
 impl Default for Quota {
     fn default() -> Quota {
-        Quota { max_file_bytes: 0, files_per_peer: 4, bytes_per_peer: 0, files_total: 64, bytes_total: 0 }
+        Quota {
+            max_file_bytes: 0,
+            files_per_peer: 4,
+            bytes_per_peer: 0,
+            files_total: 64,
+            bytes_total: 0,
+            count_per_peer: COUNT_PER_PEER,
+            count_total: 0,
+        }
     }
 }
 
 /// What all connections of one server or client take together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Files that are being received.
+    /// Files that are being received, and those that were given up and that the disk has not let go of yet.
     pub files: u32,
     /// Bytes received, and still to come.
     pub bytes: u64,
+    /// Files taken since the start, but for those that failed.
+    pub count: u64,
 }
 
 /// Why a transfer failed. The numbers are those of END.
@@ -153,7 +185,7 @@ pub enum Failure {
     Mismatch = 9,
     /// The other side broke the rules of transfers.
     Protocol = 10,
-    /// Nothing came for [`STALL_TIME`].
+    /// Less than [`STALL_BYTES`] came in [`STALL_TIME`], or nobody decided in [`DECISION_TIME`].
     Stalled = 11,
     /// The connection ended. It is not said.
     Disconnected = 12,
@@ -244,7 +276,7 @@ pub struct Ended {
     pub result: Result<Option<PathBuf>, (Failure, String)>,
 }
 
-/// What the disk is asked for. Requests of one file are done in their order; each but `Close` and `Drop` has one reply.
+/// What the disk is asked for. Requests of one file are done in their order; each but `Close` has one reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Open a file to send it, and hash it: [`Reply::Opened`].
@@ -279,7 +311,7 @@ pub enum Request {
     },
     /// All is written: check, put it onto the disk, rename: [`Reply::Finished`] or [`Reply::Restarted`].
     Finish,
-    /// The received file is given up. After a failed reply this is not needed.
+    /// The received file is given up: [`Reply::Dropped`], in any case. After a failed reply this is not needed.
     Drop {
         /// Whether what there is stays for later.
         keep: bool,
@@ -318,6 +350,8 @@ pub enum Reply {
     },
     /// What an earlier try had left was wrong: the temporary file is empty now.
     Restarted,
+    /// Nothing is done for the file any more.
+    Dropped,
     /// It did not work, and nothing of the file is left behind.
     Failed {
         /// Why.
@@ -340,8 +374,13 @@ pub struct Exchange {
     waiting: VecDeque<(u32, String, PathBuf)>,
     next_number: u32,
     receiving: BTreeMap<u32, Incoming>,
+    /// Those given up that the disk has not let go of yet: they keep their places, so that nobody makes it more work than there are
+    /// places.
+    dropping: BTreeSet<u32>,
     /// Bytes received from this peer, and still to come of accepted files.
     received_bytes: u64,
+    /// Files taken of it, but for those that failed.
+    count: u64,
     /// Messages that wait, each with the file whose data it has, if it has any.
     outbox: VecDeque<(Option<u32>, Vec<u8>)>,
     requests: VecDeque<(FileId, Request)>,
@@ -359,7 +398,9 @@ impl Exchange {
             waiting: VecDeque::new(),
             next_number: 1,
             receiving: BTreeMap::new(),
+            dropping: BTreeSet::new(),
             received_bytes: 0,
+            count: 0,
             outbox: VecDeque::new(),
             requests: VecDeque::new(),
             events: VecDeque::new(),
@@ -374,6 +415,7 @@ impl Exchange {
         self.sending.is_empty()
             && self.waiting.is_empty()
             && self.receiving.is_empty()
+            && self.dropping.is_empty()
             && self.outbox.is_empty()
             && self.requests.is_empty()
             && self.events.is_empty()
@@ -403,6 +445,12 @@ impl Exchange {
             Direction::Sending => self.fail_sending(file.number, Failure::Cancelled, text, true),
             Direction::Receiving => self.fail_receiving(file.number, Failure::Cancelled, text, true, totals),
         }
+    }
+
+    /// What waits to leave but pieces of files: what the other side should hear before a connection ends in peace.
+    pub fn take_last_words(&mut self) -> Vec<Vec<u8>> {
+        let waiting = std::mem::take(&mut self.outbox);
+        waiting.into_iter().filter_map(|(of, message)| of.is_none().then_some(message)).collect()
     }
 
     /// The connection has ended: so do all transfers. What was received stays where it is, for a next try.

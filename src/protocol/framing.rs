@@ -7,10 +7,14 @@ use std::collections::VecDeque;
 
 use serde_json::Value;
 
+use super::files::MAX_MESSAGE;
+
 /// Read at once from a raw stream where the host says nothing else, bytes: the longest message there.
 pub const DEFAULT_READ_BYTES: usize = 4096;
 /// Bytes in front of a message with a length.
 const LENGTH_BYTES: usize = 4;
+/// The bit of a length that marks what is about files, where both ends have agreed on them: no message is that long.
+const FILES_BIT: u32 = 1 << 31;
 /// Bytes in front of a JSON header.
 const HEADER_LENGTH_BYTES: usize = 2;
 /// Longest content type, encoding and order of bytes, bytes; a header with a longer one is malformed, and a message with one
@@ -79,6 +83,8 @@ pub struct Frame {
     pub data: Vec<u8>,
     /// What they are; only JSON headers tell.
     pub content: Option<Box<Content>>,
+    /// They are about files, and not for the host.
+    pub of_files: bool,
 }
 
 /// What a stream may not bring. It cannot go on after that: nobody knows where the next message begins.
@@ -118,6 +124,8 @@ pub struct Decoder {
     /// The header that was read, and the length of its content.
     header: Option<(Box<Content>, usize)>,
     ended: bool,
+    /// Lengths may be marked as of files.
+    files: bool,
 }
 
 impl Decoder {
@@ -132,6 +140,7 @@ impl Decoder {
             whole: VecDeque::new(),
             header: None,
             ended: false,
+            files: false,
         }
     }
 
@@ -153,6 +162,11 @@ impl Decoder {
         self.max_message = max_message;
     }
 
+    /// From the next message on it may be one about files.
+    pub fn allow_files(&mut self) {
+        self.files = true;
+    }
+
     /// Nothing comes any more: what is left is a line, too.
     pub fn end(&mut self) {
         self.ended = true;
@@ -172,12 +186,12 @@ impl Decoder {
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let data = match self.framing {
             Framing::Raw => self.reads.pop_front().map(|length| self.take(length)),
-            Framing::Length => self.next_by_length()?,
+            Framing::Length => return self.next_by_length(),
             Framing::Lines => self.next_line()?,
             Framing::Json => return self.next_by_header(),
             Framing::Whole => return self.next_whole(),
         };
-        Ok(data.map(|data| Frame { data, content: None }))
+        Ok(data.map(|data| Frame { data, content: None, of_files: false }))
     }
 
     fn next_whole(&mut self) -> Result<Option<Frame>, FrameError> {
@@ -189,14 +203,20 @@ impl Decoder {
         Ok(next)
     }
 
-    fn next_by_length(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
-        let Some(length) = self.peek_number(LENGTH_BYTES) else { return Ok(None) };
+    fn next_by_length(&mut self) -> Result<Option<Frame>, FrameError> {
+        let Some(number) = self.peek_number(LENGTH_BYTES) else { return Ok(None) };
+        let bit = FILES_BIT as usize;
+        let of_files = self.files && number & bit != 0;
+        let length = if of_files { number & !bit } else { number };
+        if of_files && length > MAX_MESSAGE {
+            return Err(FrameError::TooLarge);
+        }
         self.check(length)?;
         if self.buffer.len() < LENGTH_BYTES + length {
             return Ok(None);
         }
         self.take(LENGTH_BYTES);
-        Ok(Some(self.take(length)))
+        Ok(Some(Frame { data: self.take(length), content: None, of_files }))
     }
 
     fn next_line(&mut self) -> Result<Option<Vec<u8>>, FrameError> {
@@ -232,7 +252,8 @@ impl Decoder {
         }
         match self.header.take() {
             Some((content, length)) if self.buffer.len() >= length => {
-                Ok(Some(Frame { data: self.take(length), content: Some(content) }))
+                let data = self.take(length);
+                Ok(Some(Frame { data, content: Some(content), of_files: false }))
             }
             waiting => {
                 self.header = waiting;
@@ -308,6 +329,12 @@ pub fn encode(framing: Framing, payload: &[u8], content: Option<&Content>) -> (V
         Framing::Lines => (Vec::new(), b"\n"),
         Framing::Json => (json_header(payload.len(), content), b""),
     }
+}
+
+/// What stands before a message about files, in a stream with lengths.
+pub fn encode_of_files(payload: &[u8]) -> Vec<u8> {
+    // None is longer than `MAX_MESSAGE`.
+    (payload.len() as u32 | FILES_BIT).to_be_bytes().to_vec()
 }
 
 fn json_header(length: usize, content: Option<&Content>) -> Vec<u8> {

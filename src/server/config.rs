@@ -263,8 +263,22 @@ impl Config {
         }
         integer("streams", self.streams.len() as u64, 0, MAX_STREAM_DOORS as u64)?;
         self.streams.iter().try_for_each(StreamDoor::validate)?;
+        self.check_file_doors()?;
         let info = self.discovery_info.as_ref().map_or(0, Vec::len);
         integer("discovery_info in bytes", info as u64, 0, MAX_INFO as u64)
+    }
+
+    /// Doors with files need a quota, and one for plain files has nobody to ask for a password.
+    fn check_file_doors(&self) -> Result<()> {
+        let mut doors = self.streams.iter().filter(|door| door.files);
+        let text = if self.files.is_none() && doors.clone().next().is_some() {
+            "a door for streams with files: the configuration has not enabled files"
+        } else if self.password.is_some() && doors.any(|door| door.framing == Framing::Raw) {
+            "a door for plain files takes no password: whoever sends there says a name and a file"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::Argument, text))
     }
 
     /// What the protocol takes of it.

@@ -66,7 +66,7 @@ pub enum Dispatch {
     /// A callback that hears how much of a file is there, of how much.
     FileProgress(PeerId, Arc<FileProgressFn>, FileId, u64, u64),
     /// A callback that hears how a file ended.
-    FileDone(PeerId, FileDoneCallback, FileId, FileEnd),
+    FileDone(PeerId, files::FileWatcher, FileId, FileEnd),
 }
 
 enum Completion {
@@ -360,6 +360,11 @@ impl Core {
             || (self.wants.queue > 0 && self.pulled.len() >= self.wants.queue)
     }
 
+    /// Whether the host's event queue has room for one more that nobody has been promised.
+    pub fn can_queue_event(&self) -> bool {
+        self.pulled.len() + self.dispatches.len() < self.wants.queue
+    }
+
     /// What the host's event queue can still take; without one, events are handled before the next batch.
     fn room(&self) -> Room<'static> {
         if self.wants.queue == 0 || self.wants.takes.message {
@@ -442,6 +447,7 @@ impl Core {
             || answers
             || !self.stream_work.is_empty()
             || self.can_resume_streams()
+            || self.files_can_go_on()
         {
             return Some(Time::default());
         }
@@ -813,8 +819,10 @@ impl Core {
         reason: &str,
     ) {
         if let Some(tail) = &mut self.tail {
-            let token = token.map_or_else(|| "-".to_owned(), |token| token.to_string());
-            tail.push(what.name(), &format!("{address} {token} {reason}"));
+            match token {
+                Some(token) => tail.push(what.name(), format_args!("{address} {token} {reason}")),
+                None => tail.push(what.name(), format_args!("{address} - {reason}")),
+            }
         }
         let Some(log) = &mut self.access_log else { return };
         if let Err(error) = log.line(now, what, address, token, reason) {

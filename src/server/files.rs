@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::protocol::delivery::{Delivery, Mode, Priority};
+
 pub use crate::protocol::files::{
     Direction, Ended as FileEnd, Event as FileEvent, Failure as FileFailure, FileId, Offer as FileOffer,
     Quota, Target as FileTarget, Totals as FileTotals,
@@ -26,7 +28,7 @@ impl<P: ?Sized, D> Default for FileOptionsWith<P, D> {
 }
 
 /// The callbacks of a file under way.
-pub(crate) struct Watcher<P: ?Sized, D> {
+pub struct Watcher<P: ?Sized, D> {
     pub(crate) on_progress: Option<Arc<P>>,
     pub(crate) on_done: Option<D>,
 }
@@ -45,6 +47,10 @@ impl<P: ?Sized, D> FileOptionsWith<P, D> {
 /// host's. They are at bulk priority, so they delay nothing else.
 pub(crate) const FILE_QUEUE_BYTES: usize = 1024 * 1024;
 const QUEUE_PART: usize = 4;
+
+/// How a file's messages are sent.
+pub(crate) const FILE_DELIVERY: Delivery =
+    Delivery { mode: Mode::Files, channel: 0, priority: Priority::Bulk, deadline: None, redundancy: 0 };
 
 /// Whether a queue takes another message of a file.
 pub(crate) fn has_room(bytes: usize, messages: usize, max_bytes: usize, max_messages: usize) -> bool {

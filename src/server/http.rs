@@ -17,9 +17,11 @@ use crate::net::address::ListenAddress;
 use crate::net::event_loop::Waker;
 use crate::net::http::{Doors, Surroundings};
 use crate::net::pipe::Entrance;
+use crate::protocol::time::Time;
 use crate::server::block_list::BlockList;
 use crate::server::config::Config;
 use crate::server::events::{Event, LogLevel, PeerId};
+use crate::server::stream_door::is_loopback;
 use crate::server::Server;
 
 /// Requests that the host is called with before the loop looks at its peers and its tick again.
@@ -72,11 +74,19 @@ pub struct Http {
     pub(crate) config: HttpConfig,
     pub(crate) actions: Vec<RouteAction>,
     max_body: usize,
+    route_door: Option<usize>,
+    password_in_clear: bool,
 }
 
 impl Default for Http {
     fn default() -> Http {
-        Http { config: HttpConfig::default(), actions: Vec::new(), max_body: DEFAULT_MAX_BODY }
+        Http {
+            config: HttpConfig::default(),
+            actions: Vec::new(),
+            max_body: DEFAULT_MAX_BODY,
+            password_in_clear: false,
+            route_door: None,
+        }
     }
 }
 
@@ -90,13 +100,18 @@ impl Http {
                 format!("a server has {MAX_DOORS} HTTP doors at most"),
             ));
         }
-        self.config.doors.push(DoorConfig { address: address.to_owned(), tls });
+        let (address, password_in_clear) = (address.to_owned(), self.password_in_clear);
+        self.config.doors.push(DoorConfig { address, tls, password_in_clear });
         Ok(())
     }
 
     /// Adds a route, behind those that are there; the first that matches counts. Errors: Argument (the pattern, see
-    /// [`Pattern`]; [`MAX_ROUTES`]).
+    /// [`Pattern`]; [`MAX_ROUTES`]; [`RouteAction::Nobody`], who answers nothing).
     pub fn route(&mut self, method: Method, pattern: &str, action: RouteAction) -> Result<()> {
+        if matches!(action, RouteAction::Nobody) {
+            let text = "a route needs somebody who answers: a function, or the event queue";
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
         self.add(method, pattern, Kind::Host, action)
     }
 
@@ -118,7 +133,13 @@ impl Http {
         if self.config.routes.len() >= MAX_ROUTES {
             return Err(Error::new(ErrorKind::Argument, format!("a server has {MAX_ROUTES} routes at most")));
         }
-        self.config.routes.push(Route { method, pattern, kind, max_body: self.max_body });
+        self.config.routes.push(Route {
+            method,
+            pattern,
+            kind,
+            max_body: self.max_body,
+            door: self.route_door,
+        });
         self.actions.push(action);
         Ok(())
     }
@@ -132,6 +153,27 @@ impl Http {
         }
         self.max_body = bytes;
         Ok(())
+    }
+
+    /// The door that routes are for which are added from now on, by its place among the doors; `None`: all doors, which is the
+    /// default. At any other door such a route does not exist. Errors: Argument (there is no such door yet).
+    pub fn set_route_door(&mut self, door: Option<usize>) -> Result<()> {
+        let doors = self.config.doors.len();
+        if let Some(door) = door.filter(|door| *door >= doors) {
+            return Err(Error::new(
+                ErrorKind::Argument,
+                format!("there is no HTTP door {door}, but {doors}"),
+            ));
+        }
+        self.route_door = door;
+        Ok(())
+    }
+
+    /// Whether doors that are added from now on let WebSockets bring the server's password also where others can read it on
+    /// the way: without TLS and not on loopback. Default no: a server that has a password, a route of WebSockets and such a
+    /// door does not start.
+    pub fn set_password_in_clear(&mut self, on: bool) {
+        self.password_in_clear = on;
     }
 
     /// Takes all doors and routes out again; the bounds stay.
@@ -150,6 +192,26 @@ impl Http {
     }
 }
 
+/// With a password WebSockets must be opened where nobody listens in, or the door be told that this does not matter.
+/// Errors: Argument, Address.
+fn check_password(config: &Config) -> Result<()> {
+    let http = &config.http.config;
+    if config.password.is_none() || !http.routes.iter().any(|route| route.kind == Kind::WebSocket) {
+        return Ok(());
+    }
+    for door in http.doors.iter().filter(|door| door.tls.is_none() && !door.password_in_clear) {
+        if !is_loopback(ListenAddress::parse(&door.address)?.socket.ip()) {
+            let text = format!(
+                "WebSockets at {} would bring the password in clear: give the door TLS, let it listen on loopback, or \
+                 say that it may (password_in_clear)",
+                door.address
+            );
+            return Err(Error::new(ErrorKind::Argument, text));
+        }
+    }
+    Ok(())
+}
+
 /// Opens the doors of a configuration. Errors: Address, AddressInUse, Io, Key (certificate or key), Argument.
 pub(crate) fn open(
     config: &Config,
@@ -160,6 +222,7 @@ pub(crate) fn open(
     if config.http.config.doors.is_empty() {
         return Ok(None);
     }
+    check_password(config)?;
     let mut answered = config.http.config.routes.iter().zip(&config.http.actions);
     let asks = |(route, action): (&Route, &RouteAction)| {
         route.kind == Kind::Host && matches!(action, RouteAction::Event(_))
@@ -181,7 +244,17 @@ pub(crate) fn open(
 impl Server {
     /// The addresses that HTTP doors are bound to, with their real ports, in the order in which they were added.
     pub fn http_addresses(&self) -> Vec<SocketAddr> {
-        self.0.http.as_ref().map_or_else(Vec::new, |doors| doors.addresses().to_vec())
+        self.0
+            .http
+            .as_ref()
+            .map_or_else(Vec::new, |doors| doors.addresses().iter().map(|(_, address)| *address).collect())
+    }
+
+    /// Ends HTTP connections from addresses on the block list.
+    pub(crate) fn end_unwanted(&self) {
+        if let Some(doors) = &self.0.http {
+            doors.end_unwanted();
+        }
     }
 
     fn doors(&self) -> Result<&Doors> {
@@ -202,6 +275,12 @@ impl Server {
         self.doors()?.exchange().header(id.0, name, value)
     }
 
+    /// Takes the headers of a request's answer back. Errors: Stale, State, Panic.
+    pub fn answer_clear(&self, id: RequestId) -> Result<()> {
+        self.check()?;
+        self.doors()?.exchange().clear_headers(id.0)
+    }
+
     /// Answers a request; its id is stale from then on. Errors: Stale, Argument (the status: 200 to 599), State, Panic.
     pub fn answer(&self, id: RequestId, status: u32, body: impl Into<Vec<u8>>) -> Result<()> {
         self.check()?;
@@ -220,15 +299,17 @@ impl Server {
         exchange.upgrade(id.0)
     }
 
-    /// The request that opened the WebSocket of a peer; `None`: the peer is none, or its WebSocket has closed. Errors: Panic.
+    /// The request that opened the WebSocket of a peer, also of one that has closed just now: then the request is stale.
+    /// `None`: the peer is none, or has long closed. Errors: Panic.
     pub fn request_of(&self, peer: PeerId) -> Result<Option<RequestId>> {
         self.check()?;
         let doors = self.0.http.as_ref();
         Ok(doors.and_then(|doors| doors.exchange().request_of(peer.to_bits())).map(RequestId))
     }
 
-    /// Hands requests to the host, on the server's thread. Whether there were any.
-    pub(crate) fn serve_http(&self) -> bool {
+    /// Hands requests to the host, on the server's thread; behind the first no more once `due` has come, which is the next
+    /// tick. Whether there were any.
+    pub(crate) fn serve_http(&self, due: Time) -> bool {
         let Some(doors) = &self.0.http else { return false };
         let mut happened = false;
         for _ in 0..REQUESTS_PER_TURN {
@@ -245,10 +326,20 @@ impl Server {
                     self.0.life.calling(|| crate::panic_scope::outside(|| function(self, RequestId(id))));
                 }
                 Some((_, RouteAction::Event(tag))) if self.0.pulls => {
-                    self.0.core.lock().emit(Event::Request(RequestId(id), *tag));
+                    let mut core = self.0.core.lock();
+                    if core.can_queue_event() {
+                        core.emit(Event::Request(RequestId(id), *tag));
+                    } else {
+                        drop(core);
+                        doors.exchange().turn_away(id);
+                    }
                 }
                 // Who asked may have left.
                 _ => drop(doors.exchange().upgrade(id)),
+            }
+            // Unlike datagrams, what is not read now is not lost.
+            if self.0.life.clock.now() >= due {
+                break;
             }
         }
         happened

@@ -162,9 +162,7 @@ impl Server {
         let (waker, descriptor) = (event_loop.waker(), event_loop.descriptor());
         let blocked = Arc::new(RwLock::new(config.block_list.clone()));
         let http = http::open(&config, &blocked, &waker, entrance.clone())?;
-        for (at, address) in http.iter().flat_map(|doors| doors.addresses()).enumerate() {
-            let secure = config.http.config.doors.get(at).is_some_and(|door| door.tls.is_some());
-            let scheme = if secure { "https" } else { "http" };
+        for (scheme, address) in http.iter().flat_map(|doors| doors.addresses()) {
             core.log(LogLevel::Info, format!("listening on {scheme}://{address}"));
         }
         let dashboard = dashboard::watch::Dashboard::open(&config, entrance.clone())?;
@@ -302,11 +300,12 @@ impl Server {
         &self.0.stream_addresses
     }
 
-    /// The addresses that others can reach it at, with what they are of, `udp` or `tcp`. Where a door takes all interfaces,
-    /// these are the ones that are up now, without loopback unless there is no other.
+    /// The addresses that others can reach it at, with what they are of: `udp`, `tcp`, `http` or `https`. Where a door takes all
+    /// interfaces, these are the ones that are up now, without loopback unless there is no other.
     pub fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
         let streams = self.0.stream_addresses.iter().map(|address| ("tcp", *address));
-        let doors = std::iter::once(("udp", self.0.local)).chain(streams);
+        let http = self.0.http.iter().flat_map(|doors| doors.addresses().iter().copied());
+        let doors = std::iter::once(("udp", self.0.local)).chain(streams).chain(http);
         let mut interfaces = None;
         doors
             .flat_map(|(what, bound)| {
@@ -425,7 +424,9 @@ impl Server {
     /// wire; stopped), WouldBlock (1024 wait), Panic.
     pub fn send_file(&self, peer: PeerId, path: &Path, options: FileOptions) -> Result<FileId> {
         self.0.life.check_running()?;
-        let file = self.0.core.lock().send_file(peer, path, options)?;
+        let (name, mut watcher) = options.split(path);
+        let sent = self.0.core.lock().send_file(peer, path, &name, &mut watcher);
+        let file = sent?;
         self.0.life.nudge();
         Ok(file)
     }
@@ -434,7 +435,7 @@ impl Server {
     /// Panic. What does not work later, a directory that does not exist for instance, is told by [`Handler::file`].
     pub fn accept_file(&self, peer: PeerId, file: FileId, target: FileTarget) -> Result<()> {
         self.0.life.check_running()?;
-        self.0.core.lock().accept_file(peer, file, target)?;
+        self.0.core.lock().accept_file(self.0.life.clock.now(), peer, file, target)?;
         self.0.life.nudge();
         Ok(())
     }
@@ -443,7 +444,7 @@ impl Server {
     /// Errors: as [`accept_file`](Self::accept_file).
     pub fn refuse_file(&self, peer: PeerId, file: FileId, text: &str) -> Result<()> {
         self.0.life.check_running()?;
-        self.0.core.lock().refuse_file(peer, file, text)?;
+        self.0.core.lock().refuse_file(self.0.life.clock.now(), peer, file, text)?;
         self.0.life.nudge();
         Ok(())
     }
@@ -452,7 +453,7 @@ impl Server {
     /// Errors: Stale (peer or file are gone), State, Panic.
     pub fn cancel_file(&self, peer: PeerId, file: FileId) -> Result<()> {
         self.0.life.check_running()?;
-        self.0.core.lock().cancel_file(peer, file)?;
+        self.0.core.lock().cancel_file(self.0.life.clock.now(), peer, file)?;
         self.0.life.nudge();
         Ok(())
     }
@@ -595,6 +596,7 @@ impl Server {
         blocked.clone_from(&list);
         self.0.core.lock().set_block_list(now, list);
         drop(blocked);
+        self.end_unwanted();
         self.0.life.nudge();
         Ok(())
     }
@@ -607,6 +609,7 @@ impl Server {
         blocked.insert(address);
         self.0.core.lock().block(now, address);
         drop(blocked);
+        self.end_unwanted();
         self.0.life.nudge();
         Ok(())
     }

@@ -94,7 +94,7 @@ impl Turns<Server> for Runner {
         let busy = happened || server.http_is_pending();
         self.wait(server, if busy { Some(Duration::ZERO) } else { timeout })?;
         happened |= self.read(server)?;
-        if server.serve_http() {
+        if server.serve_http(self.ticker.due()) {
             happened = true;
             self.spent(server, Activity::Messages);
         }
@@ -259,11 +259,11 @@ impl Runner {
             return false;
         }
         let now = self.spent(server, Activity::Network);
-        self.doors.take_in(server, &mut self.event_loop, now);
+        let due = self.ticker.due();
+        self.doors.take_in(server, &mut self.event_loop, now, due);
         server.0.core.lock().resume_streams(now);
         let mut happened = self.dispatch(server);
         self.spent(server, Activity::Messages);
-        let due = self.ticker.due();
         self.doors.shake_hands(server, due);
         for _ in 0..doors::BATCHES_PER_TURN {
             if !self.doors.read_batch(server, due) {
@@ -448,7 +448,11 @@ impl Runner {
             Dispatch::FileProgress(peer, callback, file, done, size) => {
                 callback(server, peer, file, done, size)
             }
-            Dispatch::FileDone(peer, callback, file, end) => callback(server, peer, file, &end),
+            Dispatch::FileDone(peer, watcher, file, end) => {
+                if let Some(callback) = watcher.on_done {
+                    callback(server, peer, file, &end);
+                }
+            }
             Dispatch::Event(event) => match event {
                 Event::Starting => handler.starting(server),
                 Event::Connect(peer, info) => handler.connect(server, peer, &info),

@@ -44,6 +44,12 @@ pub struct StreamDoor {
     /// Takes the server's password also where others can read it on the way: without TLS and not on loopback. Default
     /// no: a server that has both does not start.
     pub password_in_clear: bool,
+    /// Files come in here, within the server's quota ([`Config::files`](crate::server::config::Config::files), which must be
+    /// set). Where messages have lengths, clients that ask for it send and receive them beside messages, and programs that
+    /// do not ask notice nothing. A raw door is for nothing else then: what a program writes is one file in the plainest form, its
+    /// name, a space and its bytes, up to the end of its half; a server with a password has no such door. Other framings have no room
+    /// for files. Default no.
+    pub files: bool,
 }
 
 impl StreamDoor {
@@ -58,6 +64,7 @@ impl StreamDoor {
             stall_timeout: Duration::from_secs(30),
             tls: None,
             password_in_clear: false,
+            files: false,
         }
     }
 
@@ -78,6 +85,9 @@ impl StreamDoor {
         if !(1..=MAX_READ_BYTES).contains(&self.read_bytes) {
             let text = format!("read_bytes is {}, allowed is 1 to {MAX_READ_BYTES}", self.read_bytes);
             return wrong(text);
+        }
+        if self.files && !matches!(self.framing, Framing::Length | Framing::Raw) {
+            return wrong("files: only doors with the framings raw and length have room for them".into());
         }
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(3600));
         if !(least..=most).contains(&self.stall_timeout) {
@@ -103,6 +113,7 @@ impl StreamDoor {
     }
 }
 
-fn is_loopback(address: IpAddr) -> bool {
+/// Whether nobody but this machine hears what is said there.
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }

@@ -25,11 +25,13 @@ static void http_doors(void) {
     EXPECT(GK_ERR_NULL, gk_context_route_files(NULL, "/", "."));
     EXPECT(GK_ERR_NULL, gk_context_clear_http(NULL));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_body(NULL, 1));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_route_door(NULL, 0));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_connections(NULL, 1, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_requests(NULL, 1));
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_body_bytes(NULL, 65536));
     EXPECT(GK_ERR_NULL, gk_context_set_http_request_timeout_us(NULL, 100000));
     EXPECT(GK_ERR_NULL, gk_context_set_http_head_timeout_us(NULL, 100000));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_password_in_clear(NULL, 1));
 
     OK(gk_context_new(&context));
     EXPECT_TEXT(GK_ERR_NULL, "address is NULL", gk_context_listen_http(context, NULL, NULL, NULL));
@@ -50,12 +52,18 @@ static void http_doors(void) {
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_body_bytes(context, 65535));
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_request_timeout_us(context, 99999));
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_head_timeout_us(context, UINT64_C(3600001000)));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "0 or 1", gk_context_set_http_password_in_clear(context, 2));
+    OK(gk_context_set_http_password_in_clear(context, 0));
     OK(gk_context_set_http_max_body(context, 0));
     OK(gk_context_set_http_max_connections(context, 1000000, 1000000));
     OK(gk_context_set_http_request_timeout_us(context, 100000));
 
     /* A route without a function needs an event queue. */
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "no HTTP door 0", gk_context_set_http_route_door(context, 0));
     OK(gk_context_listen_http(context, "127.0.0.1:0", NULL, NULL));
+    EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_route_door(context, 1));
+    OK(gk_context_set_http_route_door(context, 0));
+    OK(gk_context_set_http_route_door(context, GK_HTTP_ALL_DOORS));
     OK(gk_context_route(context, "GET", "/:a?", NULL, NULL));
     EXPECT_TEXT(GK_ERR_ARGUMENT, "event queue", gk_server_open(context, "127.0.0.1:0", &server));
     OK(gk_context_clear_http(context));
@@ -88,6 +96,8 @@ static void http_doors(void) {
     EXPECT(GK_ERR_STALE, gk_response_header(server, 1, "a", "b"));
     EXPECT_TEXT(GK_ERR_NULL, "name is NULL", gk_response_header(server, 1, NULL, "b"));
     EXPECT_TEXT(GK_ERR_NULL, "value is NULL", gk_response_header(server, 1, "a", NULL));
+    EXPECT(GK_ERR_STALE, gk_response_clear(server, 1));
+    EXPECT(GK_ERR_NULL, gk_response_clear(NULL, 1));
     EXPECT(GK_ERR_STALE, gk_response_send(server, 1, 200, NULL, 0));
     EXPECT_TEXT(GK_ERR_NULL, "body is NULL", gk_response_send(server, 1, 200, NULL, 1));
     EXPECT(GK_ERR_STALE, gk_response_upgrade(server, 1));
@@ -240,9 +250,12 @@ static void all_null_objects(void) {
     EXPECT(GK_ERR_NULL, gk_peer_wire(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_peer_door(NULL, peer, &wire));
     EXPECT(GK_ERR_NULL, gk_server_addresses(NULL, text, 1, &size));
+    EXPECT(GK_ERR_NULL, gk_server_stream_address(NULL, 0, text, 1, &size));
     EXPECT(GK_ERR_NULL, gk_context_listen_stream(NULL, "127.0.0.1:0", GK_FRAMING_RAW));
     EXPECT(GK_ERR_NULL, gk_context_listen_stream_with(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
     EXPECT(GK_ERR_NULL, gk_context_connect_stream(NULL, GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_listen_stream_files(NULL, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
+    EXPECT(GK_ERR_NULL, gk_context_connect_stream_files(NULL, NULL));
     EXPECT(GK_ERR_NULL, gk_stream_options_init(NULL, sizeof(gk_stream_options)));
     EXPECT(GK_ERR_NULL, gk_stream_tls_init(NULL, sizeof(gk_stream_tls)));
     EXPECT(GK_ERR_NULL, gk_context_set_stream_tls(NULL, NULL));
@@ -497,6 +510,11 @@ static void all_addresses(void) {
     OK(gk_server_addresses(server, text, sizeof text, &len));
     CHECK(strncmp(text, "udp 127.0.0.1:", 14) == 0 && strstr(text, "\ntcp 127.0.0.1:") && text[len - 1] == '\n');
     EXPECT(GK_ERR_NULL, gk_server_addresses(server, text, sizeof text, NULL));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "no door 1", gk_server_stream_address(server, 1, text, sizeof text, &len));
+    EXPECT(GK_ERR_BUFFER_TOO_SMALL, gk_server_stream_address(server, 0, text, 1, &len));
+    EXPECT(GK_ERR_NULL, gk_server_stream_address(server, 0, text, sizeof text, NULL));
+    OK(gk_server_stream_address(server, 0, text, sizeof text, &len));
+    CHECK(strncmp(text, "127.0.0.1:", 10) == 0 && len == strlen(text));
     OK(gk_server_stop(server));
     gk_server_free(server);
     gk_context_free(context);
@@ -522,7 +540,13 @@ static void context_ranges(void) {
         gk_file_quota quota;
         OK(gk_file_quota_init(&quota, sizeof quota));
         CHECK(quota.files_per_peer == 4 && quota.files_total == 64 && quota.max_file_bytes == 0);
+        CHECK(quota.count_per_peer == 65536 && quota.count_total == 0);
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "not enabled",
+                    gk_context_listen_stream_files(context, "127.0.0.1:0", GK_FRAMING_RAW, NULL));
         OK(gk_context_set_files(context, &quota));
+        EXPECT(GK_ERR_NULL, gk_context_listen_stream_files(context, NULL, GK_FRAMING_RAW, NULL));
+        EXPECT_TEXT(GK_ERR_ARGUMENT, "raw and length",
+                    gk_context_listen_stream_files(context, "127.0.0.1:0", GK_FRAMING_LINES, NULL));
         OK(gk_context_set_files(context, NULL));
         OK(gk_context_set_max_message_size(context, 32780));
         EXPECT_TEXT(GK_ERR_ARGUMENT, "max_message_size", gk_context_set_files(context, &quota));

@@ -53,7 +53,8 @@ fn rust() -> BTreeMap<String, i128> {
             file_size, content
         }
         gk_file_quota {
-            struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total
+            struct_size, files_per_peer, files_total, reserved, max_file_bytes, bytes_per_peer, bytes_total, count_per_peer,
+            count_total
         }
         gk_file_offer { struct_size, reserved, name, size, sha256 }
         gk_file_target { struct_size, replace, directory, name }
@@ -112,6 +113,7 @@ fn rust() -> BTreeMap<String, i128> {
         GK_DISCONNECT_NOBODY_LISTENS GK_DISCONNECT_UNREACHABLE GK_DISCONNECT_NAME GK_DISCONNECT_KEY GK_DISCONNECT_HOST GK_DOOR_UDP
         GK_DOOR_STREAM GK_DOOR_WEBSOCKET GK_WIRE_STREAM GK_FRAMING_RAW GK_FRAMING_LENGTH GK_FRAMING_LINES GK_FRAMING_JSON
         GK_MAX_STREAM_DOORS GK_WEBSOCKET_BINARY GK_WEBSOCKET_TEXT GK_EVENT_REQUEST GK_REQUEST_NONE
+        GK_HTTP_ALL_DOORS
         GK_EVENT_STARTING GK_EVENT_CONNECT GK_EVENT_DISCONNECT GK_EVENT_MESSAGE GK_EVENT_UPDATE
         GK_EVENT_WRITABLE GK_EVENT_RECONCILE GK_EVENT_SENT GK_EVENT_SHUTDOWN GK_EVENT_LOG GK_EVENT_CONNECTING
         GK_WIRE_NATIVE GK_WIRE_MPGAMESERVER

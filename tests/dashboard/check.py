@@ -1,7 +1,9 @@
 """Tests of the dashboard's page in headless Chromium.
 
     check.py page               what the page shows and does, beside a mock server
-    check.py frames [MOST_MS]   5000 peers, scrolled all the time: p95 of the time that a frame takes; fails above MOST_MS (50)
+    check.py frames [MOST_MS]   5000 peers, scrolled all the time: p95 of the processor time that a frame takes, and of the time
+                                between two frames where other programs leave the machine to it; fails above MOST_MS (50)
+    check.py quiet [MOST_MS]    the same for a machine that does nothing else: the time between two frames counts in any case
     check.py shots FOLDER       pictures: light, dark, narrow
     check.py shape URL          a real server's figures have the form that the mock server's have
     check.py numbers URL        what the page of a real server shows, as JSON
@@ -10,6 +12,7 @@
 import bisect
 import collections
 import json
+import os
 import pathlib
 import sys
 import time
@@ -195,26 +198,60 @@ def gone(browser):
         page.close()
 
 
-def frames(most_ms):
-    script = """(async () => {
-      const table = document.getElementById('table'), times = [], end = performance.now() + 8000;
-      let last = performance.now(), down = true;
-      await new Promise(done => { const frame = (now) => {
-        times.push(now - last); last = now;
-        table.scrollTop += 57; if (table.scrollTop + table.clientHeight >= table.scrollHeight - 2) table.scrollTop = 0;
-        now < end ? requestAnimationFrame(frame) : done(); }; requestAnimationFrame(frame); });
-      times.shift(); times.sort((a, b) => a - b);
-      return { frames: times.length, p50: times[times.length >> 1], p95: times[Math.floor(times.length * 0.95)], most: times[times.length - 1] };
-    })()"""
-    with Browser() as browser, Mock(5000) as mock:
-        page = ready(browser, mock.url)
-        seen, events = page.traced(script, ["devtools.timeline", "toplevel"])
-    worked = work_of_frames(events)
-    print("{frames} frames in 8 s, 5000 peers: between frames p50 {p50:.1f} ms, p95 {p95:.1f} ms, most {most:.1f} ms".format(**seen))
-    at = lambda part: worked[int(len(worked) * part)]
-    print(f"worked for a frame, processor time of the page's thread: p50 {at(0.5):.1f} ms, p95 {at(0.95):.1f} ms, most {worked[-1]:.1f} ms")
-    # What is between frames on a busy machine is other programs' time: that is shown, and this is what counts.
-    assert len(worked) > 10 and at(0.95) <= most_ms, f"p95 {at(0.95):.1f} ms is more than {most_ms} ms"
+# The time between frames, in milliseconds, while something is done in each of them; for so many milliseconds.
+FRAMES = """(async () => {
+  const table = document.getElementById('table'), times = [], end = performance.now() + %d;
+  let last = performance.now();
+  await new Promise(done => { const frame = (now) => {
+    times.push(now - last); last = now;
+    if (table) { table.scrollTop += 57; if (table.scrollTop + table.clientHeight >= table.scrollHeight - 2) table.scrollTop = 0; }
+    now < end ? requestAnimationFrame(frame) : done(); }; requestAnimationFrame(frame); });
+  times.shift(); times.sort((a, b) => a - b);
+  return { frames: times.length, p50: times[times.length >> 1], p95: times[Math.floor(times.length * 0.95)], most: times[times.length - 1] };
+})()"""
+# The share of the machine's processor time that other programs take, above which the time between frames is theirs.
+BUSY_SHARE = 0.1
+# Rounds until one counts.
+ROUNDS = 4
+
+
+def processor_time(browser):
+    """Ticks of all processors since the machine started, and those that neither rested nor worked for this test."""
+    fields = [int(field) for field in pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    parents, times = {}, {}
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, rest = int(stat.parent.name), stat.read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue  # It has ended meanwhile.
+        parents[number], times[number] = int(rest[1]), sum(map(int, rest[11:15]))
+    own = {os.getpid(), browser.process.pid}
+    while more := {number for number, parent in parents.items() if parent in own} - own:
+        own |= more
+    # What ended, and was nobody's of ours, is in its parent's times.
+    return sum(fields), sum(fields) - fields[3] - fields[4] - sum(times.get(number, 0) for number in own)
+
+
+def frames(most_ms, quiet):
+    judged = False
+    for _ in range(ROUNDS):
+        with Browser() as browser, Mock(5000) as mock:
+            page = ready(browser, mock.url)
+            before = processor_time(browser)
+            seen, events = page.traced(FRAMES % 8000, ["devtools.timeline", "toplevel"])
+            after = processor_time(browser)
+        others = max(0, after[1] - before[1]) / max(1, after[0] - before[0])
+        worked = work_of_frames(events)
+        at = lambda part: worked[int(len(worked) * part)]
+        print("{frames} frames in 8 s, 5000 peers: between frames p50 {p50:.1f} ms, p95 {p95:.1f} ms, most {most:.1f} ms".format(**seen))
+        print(f"other programs took {100 * others:.0f} % of the machine's processor time")
+        print(f"worked for a frame, processor time of the page's thread: p50 {at(0.5):.1f} ms, p95 {at(0.95):.1f} ms, most {worked[-1]:.1f} ms")
+        assert len(worked) > 10 and at(0.95) <= most_ms, f"p95 {at(0.95):.1f} ms of work is more than {most_ms} ms"
+        if seen["p95"] <= most_ms:
+            return
+        judged = judged or quiet or others <= BUSY_SHARE
+    assert not judged, f"p95 {seen['p95']:.1f} ms between frames is more than {most_ms} ms, {ROUNDS} times"
+    print("the machine was too busy to judge the time between frames")
 
 
 def work_of_frames(events):
@@ -285,7 +322,9 @@ if __name__ == "__main__":
         case ["page"]:
             check_page()
         case ["frames", *most]:
-            frames(float(most[0]) if most else 50.0)
+            frames(float(most[0]) if most else 50.0, quiet=False)
+        case ["quiet", *most]:
+            frames(float(most[0]) if most else 50.0, quiet=True)
         case ["shots", folder]:
             shots(folder)
         case ["shape", url]:

@@ -150,7 +150,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if not self.known():
             return None
         origin = self.headers.get("origin")
-        if not self.headers.get("x-gamekeeper-action") or origin not in (None, "http://" + self.headers["host"]):
+        own = [None, "http://" + self.headers["host"], "https://" + self.headers["host"]]
+        if not self.headers.get("x-gamekeeper-action") or origin not in own:
             self.server.game.refused.append(self.path)
             return self.answer(403, "text/plain", "an action comes from this page or from no page\n")
         gone = self.server.game.act(found[2], found[1])

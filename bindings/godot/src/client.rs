@@ -7,10 +7,11 @@ use godot::prelude::*;
 
 use crate::conditions::{apply, GamekeeperConditions};
 use crate::convert::{
-    self, number, report, seconds, server_key, with_port, BATCHES_PER_FRAME, EVENTS_PER_BATCH,
+    self, failed, seconds, server_key, with_port, wrong, BATCHES_PER_FRAME, EVENTS_PER_BATCH,
     MAX_QUEUED_EVENTS,
 };
-use crate::running::{show, Quiet, RunningClient};
+use crate::node::node;
+use crate::running::{show, Quiet, Running, RunningClient, Runs};
 use crate::server::options;
 
 /// A client as a node, for games that send their own messages instead of remote calls.
@@ -47,7 +48,7 @@ pub struct GamekeeperClient {
     /// Whether it does without a key. What is sent is encrypted then, but nobody knows for whom: for development.
     #[export]
     allow_any_server: bool,
-    /// Whether it starts when it enters the tree.
+    /// Whether it starts whenever it enters the tree. It stops when it leaves the tree.
     #[export]
     autostart: bool,
     /// The server's password, if it wants one, up to 256 bytes. It is told to a server whose key is pinned only.
@@ -99,29 +100,6 @@ fn reason(reason: DisconnectReason) -> i64 {
 
 #[godot_api]
 impl GamekeeperClient {
-    /// Sent once: arrives at most once.
-    #[constant]
-    const UNRELIABLE: i64 = 0;
-    /// Sent again until it arrived or is a second old: at most once.
-    #[constant]
-    const BEST_EFFORT: i64 = 1;
-    /// Sent once; a newer message of its channel drops it, also before it is sent. For states of which only the newest counts.
-    #[constant]
-    const SEQUENCED: i64 = 2;
-    /// Exactly once, in order per channel.
-    #[constant]
-    const ORDERED: i64 = 3;
-    /// Exactly once, in any order.
-    #[constant]
-    const GUARANTEED: i64 = -1;
-
-    /// Direction of [method simulate]: what this end receives.
-    #[constant]
-    const RECEIVE: i64 = 0;
-    /// Direction of [method simulate]: what this end sends.
-    #[constant]
-    const SEND: i64 = 1;
-
     /// This end left.
     #[constant]
     const LEFT: i64 = 1;
@@ -152,6 +130,9 @@ impl GamekeeperClient {
     /// The server was started anew and knows nothing of the session.
     #[constant]
     const RESTARTED: i64 = 10;
+    /// This end failed, and runs no more.
+    #[constant]
+    const BROKEN: i64 = 11;
 
     /// The server let this client in: messages flow.
     #[signal]
@@ -163,7 +144,8 @@ impl GamekeeperClient {
     /// A message came, sent with [param mode] on [param channel].
     #[signal]
     fn message(data: PackedByteArray, channel: i64, mode: i64);
-    /// A tick: seconds since the one before, and its number.
+    /// Ticks have passed, once a frame at most and after its other signals: [param delta] is the seconds since the last time,
+    /// [param tick] the number of the last tick.
     #[signal]
     fn updated(delta: f64, tick: i64);
     /// The queue that had refused a message ([constant ERR_BUSY]) has room again.
@@ -175,39 +157,13 @@ impl GamekeeperClient {
     /// range; what is wrong is reported.
     #[func]
     fn start(&mut self) -> Error {
-        if self.client.is_some() {
-            godot_error!("gamekeeper: the client runs already");
-            return Error::ERR_ALREADY_IN_USE;
-        }
-        let config = match self.config() {
-            Ok(config) => config,
-            Err((error, text)) => {
-                godot_error!("gamekeeper: no client: {text}");
-                return error;
-            }
-        };
-        let address = with_port(self.host.to_string().trim(), self.port);
-        let client = match Client::start(config, Box::new(Quiet { ticks: true }), &address) {
-            Ok(client) => RunningClient::new(client),
-            Err(error) => return report("no client", &error),
-        };
-        let networks = [(Direction::Receive, &self.simulate_receive), (Direction::Send, &self.simulate_send)];
-        for (direction, network) in networks {
-            let applied = apply(network.as_ref(), |conditions| client.simulate(direction, conditions));
-            if applied != Error::OK {
-                return applied;
-            }
-        }
-        self.generation += 1;
-        self.client = Some(client);
-        Error::OK
+        self.begin(Self::open)
     }
 
     /// Leaves, and ends. It waits for the goodbye, 0.2 seconds at most; no signal follows.
     #[func]
     fn stop(&mut self) {
-        self.generation += 1;
-        self.client = None;
+        self.end();
     }
 
     /// Leaves; [signal disconnected] follows. What is queued is given up.
@@ -222,12 +178,6 @@ impl GamekeeperClient {
     fn reconnect(&self) -> Error {
         let Some(client) = &self.client else { return Error::ERR_UNCONFIGURED };
         convert::outcome(client.reconnect())
-    }
-
-    /// Whether it was started and not stopped; it may be connected or not.
-    #[func]
-    fn is_running(&self) -> bool {
-        self.client.is_some()
     }
 
     /// Whether messages flow.
@@ -282,27 +232,16 @@ impl GamekeeperClient {
         let stats = self.client.as_ref().map(|client| client.stats());
         stats.map_or_else(VarDictionary::new, |stats| convert::peer_stats(&stats))
     }
-
-    /// Lets the datagrams of one direction ([constant RECEIVE] or [constant SEND]) pass a bad network from now on;
-    /// [code]null[/code] ends it.
-    #[func]
-    fn simulate(&self, direction: i64, conditions: Option<Gd<GamekeeperConditions>>) -> Error {
-        let Some(client) = &self.client else { return Error::ERR_UNCONFIGURED };
-        let Some(direction) = convert::direction(direction) else { return Error::ERR_INVALID_PARAMETER };
-        apply(conditions.as_ref(), |conditions| client.simulate(direction, conditions))
-    }
-
-    /// What the bad network of a direction did so far, by name; empty where there is none.
-    #[func]
-    fn get_link_stats(&self, direction: i64) -> VarDictionary {
-        let Some(client) = &self.client else { return VarDictionary::new() };
-        convert::link_stats(convert::direction(direction).and_then(|way| client.link_stats(way)))
-    }
 }
 
 impl GamekeeperClient {
+    /// A client as the properties say.
+    fn open(&self) -> Result<Client, (Error, String)> {
+        let address = with_port(self.host.to_string().trim(), self.port);
+        Client::start(self.config()?, Box::new(Quiet { ticks: true }), &address).map_err(failed)
+    }
+
     fn config(&self) -> Result<ClientConfig, (Error, String)> {
-        let wrong = |text: String| (Error::ERR_INVALID_PARAMETER, text);
         if !(1..=65_535).contains(&self.port) {
             return Err(wrong(format!("port is {}, allowed is 1 to 65535", self.port)));
         }
@@ -318,11 +257,16 @@ impl GamekeeperClient {
             max_queued_events: MAX_QUEUED_EVENTS,
             ..ClientConfig::new(believed)
         };
-        config.validate().map_err(|error| (number(&error), error.to_string()))?;
+        config.validate().map_err(failed)?;
         Ok(config)
     }
 
-    /// Tells the game of one event. Its code runs in here, and may call anything.
+    /// Tells the game that the client itself failed: there is nothing to start again from but [method start].
+    fn tell_broken(&mut self, text: &str) {
+        self.signals().disconnected().emit(Self::BROKEN, 0, &GString::from(text));
+    }
+
+    /// Tells the game of one event but ticks. Its code runs in here, and may call anything.
     fn tell(&mut self, event: Event) {
         match event {
             Event::Connected(_) => self.signals().connected().emit(),
@@ -335,9 +279,6 @@ impl GamekeeperClient {
                 let data = PackedByteArray::from(message.data);
                 self.signals().message().emit(&data, i64::from(message.channel), mode);
             }
-            Event::Update { seconds, tick } => {
-                self.signals().updated().emit(seconds, tick.cast_signed());
-            }
             Event::Writable => self.signals().writable().emit(),
             Event::Log(level, text) => show(level, &text),
             _ => {}
@@ -345,39 +286,4 @@ impl GamekeeperClient {
     }
 }
 
-#[godot_api]
-impl INode for GamekeeperClient {
-    fn ready(&mut self) {
-        if self.autostart && self.client.is_none() {
-            // What is wrong is reported.
-            let _ = self.start();
-        }
-    }
-
-    fn process(&mut self, _delta: f64) {
-        let generation = self.generation;
-        for _ in 0..BATCHES_PER_FRAME {
-            let Some(client) = &self.client else { return };
-            let events = match client.next_events(EVENTS_PER_BATCH) {
-                Ok(events) => events,
-                Err(error) => {
-                    report("the client broke", &error);
-                    return self.stop();
-                }
-            };
-            if events.is_empty() {
-                return;
-            }
-            for event in events {
-                self.tell(event);
-                if self.generation != generation {
-                    return;
-                }
-            }
-        }
-    }
-
-    fn exit_tree(&mut self) {
-        self.stop();
-    }
-}
+node!(GamekeeperClient, client: Client);

@@ -25,6 +25,16 @@ pub fn report(what: &str, error: &gamekeeper::Error) -> Error {
     number(error)
 }
 
+/// An error of the library as the engine's number and its text.
+pub fn failed(error: gamekeeper::Error) -> (Error, String) {
+    (number(&error), error.to_string())
+}
+
+/// What is wrong with a property, as the engine's number and a text.
+pub fn wrong(text: String) -> (Error, String) {
+    (Error::ERR_INVALID_PARAMETER, text)
+}
+
 /// The engine's number for an error of the library.
 pub fn number(error: &gamekeeper::Error) -> Error {
     match error.kind() {

@@ -10,6 +10,7 @@ mod client;
 mod conditions;
 mod convert;
 mod key;
+mod node;
 mod peer;
 mod running;
 mod server;

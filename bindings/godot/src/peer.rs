@@ -232,7 +232,7 @@ impl GamekeeperMultiplayerPeer {
         }
     }
 
-    /// Why the last connection ended, in one sentence for a person; empty before. On a client.
+    /// Why the last connection ended, in one sentence for a person; empty before. On a client; on a server only if it failed.
     #[func]
     fn get_end_text(&self) -> GString {
         self.end_text.clone()
@@ -302,8 +302,8 @@ impl GamekeeperMultiplayerPeer {
         stats.map_or_else(VarDictionary::new, |stats| convert::peer_stats(&stats))
     }
 
-    /// On a server its counts by name, on a client those of its connection. [code]refused_packets[/code] counts packets that
-    /// found a full queue and were not sent.
+    /// On a server its counts by name, on a client those of its connection. [code]refused_packets[/code] counts packets since it
+    /// began that found a full queue and were not sent ([constant ERR_BUSY]).
     #[func]
     fn get_stats(&self) -> VarDictionary {
         let mut stats = match &self.link {
@@ -351,6 +351,7 @@ impl GamekeeperMultiplayerPeer {
         self.unique_id = id;
         self.end_text = GString::new();
         self.end_code = 0;
+        self.refused_packets = 0;
         Error::OK
     }
 
@@ -383,6 +384,7 @@ impl GamekeeperMultiplayerPeer {
             Err(error) => {
                 report("the connection broke", &error);
                 self.end();
+                self.end_text = GString::from(&error.to_string());
             }
         }
         !self.events.is_empty()
@@ -465,7 +467,10 @@ impl GamekeeperMultiplayerPeer {
         match sent {
             Ok(()) => Error::OK,
             Err(error) => {
-                self.refused_packets += 1;
+                // Other errors are mistakes of the game's, which are not counted.
+                if error == Error::ERR_BUSY {
+                    self.refused_packets += 1;
+                }
                 error
             }
         }

@@ -3,53 +3,101 @@
 use std::ops::Deref;
 
 use gamekeeper::client::{self, Client};
+use gamekeeper::protocol::conditions::{Conditions, Direction, LinkStats};
 use gamekeeper::server::events as server;
-use gamekeeper::Server;
+use gamekeeper::{Result, Server};
 use godot::prelude::*;
 
-/// A server that stops when this is dropped; that waits until its peers have heard the goodbye, 0.2 s at most.
-pub struct RunningServer(Server);
+/// What servers and clients of the library have in common, as far as the classes here use it.
+pub trait Runs {
+    /// What happens to it.
+    type Event;
 
-impl RunningServer {
-    pub fn new(server: Server) -> Self {
-        RunningServer(server)
+    /// The seconds and the number of a tick, if an event is one.
+    fn tick(event: &Self::Event) -> Option<(f64, u64)>;
+    fn next_events(&self, most: usize) -> Result<Vec<Self::Event>>;
+    fn simulate(&self, direction: Direction, conditions: Option<Conditions>) -> Result<()>;
+    fn link_stats(&self, direction: Direction) -> Option<LinkStats>;
+    fn stop(&self) -> Result<()>;
+}
+
+impl Runs for Server {
+    type Event = server::Event;
+
+    fn tick(event: &server::Event) -> Option<(f64, u64)> {
+        match event {
+            server::Event::Update { seconds, tick } => Some((*seconds, *tick)),
+            _ => None,
+        }
+    }
+
+    fn next_events(&self, most: usize) -> Result<Vec<server::Event>> {
+        self.next_events(most)
+    }
+
+    fn simulate(&self, direction: Direction, conditions: Option<Conditions>) -> Result<()> {
+        self.simulate(direction, conditions)
+    }
+
+    fn link_stats(&self, direction: Direction) -> Option<LinkStats> {
+        self.link_stats(None, direction)
+    }
+
+    fn stop(&self) -> Result<()> {
+        self.stop()
     }
 }
 
-impl Deref for RunningServer {
-    type Target = Server;
+impl Runs for Client {
+    type Event = client::Event;
 
-    fn deref(&self) -> &Server {
+    fn tick(event: &client::Event) -> Option<(f64, u64)> {
+        match event {
+            client::Event::Update { seconds, tick } => Some((*seconds, *tick)),
+            _ => None,
+        }
+    }
+
+    fn next_events(&self, most: usize) -> Result<Vec<client::Event>> {
+        self.next_events(most)
+    }
+
+    fn simulate(&self, direction: Direction, conditions: Option<Conditions>) -> Result<()> {
+        self.simulate(direction, conditions)
+    }
+
+    fn link_stats(&self, direction: Direction) -> Option<LinkStats> {
+        self.link_stats(direction)
+    }
+
+    fn stop(&self) -> Result<()> {
+        self.stop()
+    }
+}
+
+/// A server or client that stops when this is dropped; that waits until the other end has heard the goodbye, 0.2 s at most.
+pub struct Running<T: Runs>(T);
+
+pub type RunningServer = Running<Server>;
+pub type RunningClient = Running<Client>;
+
+impl<T: Runs> Running<T> {
+    pub fn new(of: T) -> Self {
+        Running(of)
+    }
+}
+
+impl<T: Runs> Deref for Running<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
         &self.0
     }
 }
 
-impl Drop for RunningServer {
+impl<T: Runs> Drop for Running<T> {
     fn drop(&mut self) {
-        // A server that broke has nothing left to stop.
-        let _ = self.0.stop();
-    }
-}
-
-/// The same of a client.
-pub struct RunningClient(Client);
-
-impl RunningClient {
-    pub fn new(client: Client) -> Self {
-        RunningClient(client)
-    }
-}
-
-impl Deref for RunningClient {
-    type Target = Client;
-
-    fn deref(&self) -> &Client {
-        &self.0
-    }
-}
-
-impl Drop for RunningClient {
-    fn drop(&mut self) {
+        // What broke has nothing left to stop.
         let _ = self.0.stop();
     }
 }

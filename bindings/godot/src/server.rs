@@ -10,9 +10,10 @@ use godot::global::Error;
 use godot::prelude::*;
 
 use crate::conditions::{apply, GamekeeperConditions};
-use crate::convert::{self, number, report, seconds, BATCHES_PER_FRAME, EVENTS_PER_BATCH, MAX_QUEUED_EVENTS};
+use crate::convert::{self, failed, seconds, wrong, BATCHES_PER_FRAME, EVENTS_PER_BATCH, MAX_QUEUED_EVENTS};
 use crate::key::{file_path, GamekeeperKey};
-use crate::running::{show, Quiet, RunningServer};
+use crate::node::node;
+use crate::running::{show, Quiet, Running, RunningServer, Runs};
 use gamekeeper::protocol::conditions::Direction;
 
 /// A game server as a node, for games that send their own messages instead of remote calls.
@@ -46,7 +47,7 @@ pub struct GamekeeperServer {
     #[export(range = (1.0, 1000000.0, 1.0, or_greater))]
     #[init(val = 32)]
     max_clients: i32,
-    /// Whether it starts when it enters the tree.
+    /// Whether it starts whenever it enters the tree. It stops when it leaves the tree.
     #[export]
     autostart: bool,
     /// How often [signal updated] is to come in a second, 1 to 10000; not oftener than frames.
@@ -108,29 +109,6 @@ fn reason(reason: DisconnectReason) -> i64 {
 
 #[godot_api]
 impl GamekeeperServer {
-    /// Sent once: arrives at most once.
-    #[constant]
-    const UNRELIABLE: i64 = 0;
-    /// Sent again until it arrived or is a second old: at most once.
-    #[constant]
-    const BEST_EFFORT: i64 = 1;
-    /// Sent once; a newer message of its channel drops it, also before it is sent. For states of which only the newest counts.
-    #[constant]
-    const SEQUENCED: i64 = 2;
-    /// Exactly once, in order per channel.
-    #[constant]
-    const ORDERED: i64 = 3;
-    /// Exactly once, in any order.
-    #[constant]
-    const GUARANTEED: i64 = -1;
-
-    /// Direction of [method simulate]: what this end receives.
-    #[constant]
-    const RECEIVE: i64 = 0;
-    /// Direction of [method simulate]: what this end sends.
-    #[constant]
-    const SEND: i64 = 1;
-
     /// The client left.
     #[constant]
     const LEFT: i64 = 1;
@@ -163,7 +141,8 @@ impl GamekeeperServer {
     /// A message came, sent with [param mode] on [param channel].
     #[signal]
     fn message(peer: i64, data: PackedByteArray, channel: i64, mode: i64);
-    /// A tick: seconds since the one before, and its number.
+    /// Ticks have passed, once a frame at most and after its other signals: [param delta] is the seconds since the last time,
+    /// [param tick] the number of the last tick.
     #[signal]
     fn updated(delta: f64, tick: i64);
     /// A client wants to come in, if [member authorise] is set. [param data] is what it brought: check it. Call [method accept]
@@ -173,50 +152,21 @@ impl GamekeeperServer {
     /// The queue of a peer that had refused a message ([constant ERR_BUSY]) has room again.
     #[signal]
     fn writable(peer: i64);
+    /// The server failed: it runs no more, and its clients are gone without a word. [param text] is one sentence for a person.
+    #[signal]
+    fn broken(text: GString);
 
     /// Starts to listen. Returns [constant ERR_ALREADY_IN_USE] if it runs or somebody else has the port, [constant
     /// ERR_INVALID_PARAMETER] if a property is out of its range; what is wrong is reported.
     #[func]
     fn start(&mut self) -> Error {
-        if self.server.is_some() {
-            godot_error!("gamekeeper: the server runs already");
-            return Error::ERR_ALREADY_IN_USE;
-        }
-        let config = match self.config() {
-            Ok(config) => config,
-            Err((error, text)) => {
-                godot_error!("gamekeeper: no server: {text}");
-                return error;
-            }
-        };
-        let address = convert::listen_address(&self.address, self.port);
-        let server = match Server::start(config, Box::new(Quiet { ticks: true }), &address) {
-            Ok(server) => RunningServer::new(server),
-            Err(error) => return report("no server", &error),
-        };
-        let networks = [(Direction::Receive, &self.simulate_receive), (Direction::Send, &self.simulate_send)];
-        for (direction, network) in networks {
-            let applied = apply(network.as_ref(), |conditions| server.simulate(direction, conditions));
-            if applied != Error::OK {
-                return applied;
-            }
-        }
-        self.generation += 1;
-        self.server = Some(server);
-        Error::OK
+        self.begin(Self::open)
     }
 
     /// Disconnects everybody and ends. It waits for the goodbyes, 0.2 seconds at most; no signal follows.
     #[func]
     fn stop(&mut self) {
-        self.generation += 1;
-        self.server = None;
-    }
-
-    /// Whether it listens.
-    #[func]
-    fn is_running(&self) -> bool {
-        self.server.is_some()
+        self.end();
     }
 
     /// The port that it listens on; 0 where it does not.
@@ -329,22 +279,6 @@ impl GamekeeperServer {
         let stats = self.server.as_ref().map(|server| server.stats());
         stats.map_or_else(VarDictionary::new, |stats| convert::server_stats(&stats))
     }
-
-    /// Lets everybody's datagrams of one direction ([constant RECEIVE] or [constant SEND]) pass a bad network from now on;
-    /// [code]null[/code] ends it.
-    #[func]
-    fn simulate(&self, direction: i64, conditions: Option<Gd<GamekeeperConditions>>) -> Error {
-        let Some(server) = &self.server else { return Error::ERR_UNCONFIGURED };
-        let Some(direction) = convert::direction(direction) else { return Error::ERR_INVALID_PARAMETER };
-        apply(conditions.as_ref(), |conditions| server.simulate(direction, conditions))
-    }
-
-    /// What the bad network of a direction did so far, by name; empty where there is none.
-    #[func]
-    fn get_link_stats(&self, direction: i64) -> VarDictionary {
-        let Some(server) = &self.server else { return VarDictionary::new() };
-        convert::link_stats(convert::direction(direction).and_then(|way| server.link_stats(None, way)))
-    }
 }
 
 /// How a message of a node is sent. `None`: there is no such mode or channel.
@@ -378,9 +312,13 @@ impl GamekeeperServer {
         Ok(Some(std::sync::Arc::new(key)))
     }
 
+    /// A server as the properties say.
+    fn open(&self) -> Result<Server, (Error, String)> {
+        let address = convert::listen_address(&self.address, self.port);
+        Server::start(self.config()?, Box::new(Quiet { ticks: true }), &address).map_err(failed)
+    }
+
     fn config(&self) -> Result<Config, (Error, String)> {
-        let wrong = |text: String| (Error::ERR_INVALID_PARAMETER, text);
-        let failed = |error: gamekeeper::Error| (number(&error), error.to_string());
         if !(0..=65_535).contains(&self.port) {
             return Err(wrong(format!("port is {}, allowed is 0 to 65535", self.port)));
         }
@@ -398,7 +336,12 @@ impl GamekeeperServer {
         })
     }
 
-    /// Tells the game of one event. Its code runs in here, and may call anything.
+    /// Tells the game that the server itself failed.
+    fn tell_broken(&mut self, text: &str) {
+        self.signals().broken().emit(&GString::from(text));
+    }
+
+    /// Tells the game of one event but ticks. Its code runs in here, and may call anything.
     fn tell(&mut self, event: Event) {
         match event {
             Event::Connect(peer, info) => {
@@ -420,9 +363,6 @@ impl GamekeeperServer {
                 let data = PackedByteArray::from(message.data);
                 self.signals().message().emit(bits(peer), &data, i64::from(message.channel), mode);
             }
-            Event::Update { seconds, tick } => {
-                self.signals().updated().emit(seconds, tick.cast_signed());
-            }
             Event::Authorise(peer, request) => {
                 let address = GString::from(&request.address.to_string());
                 let data = PackedByteArray::from(request.data);
@@ -437,39 +377,4 @@ impl GamekeeperServer {
     }
 }
 
-#[godot_api]
-impl INode for GamekeeperServer {
-    fn ready(&mut self) {
-        if self.autostart && self.server.is_none() {
-            // What is wrong is reported.
-            let _ = self.start();
-        }
-    }
-
-    fn process(&mut self, _delta: f64) {
-        let generation = self.generation;
-        for _ in 0..BATCHES_PER_FRAME {
-            let Some(server) = &self.server else { return };
-            let events = match server.next_events(EVENTS_PER_BATCH) {
-                Ok(events) => events,
-                Err(error) => {
-                    report("the server broke", &error);
-                    return self.stop();
-                }
-            };
-            if events.is_empty() {
-                return;
-            }
-            for event in events {
-                self.tell(event);
-                if self.generation != generation {
-                    return;
-                }
-            }
-        }
-    }
-
-    fn exit_tree(&mut self) {
-        self.stop();
-    }
-}
+node!(GamekeeperServer, server: Server);

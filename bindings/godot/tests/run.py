@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""Tests of the extension with the real engine: `run.py ENGINE FOLDER [--long] [NAME…]`.
+"""Tests of the extension with the real engine: `run.py ENGINE FOLDER [--short] [--capture FILE] [NAME…]`.
 
 FOLDER holds `project` (the test project with the addon in it, as a game has it), `demo` and `documentation` (what the extension
 tells the editor's help). Every test runs two engine processes over
 loopback, without a window, and ends when both say PASS and have written no error, no warning, and no word of a leak.
+Games are played for a minute (--short: eight seconds) while the other tests run. --capture writes down what the demo's two
+windows say and what nodes they have.
 """
 
+import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -93,14 +97,16 @@ class Engine:
 
 
 class Tests:
-    def __init__(self, engine, folder, long):
-        self.engine, self.folder, self.long = engine, pathlib.Path(folder).resolve(), long
+    def __init__(self, engine, folder, seconds, capture):
+        """`seconds`: how long a game lasts; `capture`: the file that the demo is written down in, or None."""
+        self.engine, self.folder = engine, pathlib.Path(folder).resolve()
+        self.seconds, self.capture = seconds, capture
         self.project = self.folder / "project"
 
     def all(self):
         """Names and what to run."""
-        seconds = 60 if self.long else 8
         return {
+            "library": self.library,
             "documentation": self.documentation,
             "errors": self.errors,
             "rpc_2": lambda: self.pair("rpc", clients=2),
@@ -113,7 +119,9 @@ class Tests:
             "refusal": lambda: self.pair("refuse"),
             "nodes": lambda: self.pair("nodes"),
             "demo": self.demo,
-            "play": lambda: self.pair("play", clients=8, seconds=seconds),
+            "play_2": lambda: self.play(2),
+            "play_8": lambda: self.play(8),
+            "play_32": lambda: self.play(32),
         }
 
     def start(self, home, **options):
@@ -121,6 +129,7 @@ class Tests:
         return Engine(self.engine, self.project, home, ["--", *arguments])
 
     def pair(self, scenario, **options):
+        """Runs a server's and a client's process until both are content; gives the client's."""
         patience = PATIENCE + 2 * options.get("seconds", 0)
         with tempfile.TemporaryDirectory() as home:
             home = pathlib.Path(home)
@@ -133,6 +142,7 @@ class Tests:
                 server.finish(patience)
                 client.quiet()
                 server.quiet()
+                return client
             except Failed as failed:
                 others = [("server", server), ("client", client)]
                 logs = "\n".join(f"--- {name}\n{one.text()}" for name, one in others if one)
@@ -141,6 +151,24 @@ class Tests:
                 server.kill()
                 if client:
                     client.kill()
+
+    def play(self, clients):
+        """A game at 60 Hz; its server plays so many ticks as fit into the time."""
+        client = self.pair("play", clients=clients, seconds=self.seconds)
+        played = re.match(r"(\d+) clients, ticks (\d+), states (\d+),", client.line("PLAYED "))
+        if not played or int(played[1]) != clients or int(played[2]) < 30 * self.seconds:
+            raise Failed(f"it was not played:\n{client.text()}")
+        print(f"play_{clients}: {client.line('PLAYED ')}", flush=True)
+
+    def library(self):
+        """What the engine loads stays loaded: a thread may still be inside of it when the engine lets it go."""
+        found = list((self.project / "addons/gamekeeper/bin").glob("linux.*/*.so"))
+        for file in found:
+            flags = subprocess.run(["readelf", "-d", file], capture_output=True, text=True, check=True).stdout
+            if "NODELETE" not in flags:
+                raise Failed(f"{file} can be unloaded:\n{flags}")
+        if not found and sys.platform == "linux":
+            raise Failed("there is no library")
 
     def vanishes(self):
         """The server's process is killed while its clients play."""
@@ -205,6 +233,9 @@ class Tests:
     def demo(self):
         """The demo, played by two."""
         project = self.folder / "demo"
+        # The engine reads this file after the project's own.
+        shutil.copy(pathlib.Path(__file__).parent / "demo_tree.gd", project)
+        (project / "override.cfg").write_text('[autoload]\nTree="*res://demo_tree.gd"\n')
         with tempfile.TemporaryDirectory() as home:
             home = pathlib.Path(home)
             engines = [Engine(self.engine, project, home, ["--", "--host", "0"])]
@@ -216,11 +247,21 @@ class Tests:
                 engines[1].line("player 1 is here")
                 engines[1].line(f"player {own} is here")
                 engines[0].line("2 players")
+                for one in engines:
+                    one.line("END OF TREE")
+                    tree = one.text().split("\nTREE\n")[1]
+                    for node in ["Spawner", "Players", "Menu", f"┖╴{own}\n", f"player {own} stands at", "player 1 stands at"]:
+                        if node not in tree:
+                            raise Failed(f"no {node.strip()} in\n{one.text()}")
                 # A joined one whose host is gone says so.
                 engines[0].kill()
                 engines[1].line("the server ")
                 for one in engines:
                     one.quiet()
+                if self.capture:
+                    names = ["$ godot --headless -- --host 0", "$ godot --headless -- --join 127.0.0.1 KEY PORT"]
+                    texts = [f"{name}\n{one.text()}\n" for name, one in zip(names, engines)]
+                    self.capture.write_text("\n".join(texts))
             except Failed as failed:
                 raise Failed(f"{failed}\n" + "\n---\n".join(one.text() for one in engines)) from None
             finally:
@@ -243,21 +284,35 @@ class Tests:
         return seen
 
 
+def run(name, test):
+    """Runs one test and says how it went; whether it passed."""
+    start = time.monotonic()
+    try:
+        test()
+    except Failed as error:
+        print(f"{name}: FAILED after {time.monotonic() - start:.1f} s: {error}", flush=True)
+        return False
+    print(f"{name}: passed after {time.monotonic() - start:.1f} s", flush=True)
+    return True
+
+
 def main():
-    arguments = [argument for argument in sys.argv[1:] if argument != "--long"]
-    if len(arguments) < 2:
-        sys.exit(__doc__)
-    tests = Tests(arguments[0], arguments[1], "--long" in sys.argv).all()
-    names = arguments[2:] or list(tests)
-    failed = []
-    for name in names:
-        start = time.monotonic()
-        try:
-            tests[name]()
-            print(f"{name}: passed after {time.monotonic() - start:.1f} s", flush=True)
-        except Failed as error:
-            failed.append(name)
-            print(f"{name}: FAILED after {time.monotonic() - start:.1f} s: {error}", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("engine")
+    parser.add_argument("folder")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--capture", type=pathlib.Path)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    asked = parser.parse_intermixed_args()
+    tests = Tests(asked.engine, asked.folder, 8 if asked.short else 60, asked.capture).all()
+    names = asked.names or list(tests)
+    # Games take their time and little else, so that the others run beside them.
+    games = [name for name in names if name.startswith("play_")]
+    others = [name for name in names if name not in games]
+    with concurrent.futures.ThreadPoolExecutor(max(1, len(games))) as beside:
+        playing = {name: beside.submit(run, name, tests[name]) for name in games}
+        failed = [name for name in others if not run(name, tests[name])]
+        failed += [name for name in games if not playing[name].result()]
     print(f"godot: {len(names) - len(failed)} passed, {len(failed)} failed {' '.join(failed)}")
     sys.exit(1 if failed else 0)
 

@@ -49,6 +49,7 @@ from .http import (
     put,
     websocket,
 )
+from .http_client import HTTPClient
 from .keys import SECP256R1, EllipticCurvePrivateKey, EllipticCurvePublicKey
 from .server import ThreadedServer, TwistedServer
 from .streams import Server
@@ -72,6 +73,7 @@ __all__ = [
     "Framing",
     "GamekeeperError",
     "GuiServer",
+    "HTTPClient",
     "HTTPServer",
     "InvalidSignature",
     "JsonResponse",

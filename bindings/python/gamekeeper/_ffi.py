@@ -27,7 +27,7 @@ from ctypes import (
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Type, Union
 
 from . import errors
-from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_OK, GK_PRIORITY_NORMAL
+from ._codes import GK_ERR_BUFFER_TOO_SMALL, GK_ERR_NULL, GK_ERR_STATE, GK_OK, GK_PRIORITY_NORMAL
 from ._version import __version__
 
 PEER = c_uint64
@@ -187,6 +187,8 @@ class gk_file_quota(Structure):
         ("max_file_bytes", c_uint64),
         ("bytes_per_peer", c_uint64),
         ("bytes_total", c_uint64),
+        ("count_per_peer", c_uint64),
+        ("count_total", c_uint64),
     ]
 
 
@@ -442,6 +444,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_is_stopped": (RESULT, [server, POINTER(c_uint32)]),
         "gk_server_address": (RESULT, [server] + _TEXT_OUT),
         "gk_server_addresses": (RESULT, [server] + _TEXT_OUT),
+        "gk_server_stream_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
         "gk_server_port": (RESULT, [server, POINTER(c_uint16)]),
         "gk_context_listen_http": (RESULT, [context, c_char_p, c_char_p, c_char_p]),
         "gk_context_route": (RESULT, [context, c_char_p, c_char_p, CALLBACK, c_void_p]),
@@ -449,11 +452,13 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_route_files": (RESULT, [context, c_char_p, c_char_p]),
         "gk_context_clear_http": (RESULT, [context]),
         "gk_context_set_http_max_body": (RESULT, [context, c_size_t]),
+        "gk_context_set_http_route_door": (RESULT, [context, c_uint32]),
         "gk_context_set_http_max_connections": (RESULT, [context, c_uint32, c_uint32]),
         "gk_context_set_http_max_requests": (RESULT, [context, c_uint32]),
         "gk_context_set_http_max_body_bytes": (RESULT, [context, c_size_t]),
         "gk_context_set_http_request_timeout_us": (RESULT, [context, c_uint64]),
         "gk_context_set_http_head_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_context_set_http_password_in_clear": (RESULT, [context, c_uint32]),
         "gk_server_http_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
         "gk_context_set_dashboard": (RESULT, [context, c_char_p]),
         "gk_context_set_dashboard_token": (RESULT, [context, c_char_p]),
@@ -468,6 +473,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         },
         "gk_request_is_secure": (RESULT, [server, c_uint64, POINTER(c_uint32)]),
         "gk_response_header": (RESULT, [server, c_uint64, c_char_p, c_char_p]),
+        "gk_response_clear": (RESULT, [server, c_uint64]),
         "gk_response_send": (RESULT, [server, c_uint64, c_uint32, c_void_p, c_size_t]),
         "gk_response_upgrade": (RESULT, [server, c_uint64]),
         "gk_peer_request": (RESULT, [server, PEER, POINTER(c_uint64)]),
@@ -514,6 +520,8 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_server_set_discovery_info": (RESULT, [server, c_char_p, c_size_t]),
         "gk_context_listen_stream": (RESULT, [context, c_char_p, c_int32]),
         "gk_context_listen_stream_with": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_listen_stream_files": (RESULT, [context, c_char_p, c_int32, POINTER(gk_stream_options)]),
+        "gk_context_connect_stream_files": (RESULT, [context, POINTER(gk_stream_options)]),
         "gk_context_connect_stream": (RESULT, [context, c_int32, POINTER(gk_stream_options)]),
         "gk_context_set_stream_tls": (RESULT, [context, POINTER(gk_stream_tls)]),
         "gk_context_set_password": (RESULT, [context, c_char_p, c_size_t]),
@@ -764,6 +772,15 @@ def load(path: str) -> ctypes.CDLL:
 
 lib: Any = load(find_library())
 
+#: Whether this process was forked from one with servers or clients, whose handles are empty here.
+_inherited = False
+
+
+def inherit() -> None:
+    """Says so."""
+    global _inherited
+    _inherited = True
+
 
 def check(result: int) -> None:
     """Raises the exception for a negative result of this thread's last call."""
@@ -773,6 +790,9 @@ def check(result: int) -> None:
 
 def error(result: int) -> errors.GamekeeperError:
     """The exception for a negative result of this thread's last call, with the library's sentence."""
+    if result == GK_ERR_NULL and _inherited:
+        text = "it belongs to the process that this one was forked from, and can only be used there"
+        return errors.from_code(GK_ERR_STATE, text)
     length: int = lib.gk_last_error(None, 0)
     buffer = ctypes.create_string_buffer(length + 1)
     lib.gk_last_error(buffer, length + 1)

@@ -181,14 +181,20 @@ def end_of(event: Any) -> FileEnd:
 
 
 def quota(
-    max_file_bytes: int, files_per_peer: int, bytes_per_peer: int, files_total: int, bytes_total: int
+    max_file_bytes: int,
+    files_per_peer: int,
+    bytes_per_peer: int,
+    files_total: int,
+    bytes_total: int,
+    count_per_peer: int = 65536,
+    count_total: int = 0,
 ) -> _ffi.gk_file_quota:
     """How much is received, as the library takes it."""
     size = ctypes.sizeof(_ffi.gk_file_quota)
-    given = (files_per_peer, files_total, max_file_bytes, bytes_per_peer, bytes_total)
+    given = (files_per_peer, files_total, max_file_bytes, bytes_per_peer, bytes_total, count_per_peer, count_total)
     if not all(0 <= value < 2**63 for value in given) or not max(given[:2]) < 2**32:
         raise ValueError("a quota of files is out of its range: {}".format(given))
-    return _ffi.gk_file_quota(size, files_per_peer, files_total, 0, max_file_bytes, bytes_per_peer, bytes_total)
+    return _ffi.gk_file_quota(size, *given[:2], 0, *given[2:])
 
 
 def _told(result: int) -> bool:

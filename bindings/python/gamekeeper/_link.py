@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Callable, Deque, Dict, List, Optional, Tuple
 
-from . import _ffi
+from . import _ffi, _fork
 from ._codes import GK_ERR_STALE, GK_ERR_STATE, GK_OK, GK_RETRY_NONE
 from ._files import Files
 from .stream_client import Content, tell
@@ -27,6 +27,7 @@ class Link:
     def __init__(self, pointer: ctypes.c_void_p) -> None:
         self.pointer = pointer
         self._free = _ffi.lib.gk_server_free
+        _fork.watch(pointer)
         self._tags = itertools.count(1)
         #: Who waits for a GK_EVENT_SENT, by its tag. Bounded by the library's queues of messages.
         self._waiting: Dict[int, Tuple["Client", SendCallback]] = {}

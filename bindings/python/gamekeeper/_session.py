@@ -5,7 +5,7 @@ import itertools
 import math
 from typing import Any, Iterator, Optional, Tuple, Union
 
-from . import _codes, _ffi
+from . import _codes, _ffi, _fork
 from ._files import Files, quota
 from ._log import LEVELS, logger
 from .client import WIRES, ConnectionStats
@@ -164,6 +164,7 @@ class Session:
     def __init__(self, pointer: ctypes.c_void_p) -> None:
         self.pointer = pointer
         self._free = _ffi.lib.gk_client_free
+        _fork.watch(pointer)
         self._events = _Events()
         self.tags: Iterator[int] = itertools.count(1)
         self.files = Files("client", pointer)

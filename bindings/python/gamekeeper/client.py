@@ -19,7 +19,8 @@ from ._codes import (
     GK_WIRE_NATIVE,
     GK_WIRE_STREAM,
 )
-from ._files import FileCallback, Path, Progress
+from ._file_sender import FileSender
+from ._files import Files
 from ._link import Link, SendCallback
 from ._log import PeerLogger
 from .conditions import Conditions, LinkStats, native
@@ -133,7 +134,7 @@ class ConnectionStats:
         )
 
 
-class Client:
+class Client(FileSender):
     """A client that joined. The server makes it; the methods of EventHandler get it.
 
     All of it can be used on any thread, and after the client has left: it then answers with what was
@@ -263,30 +264,8 @@ class Client:
         """Queues a message that is sent until acknowledged: ``send`` with RetryMode.RETRY_ON_TIMEOUT."""
         self.send(payload, RetryMode.RETRY_ON_TIMEOUT, callback)
 
-    def send_file(
-        self,
-        path: Path,
-        name: Optional[str] = None,
-        progress: Optional[Progress] = None,
-        callback: Optional[FileCallback] = None,
-    ) -> int:
-        """Sends a file of any length beside all messages, which it does not delay; on any thread. When the connection
-        breaks, sending it again to the same receiver goes on where it left off.
-
-        :param path: the file; it must not change before the end
-        :param name: the name that it is offered under; None: its own
-        :param progress: called on the server's thread with the bytes that have arrived, and those in all
-        :param callback: called once on the server's thread, with a FileEnd
-        :returns: its number, for :meth:`cancel_file`
-        :raises StateError: files are not enabled here or at the client, or it is on mpgameserver's wire
-        :raises StalePeerError: the client has left
-        :raises WouldBlock: 1024 files wait for it
-        """
-        return self._link.files.send(self._peer, path, name, progress, callback)
-
-    def cancel_file(self, file: int) -> bool:
-        """Gives a file up that is being sent; False: it has ended already."""
-        return self._link.files.cancel(self._peer, file)
+    def _files(self) -> Tuple[Files, Optional[int]]:
+        return self._link.files, self._peer
 
     def disconnect(self) -> None:
         """Sends the client away. What is queued for it is not delivered; ``EventHandler.disconnect`` follows."""
@@ -307,6 +286,7 @@ class Client:
         result = _ffi.lib.gk_server_simulate_peer(self._link.pointer, self._peer, Direction(direction).value, given)
         if result not in (GK_OK, GK_ERR_STALE, GK_ERR_STATE):
             raise _ffi.error(result)
+
     def accept(self) -> bool:
         """Lets a client in that waits for a decision; see ``EventHandler.authorise``. False: it has left, or
         was let in or refused before."""

@@ -57,6 +57,8 @@ class ServerContext:
         # One thread may take it twice: a signal's handler may call shutdown() wherever the thread is.
         self._lock = threading.RLock()
         self._servers: "Set[TwistedServer]" = set()
+        #: How many doors for streams there are.
+        self._stream_doors = 0
         self._active = True
         self._free = _ffi.lib.gk_context_free
         self._pointer = ctypes.c_void_p()
@@ -125,6 +127,7 @@ class ServerContext:
         password_in_clear: bool = False,
         certificate: Optional[str] = None,
         private_key: Optional[str] = None,
+        files: bool = False,
         max_connections_per_source: int = 0,
     ) -> None:
         """Adds a door for streams (TCP), beside the one for datagrams. Whoever comes in by it is a client like any
@@ -137,6 +140,8 @@ class ServerContext:
         :param stall_timeout: seconds for which a message that has begun may stand still, 0.1 to 3600
         :param certificate: the file, PEM, with the certificate by which the door speaks TLS; ``private_key``: its key
         :param password_in_clear: takes the password also where others can read it on the way
+        :param files: files come in, too (``setFiles`` first): with ``Framing.LENGTH`` from clients that ask for it, with
+            ``Framing.RAW`` each connection is one plain file, its name, a space and its bytes
         """
         options = _ffi.gk_stream_options(
             struct_size=ctypes.sizeof(_ffi.gk_stream_options),
@@ -150,10 +155,11 @@ class ServerContext:
         )
         with self._lock:
             _ffi.check(
-                _ffi.lib.gk_context_listen_stream_with(
+                (_ffi.lib.gk_context_listen_stream_files if files else _ffi.lib.gk_context_listen_stream_with)(
                     self._pointer, _ffi.c_text(address), Framing(framing).value, ctypes.byref(options)
                 )
             )
+            self._stream_doors += 1
 
     def setPassword(self, password: Optional[bytes]) -> None:
         """Sets what a client must know to come in, 1 to 256 bytes; None: nothing. mpgameserver's clients have no
@@ -191,18 +197,25 @@ class ServerContext:
         bytes_per_peer: int = 0,
         files_total: int = 64,
         bytes_total: int = 0,
+        count_per_peer: int = 65536,
+        count_total: int = 0,
     ) -> None:
         """Lets files be sent to clients of the native wire that allow it too, and received from them as
-        ``EventHandler.file_offered`` decides. Of the bytes 0 is no bound.
+        ``EventHandler.file_offered`` decides. Of bytes and counts 0 is no bound.
 
         :param max_file_bytes: the longest file
         :param files_per_peer: files of one client at once, those included that wait for a decision
         :param bytes_per_peer: bytes of one client while it is connected
         :param files_total: files of all clients at once
         :param bytes_total: bytes of all clients since the start
+        :param count_per_peer: files taken of one client while it is connected, however short
+        :param count_total: files taken of all clients since the start
         """
-        given = quota(max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total)
+        given = quota(
+            max_file_bytes, files_per_peer, bytes_per_peer, files_total, bytes_total, count_per_peer, count_total
+        )
         self._set("gk_context_set_files", ctypes.byref(given))
+
     def setDashboard(self, addr: Optional[Tuple[str, int]], token: Optional[str] = None) -> None:
         """Sets where a server shows what it does, in any browser and for Prometheus; None: nowhere. Where it is in
         fact tells ``dashboard_address()`` of the server.
@@ -269,12 +282,14 @@ class ServerContext:
             server._http.configure(self._pointer)
             _ffi.check(_ffi.lib.gk_server_open(self._pointer, _ffi.c_text(address), ctypes.byref(pointer)))
             link = Link(pointer)
+            server._http.opened()
             self._servers.add(server)
         return link
 
     def _closed(self, server: "TwistedServer") -> None:
         with self._lock:
             self._servers.discard(server)
+            server._http.closed()
 
 
 def _microseconds(seconds: float) -> int:

@@ -1,14 +1,26 @@
 """A server that shows what it does in the browser."""
 
+import html
 import os
+import pathlib
 import sys
+import tempfile
 import threading
 import webbrowser
 from typing import Optional
+from urllib.parse import quote
 
 from ._link import Link
 from .context import ServerContext
 from .server import Address, TwistedServer
+
+
+#: How long the page lies there that takes the browser to the dashboard with its token, in seconds.
+_PAGE_S = 60.0
+#: The page. It says nothing to whoever it leads to of where it was.
+_PAGE = """<!doctype html><meta charset="utf-8"><meta name="referrer" content="no-referrer">
+<title>gamekeeper</title><meta http-equiv="refresh" content="0;url={0}"><a href="{0}">The dashboard</a>
+"""
 
 
 class GuiServer(TwistedServer):
@@ -39,6 +51,8 @@ class GuiServer(TwistedServer):
         self._token = token
         self._browser = browser
         self._ready = False
+        self._page: "Optional[tempfile.TemporaryDirectory[str]]" = None
+        self._page_end: Optional[threading.Timer] = None
 
     def init(self) -> None:
         """Sets the dashboard; ``run`` does it where it was not done."""
@@ -49,7 +63,10 @@ class GuiServer(TwistedServer):
         """Runs the server until it is stopped, as ``TwistedServer.run`` does."""
         if not self._ready:
             self.init()
-        super().run()
+        try:
+            super().run()
+        finally:
+            self._forget_page()
 
     def url(self) -> str:
         """Where the dashboard is. Raises StateError before the start."""
@@ -60,11 +77,32 @@ class GuiServer(TwistedServer):
         link = super()._open()
         url = self.url()
         if _has_display() if self._browser is None else self._browser:
-            # What stands behind the # stays in the browser.
-            where = url if self._token is None else "{}#token={}".format(url, self._token)
             # Some browsers keep who opens them waiting until they end.
-            threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(self._way_to(url),), daemon=True).start()
         return link
+
+    def _way_to(self, url: str) -> str:
+        """What the browser is told to open. Everybody on the machine sees its command line, so the token is not in it but
+        in a page that only this user can read, for a minute."""
+        if self._token is None:
+            return url
+        self._page = tempfile.TemporaryDirectory(prefix="gamekeeper-")
+        path = pathlib.Path(self._page.name) / "dashboard.html"
+        # What stands behind the # stays in the browser.
+        text = _PAGE.format(html.escape("{}#token={}".format(url, quote(self._token, safe=""))))
+        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(text)
+        self._page_end = threading.Timer(_PAGE_S, self._forget_page)
+        self._page_end.daemon = True
+        self._page_end.start()
+        return path.as_uri()
+
+    def _forget_page(self) -> None:
+        page, end, self._page, self._page_end = self._page, self._page_end, None, None
+        if end is not None:
+            end.cancel()
+        if page is not None:
+            page.cleanup()
 
 
 def _has_display() -> bool:

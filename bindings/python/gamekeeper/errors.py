@@ -1,6 +1,6 @@
 """What the library's error codes become in Python."""
 
-from typing import Dict, Optional, Type
+from typing import Dict, Optional, Sequence, Type
 
 from . import _codes
 
@@ -16,6 +16,10 @@ class GamekeeperError(Exception):
     code: int
     #: One sentence.
     message: str
+    #: Of ``send_many``: the places of the messages that were not queued because their client's queue is full.
+    refused: Sequence[int] = ()
+    #: Of ``send_many``: the places of those that were not queued for any other reason; the error is that of the first.
+    failed: Sequence[int] = ()
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)

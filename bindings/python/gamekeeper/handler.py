@@ -71,6 +71,7 @@ class EventHandler:
         """
         for client, seqnum, msg in messages:
             self.handle_message(client, seqnum, msg)
+
     def file_offered(self, client: _Client, offer: FileOffer) -> None:
         """A client offers a file: call ``offer.accept(directory)`` or ``offer.refuse()``, in here or later. Asked only after
         ``ServerContext.setFiles()``. Where this is not overridden all are refused."""

@@ -5,6 +5,7 @@ functions are called on the server's thread, as the handler's methods are. The n
 """
 
 import concurrent.futures
+import copy
 import ctypes
 import enum
 import gzip
@@ -77,6 +78,13 @@ def path_join_safe(root_directory: str, filename: str) -> str:
     return path
 
 
+def read_serializable(data: bytes) -> Any:
+    """A Serializable from its bytes; of the installed package mpgameserver."""
+    # Only now: that module imports this one.
+    dropin: Any = importlib.import_module(__name__.rpartition(".")[0] + ".mpgameserver")
+    return dropin.Serializable.loadb(data)
+
+
 class Headers(Dict[bytes, List[bytes]]):
     """The headers of a request: bytes to a list of values. Names are the same in any case."""
 
@@ -138,9 +146,7 @@ class Request:
 
     def message(self) -> Any:
         """The body, which is a Serializable."""
-        # Only now: that module imports this one.
-        dropin: Any = importlib.import_module(__name__.rpartition(".")[0] + ".mpgameserver")
-        return dropin.Serializable.loadb(self.stream.read())
+        return read_serializable(self.stream.read())
 
     def __repr__(self) -> str:
         return "<{} {} {}>".format(type(self).__name__, self.method, self.path)
@@ -212,7 +218,8 @@ class Response:
             compressed in any case.
         """
         self.status_code = status_code
-        self.headers: Dict[str, str] = {} if headers is None else headers
+        # A copy: further headers are those of this response alone.
+        self.headers: Dict[str, str] = {} if headers is None else dict(headers)
         self.payload: Any = b"" if payload is None else payload
         self.compress = compress
         if isinstance(self.payload, str):
@@ -338,8 +345,20 @@ def param(name: str) -> Callable[[Callback], Callback]:
     return decorator
 
 
-#: What follows a pattern's name, and what the name then stands for.
-_WILDCARDS = {"?": r"(?:/([^/]+))?", "+": r"/([^/]+(?:/[^/]+)*)", "*": r"(?:/([^/]+(?:/[^/]+)*))?"}
+#: What may follow a pattern's name, and how many components the name then stands for: at least, at most.
+_WILDCARDS: Dict[str, Tuple[int, Optional[int]]] = {"?": (0, 1), "+": (1, None), "*": (0, None)}
+
+
+def _components(path: str) -> Optional[List[str]]:
+    """The components of a path, decoded one by one: a slash that is encoded tells none apart. None: nothing is routed so."""
+    if not path.startswith("/"):
+        return None
+    rest = path[1:-1] if len(path) > 1 and path.endswith("/") else path[1:]
+    try:
+        found = [unquote(part, errors="strict") for part in rest.split("/")] if rest else []
+    except UnicodeDecodeError:
+        return None
+    return None if any("\0" in part for part in found) else found
 
 
 class Route:
@@ -352,27 +371,43 @@ class Route:
         self.callback = callback
         self.websocket = websocket
         self.options: Dict[str, Any] = {}
-        self._names: List[str] = []
-        expression = ""
+        #: Literals, whose name is None, and names, with how many components they stand for.
+        self._parts: List[Tuple[Optional[str], str, int, Optional[int]]] = []
         for part in (part for part in pattern.split("/") if part):
-            if not part.startswith(":"):
-                expression += "/" + re.escape(part)
-                continue
-            wildcard = _WILDCARDS.get(part[-1])
-            self._names.append(part[1:-1] if wildcard else part[1:])
-            expression += wildcard or r"/([^/]+)"
-        self._expression = re.compile(expression)
+            if part.startswith(":"):
+                least, most = _WILDCARDS.get(part[-1], (1, 1))
+                name = part[1:-1] if part[-1] in _WILDCARDS else part[1:]
+                self._parts.append((name, "", least, most))
+            else:
+                self._parts.append((None, part, 1, 1))
+        names = [name for name, *_ in self._parts if name is not None]
+        if "" in names or len(set(names)) < len(names):
+            raise ValueError("the pattern {!r} has a name without characters, or one twice".format(pattern))
+        if sum((least, most) != (1, 1) for _, _, least, most in self._parts) > 1:
+            raise ValueError("the pattern {!r} has two names with ?, + or *".format(pattern))
 
     def match(self, path: str) -> Optional[Dict[str, Optional[str]]]:
         """What the pattern's names stand for in a path; None where it does not match."""
-        rest = path[1:-1] if len(path) > 1 and path.endswith("/") else path[1:]
-        # Components are told apart before they are decoded.
-        found = self._expression.fullmatch("/" + rest if rest else "")
-        if found is None:
+        rest = _components(path)
+        if rest is None:
             return None
-        return {
-            name: None if value is None else unquote(value) for name, value in zip(self._names, found.groups())
-        }
+        # What the one name of a variable number takes is what the others leave.
+        spare = len(rest) - sum((least, most) == (1, 1) for _, _, least, most in self._parts)
+        matches: Dict[str, Optional[str]] = {}
+        for name, literal, least, most in self._parts:
+            width = 1 if (least, most) == (1, 1) else spare
+            taken, rest = rest[: max(width, 0)], rest[max(width, 0) :]
+            if len(taken) != width or width < least or (most is not None and width > most):
+                return None
+            if name is None:
+                if taken != [literal]:
+                    return None
+            elif "" in taken:
+                # "/a//b" names nothing between its slashes.
+                return None
+            else:
+                matches[name] = "/".join(taken) if taken else None
+        return None if rest else matches
 
     def __repr__(self) -> str:
         return "<Route {}>".format(self.name)
@@ -412,13 +447,18 @@ class Router:
 
     def __init__(self) -> None:
         self.routes: List[Route] = []
+        #: How many servers that run have these routes, and would not see further ones.
+        self._serving = 0
 
     def registerRoutes(self, routes: Union[Resource, Iterable[Any]]) -> None:
-        """Adds routes.
+        """Adds routes; also to servers that were told of the router but have not started.
 
         :param routes: a :class:`Resource`, or a list of routes or of (method, pattern, function)
-        :raises ValueError: a method that routes cannot have
+        :raises ValueError: a method that routes cannot have, or a pattern that is none
+        :raises StateError: a server runs with these routes
         """
+        if self._serving:
+            raise StateError(_codes.GK_ERR_STATE, "a server runs with the routes of this router, which stay as they are")
         added = routes.routes() if isinstance(routes, Resource) else list(routes)
         for route in added:
             if not isinstance(route, Route):
@@ -448,6 +488,10 @@ class Router:
         return _respond(route, request)
 
 
+def _no_response() -> Response:
+    return JsonResponse({"error": "route failed to return a response"}, 500)
+
+
 def _respond(route: Route, request: Request) -> Any:
     """Calls a route's function; whatever it does, there is a response."""
     try:
@@ -455,16 +499,16 @@ def _respond(route: Route, request: Request) -> Any:
     except Exception:
         logger.exception("error in %s", route.name)
         response = None
-    if response is None:
-        return JsonResponse({"error": "route failed to return a response"}, 500)
-    return response
+    return _no_response() if response is None else response
 
 
 class Doors:
     """The HTTP doors of one server: what stands behind ``listenTCP``."""
 
     def __init__(self) -> None:
-        self._doors: List[Tuple[str, Optional[str], Optional[str]]] = []
+        self._doors: List[Tuple[Router, str, Optional[str], Optional[str]]] = []
+        self._open_routers: List[Router] = []
+        #: The routes of all doors, as the library counts them.
         self._routes: List[Route] = []
         self._opening: "OrderedDict[int, Tuple[Route, Request]]" = OrderedDict()
         self._sockets: Dict[int, Tuple[Route, WebSocket]] = {}
@@ -472,24 +516,43 @@ class Doors:
     def listen(self, router: Router, address: str, privkey: Optional[str], cert: Optional[str]) -> None:
         if (privkey is None) != (cert is None):
             raise ValueError("privkey and cert: both or none")
-        self._doors.append((address, privkey, cert))
-        self._routes += [route for route in router.routes if route not in self._routes]
+        self._doors.append((router, address, privkey, cert))
 
     def configure(self, context: Any) -> None:
         """Says it all to the library, of which the context is."""
         lib = _ffi.lib
         _ffi.check(lib.gk_context_clear_http(context))
-        for address, privkey, cert in self._doors:
+        self._routes = []
+        for door, (router, address, privkey, cert) in enumerate(self._doors):
             files = [None if path is None else _ffi.c_path(path) for path in (cert, privkey)]
             _ffi.check(lib.gk_context_listen_http(context, _ffi.c_text(address), *files))
-        for tag, route in enumerate(self._routes, 1):
-            pattern = _ffi.c_text("/" + "/".join(part for part in route.pattern.split("/") if part))
-            if route.websocket:
-                _ffi.check(lib.gk_context_route_websocket(context, pattern, None, tag))
-                continue
-            limit = route.options.get("max_content_length", MAX_CONTENT_LENGTH)
-            _ffi.check(lib.gk_context_set_http_max_body(context, limit))
-            _ffi.check(lib.gk_context_route(context, _ffi.c_text(route.method), pattern, None, tag))
+            _ffi.check(lib.gk_context_set_http_route_door(context, door))
+            for route in router.routes:
+                self._routes.append(route)
+                self._add(context, route, len(self._routes))
+
+    @staticmethod
+    def _add(context: Any, route: Route, tag: int) -> None:
+        lib = _ffi.lib
+        pattern = _ffi.c_text("/" + "/".join(part for part in route.pattern.split("/") if part))
+        if route.websocket:
+            _ffi.check(lib.gk_context_route_websocket(context, pattern, None, tag))
+            return
+        limit = route.options.get("max_content_length", MAX_CONTENT_LENGTH)
+        _ffi.check(lib.gk_context_set_http_max_body(context, limit))
+        _ffi.check(lib.gk_context_route(context, _ffi.c_text(route.method), pattern, None, tag))
+
+    def opened(self) -> None:
+        """The server of these doors runs: the routes stay as they are."""
+        self._open_routers = [router for router, *_ in self._doors]
+        for router in self._open_routers:
+            router._serving += 1
+
+    def closed(self) -> None:
+        """It does not any more; once is enough."""
+        routers, self._open_routers = self._open_routers, []
+        for router in routers:
+            router._serving -= 1
 
     def addresses(self, link: "Link") -> List[str]:
         """Where the doors are, as the library writes it."""
@@ -617,6 +680,9 @@ def _send(link: "Link", number: int, route: Route, request: Request, response: A
     try:
         if not isinstance(response, Response):
             raise TypeError("{} returned {}, not a Response".format(route.name, type(response).__name__))
+        # The same response may answer other requests, of which each has headers of its own.
+        response = copy.copy(response)
+        response.headers = dict(response.headers)
         body = response._get_payload(request)
         for name, value in response.headers.items():
             if name.lower() not in _OWN:
@@ -630,13 +696,21 @@ def _send(link: "Link", number: int, route: Route, request: Request, response: A
     except Exception:
         logger.exception("error in the response of %s", route.name)
         text = b"the response cannot be sent\n"
+        # Those that were taken belong to the response that was not.
+        _ffi.lib.gk_response_clear(link.pointer, number)
         _ffi.lib.gk_response_send(link.pointer, number, 500, text, len(text))
 
 
 def _send_later(
     link: "Link", number: int, route: Route, request: Request, done: "concurrent.futures.Future[Any]"
 ) -> None:
-    _send(link, number, route, request, _respond(Route(route.name, "GET", "/", lambda _: done.result()), request))
+    try:
+        response = done.result()
+    except BaseException:
+        # Also what would end a program: this is a thread of a pool, and somebody waits for an answer.
+        logger.exception("error in %s", route.name)
+        response = None
+    _send(link, number, route, request, _no_response() if response is None else response)
 
 
 class HTTPServer:

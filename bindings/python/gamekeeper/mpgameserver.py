@@ -1,7 +1,7 @@
 """The names of the package mpgameserver, for programs that were written for it.
 
 Change ``from mpgameserver import …`` to ``from gamekeeper.mpgameserver import …``. What that package's documentation of
-its server and client names is gamekeeper's own. Everything else of it (serialization, dispatch, the engine over pygame)
+its server, client and HTTP names is gamekeeper's own. Everything else of it (serialization, dispatch, the engine over pygame)
 has no network in it and comes from the installed package when it is asked for; where that is not installed, asking fails
 with an ImportError that says so.
 """
@@ -10,7 +10,7 @@ import importlib
 import logging
 import logging.handlers
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 from . import (
     Client,
@@ -18,15 +18,34 @@ from . import (
     ConnectionStatus,
     EllipticCurvePrivateKey,
     EllipticCurvePublicKey,
+    ErrorResponse,
     EventHandler,
     GamekeeperError,
+    GuiServer,
+    HTTPClient,
+    HTTPServer,
+    JsonResponse,
+    Request,
+    Resource,
+    Response,
     RetryMode,
+    Router,
     SeqNum,
+    SerializableResponse,
     ServerContext,
     ThreadedServer,
     TwistedServer,
     UdpClient,
+    WebSocketOpCode,
     __version__,
+    delete,
+    get,
+    header,
+    param,
+    path_join_safe,
+    post,
+    put,
+    websocket,
 )
 
 __all__ = [
@@ -35,17 +54,36 @@ __all__ = [
     "ConnectionStatus",
     "EllipticCurvePrivateKey",
     "EllipticCurvePublicKey",
+    "ErrorResponse",
     "EventHandler",
+    "GuiServer",
+    "HTTPClient",
+    "HTTPServer",
+    "JsonResponse",
     "ProtocolError",
+    "Request",
+    "Resource",
+    "Response",
     "RetryMode",
+    "Router",
     "SeqNum",
+    "SerializableResponse",
     "ServerContext",
     "ThreadedServer",
     "Timer",
     "TwistedServer",
     "UdpClient",
+    "WebSocketOpCode",
     "__version__",
+    "delete",
+    "get",
+    "header",
+    "param",
+    "path_join_safe",
+    "post",
+    "put",
     "setupLogger",
+    "websocket",
 ]
 
 #: Of a log file that :func:`setupLogger` names: bytes of one, and how many older ones are kept.
@@ -114,31 +152,6 @@ def setupLogger(logger_name: Optional[str], log_file: "Union[str, os.PathLike[st
     return logger
 
 
-#: Names that other modules of this package have, and the installed package where they do not have them (yet).
-_ELSEWHERE: Dict[str, Tuple[str, ...]] = {
-    "http": (
-        "ErrorResponse",
-        "HTTPClient",
-        "HTTPServer",
-        "JsonResponse",
-        "Request",
-        "Resource",
-        "Response",
-        "Router",
-        "SerializableResponse",
-        "WebSocketOpCode",
-        "delete",
-        "get",
-        "header",
-        "param",
-        "path_join_safe",
-        "post",
-        "put",
-        "websocket",
-    ),
-    "dashboard": ("GuiServer",),
-}
-
 #: Names that only the installed package has, and the extra packages that some of them need there.
 _OUTSIDE: Tuple[str, ...] = (
     "AreaGraph",
@@ -159,29 +172,13 @@ _OUTSIDE: Tuple[str, ...] = (
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in _ELSEWHERE.items():
-        if name in names:
-            found = _own(module, name)
-            return found if found is not None else _installed(name)
     if name in _OUTSIDE:
         return _installed(name)
     raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
 
 
 def __dir__() -> List[str]:
-    return sorted(list(globals()) + list(_OUTSIDE) + [name for names in _ELSEWHERE.values() for name in names])
-
-
-def _own(module: str, name: str) -> Any:
-    """A name of a module of this package; None where there is no such module, or no such name in it."""
-    full = "{}.{}".format(__name__.rpartition(".")[0], module)
-    try:
-        return getattr(importlib.import_module(full), name, None)
-    except ModuleNotFoundError as error:
-        # Something that the module itself lacks is another matter.
-        if error.name != full:
-            raise
-        return None
+    return sorted(list(globals()) + list(_OUTSIDE))
 
 
 def _installed(name: str) -> Any:

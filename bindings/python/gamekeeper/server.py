@@ -9,10 +9,9 @@ import socket
 import sys
 import threading
 import time
-import weakref
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple, Union
 
-from . import _batch, _codes, _ffi
+from . import _batch, _codes, _ffi, _fork
 from ._files import FileOffer
 from ._link import Link
 from ._log import LEVELS, logger
@@ -77,23 +76,6 @@ class TwistedServer:
         self._columns = _batch.Columns(self._events) if _batch.WIDE else None
         self._count = 0
         self._next = 0
-        self._tell: Dict[int, Callable[[Any], None]] = {
-            _codes.GK_EVENT_STARTING: self._on_starting,
-            _codes.GK_EVENT_CONNECT: self._on_connect,
-            _codes.GK_EVENT_DISCONNECT: self._on_disconnect,
-            _codes.GK_EVENT_MESSAGE: self._on_message,
-            _WEBSOCKET_MESSAGE: self._on_message,
-            _codes.GK_EVENT_UPDATE: self._on_update,
-            _codes.GK_EVENT_WRITABLE: self._on_writable,
-            _codes.GK_EVENT_SENT: self._on_sent,
-            _codes.GK_EVENT_SHUTDOWN: self._on_shutdown,
-            _codes.GK_EVENT_LOG: self._on_log,
-            _codes.GK_EVENT_AUTHORISE: self._on_authorise,
-            _codes.GK_EVENT_REQUEST: self._on_request,
-            _codes.GK_EVENT_FILE_OFFER: self._on_file,
-            _codes.GK_EVENT_FILE_PROGRESS: self._on_file,
-            _codes.GK_EVENT_FILE_END: self._on_file,
-        }
         self._http = Doors()
 
     # What its owner calls.
@@ -110,7 +92,7 @@ class TwistedServer:
             # First, for a signal's handler that calls stop() right here.
             self._thread = threading.get_ident()
             self._started = True
-        _running.add(self)
+        _remember(self)
         try:
             with self._signals():
                 link = self._open()
@@ -124,12 +106,15 @@ class TwistedServer:
                 if raised:
                     raise raised[0]
         finally:
-            _running.discard(self)
+            _forget(self)
             self._done.set()
 
     def stop(self) -> None:
         """Stops the server and waits for its end, on any thread. Inside a method of the handler it does not
-        wait: the server ends when that method returns. A second stop is harmless."""
+        wait: the server ends when that method returns. A second stop is harmless, and so is one in a process that was
+        forked from the server's."""
+        if _fork.is_inherited(self._link):
+            return
         self._request_stop()
         if self._started and self._thread != threading.get_ident():
             self._done.wait()
@@ -169,8 +154,8 @@ class TwistedServer:
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_dashboard_address, link.pointer))
 
     def addresses(self) -> List[Tuple[str, Address]]:
-        """Where others can reach the server, at all of its doors: ("udp" or "tcp", (host, port)). Raises StateError
-        before the start."""
+        """Where others can reach the server, at all of its doors: ("udp", "tcp", "http" or "https", (host, port)).
+        Raises StateError before the start."""
         link = self._link
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
@@ -193,6 +178,7 @@ class TwistedServer:
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
         _ffi.check(_ffi.lib.gk_server_simulate(link.pointer, Direction(direction).value, native(conditions)))
+
     def send_group(
         self,
         group: str,
@@ -244,7 +230,8 @@ class TwistedServer:
         :returns: the places, in ``messages``, of those that were not queued because their client's queue is full
         :raises TypeError: a payload is not bytes; nothing was queued
         :raises ValueError: no such retry mode, or a client of another server: nothing was queued. A mode that is not on a
-            client's wire, or, as MessageTooLarge, too long a message: the others were queued
+            client's wire, or, as MessageTooLarge, too long a message: the others were queued, but for those whose client's
+            queue is full. The exception's ``failed`` has the places of the former, ``refused`` those of the latter.
         :raises StateError: the server has not started, or has stopped
         """
         batch = list(messages)
@@ -266,9 +253,12 @@ class TwistedServer:
         else:
             results = link.send_each(peers, payloads, options)
         refused = [at for at, result in enumerate(results) if result == _codes.GK_ERR_WOULD_BLOCK]
-        for at, result in enumerate(results):
-            if result not in _SKIPPED:
-                raise from_code(result, "message {}: {}".format(at, _ffi.result_text(result)))
+        failed = [at for at, result in enumerate(results) if result not in _SKIPPED]
+        if failed:
+            at = failed[0]
+            error = from_code(results[at], "message {}: {}".format(at, _ffi.result_text(results[at])))
+            error.refused, error.failed = refused, failed
+            raise error
         return refused
 
     def broadcast(
@@ -308,6 +298,7 @@ class TwistedServer:
             return self._link
 
     def _loop(self, link: Link) -> None:
+        # In a process that a method of the handler has forked, the pointer is gone, and the poll raises.
         poll, pointer = _ffi.lib.gk_server_poll, link.pointer
         while not self._stopping and self.ctxt._active:
             # A full batch: there may be more. Look after the network in between, but do not wait.
@@ -365,9 +356,9 @@ class TwistedServer:
                 self._tell_one(types[start], self._events[start])
 
     def _tell_one(self, kind: int, event: Any) -> None:
-        told = self._tell.get(kind)
+        told = _TOLD.get(kind)
         if told is not None:
-            told(event)
+            told(self, event)
 
     def _tell_messages(self, columns: _batch.Columns, start: int, end: int) -> None:
         """Tells the handler of the batch's messages from ``start`` to ``end``: one by one, or all at once where it
@@ -403,6 +394,9 @@ class TwistedServer:
         """Ends the server and tells all that is still to be told. What the handler raises beyond
         exceptions is added to a list."""
         self._stopping = True
+        if _fork.is_inherited(link):
+            # The clients are those of the process that was forked, which tells its own handler.
+            return
 
         def guarded(step: Callable[[], Any]) -> Any:
             # KeyboardInterrupt and SystemExit may leave run() only when everybody has been told.
@@ -440,7 +434,7 @@ class TwistedServer:
 
     def _set_block_list(self, array: Any, count: int) -> None:
         link = self._link
-        if link is None:
+        if link is None or _fork.is_inherited(link):
             return
         result = _ffi.lib.gk_server_set_block_list(link.pointer, array, count)
         # A server that has stopped in the meantime needs no list.
@@ -600,6 +594,26 @@ class TwistedServer:
         logger.log(LEVELS.get(event.code, 20), "%s", (event.text or b"").decode("utf-8", "replace"))
 
 
+#: Who tells of which event. Not in the server: functions bound to it would keep it alive.
+_TOLD: Dict[int, Callable[[TwistedServer, Any], None]] = {
+    _codes.GK_EVENT_STARTING: TwistedServer._on_starting,
+    _codes.GK_EVENT_CONNECT: TwistedServer._on_connect,
+    _codes.GK_EVENT_DISCONNECT: TwistedServer._on_disconnect,
+    _codes.GK_EVENT_MESSAGE: TwistedServer._on_message,
+    _WEBSOCKET_MESSAGE: TwistedServer._on_message,
+    _codes.GK_EVENT_UPDATE: TwistedServer._on_update,
+    _codes.GK_EVENT_WRITABLE: TwistedServer._on_writable,
+    _codes.GK_EVENT_SENT: TwistedServer._on_sent,
+    _codes.GK_EVENT_SHUTDOWN: TwistedServer._on_shutdown,
+    _codes.GK_EVENT_LOG: TwistedServer._on_log,
+    _codes.GK_EVENT_AUTHORISE: TwistedServer._on_authorise,
+    _codes.GK_EVENT_REQUEST: TwistedServer._on_request,
+    _codes.GK_EVENT_FILE_OFFER: TwistedServer._on_file,
+    _codes.GK_EVENT_FILE_PROGRESS: TwistedServer._on_file,
+    _codes.GK_EVENT_FILE_END: TwistedServer._on_file,
+}
+
+
 class ThreadedServer(threading.Thread):
     """A server on a thread of its own, which does not keep the process alive."""
 
@@ -649,10 +663,13 @@ class ThreadedServer(threading.Thread):
         if self.server._started or self.is_alive():
             raise StateError(_codes.GK_ERR_STATE, "a server runs once: make another one to run again")
         self.server._open()
+        # Already: the process may end before the thread has come so far.
+        _remember(self.server)
         try:
             super().start()
         except BaseException:
             # Nobody will run it: the context lets go of it, and with the last reference the socket closes.
+            _forget(self.server)
             self.server.ctxt._closed(self.server)
             raise
 
@@ -664,7 +681,8 @@ class ThreadedServer(threading.Thread):
         """Stops the server and waits for the end of its thread; inside a method of the handler it does not
         wait. A second stop is harmless."""
         self.server.stop()
-        if self.ident is not None and self is not threading.current_thread():
+        # In a process that was forked from the server's the thread does not run.
+        if self.ident is not None and self.is_alive() and self is not threading.current_thread():
             self.join()
 
 
@@ -678,12 +696,38 @@ def _takes_many(handler: Any) -> Optional[Callable[[Messages], None]]:
 
 
 #: The servers that run, for the end of the process.
-_running: "weakref.WeakSet[TwistedServer]" = weakref.WeakSet()
+_running: Set[TwistedServer] = set()
+# One thread may take it twice: a signal's handler may end a server wherever the thread is.
+_running_lock = threading.RLock()
+
+
+def _remember(server: TwistedServer) -> None:
+    with _running_lock:
+        _running.add(server)
+
+
+def _forget(server: TwistedServer) -> None:
+    with _running_lock:
+        _running.discard(server)
+
+
+def _forked() -> None:
+    """In a process that was forked: the servers run in the other one. The lock may be held by a thread that is not here."""
+    global _running_lock
+    _running_lock = threading.RLock()
+    for server in _running:
+        # What is left of a batch in hand is told in the other process alone.
+        server._clients.clear()
+    _running.clear()
+
+
+_fork.in_child(_forked)
 
 
 def _stop_all() -> None:
     """At the end of the process: servers in background threads send their goodbyes while they still can."""
-    servers = list(_running)
+    with _running_lock:
+        servers = list(_running)
     for server in servers:
         server._request_stop()
     end = time.monotonic() + _EXIT_GRACE_S

@@ -2,16 +2,17 @@
 
 import queue
 import threading
-from typing import Dict, Optional, Tuple, Union
+from collections import deque
+from typing import TYPE_CHECKING, Deque, Dict, Optional, Tuple, Union
 
-from . import _codes
+from . import _codes, _ffi
 from ._log import logger
 from .client import Client
 from .context import ServerContext
 from .enums import Framing, RetryMode, SeqNum
 from .errors import StateError, WouldBlock
 from .handler import EventHandler
-from .server import TwistedServer
+from .server import TwistedServer, _parse_address
 
 #: Messages taken out of one connection's queue per time slice.
 _PER_SLICE = 1024
@@ -51,6 +52,8 @@ class Server:
         self._slices = _Slices(self)
         self._context = ServerContext(self._slices) if ctxt is None else ctxt
         self._context.handler = self._slices
+        #: Which of the context's doors for streams is this one.
+        self._door = self._context._stream_doors
         self._context.listenStream("{}:{}".format("[{}]".format(host) if ":" in host else host, port), framing)
         # Nobody is told of the datagrams' door.
         main = threading.current_thread() is threading.main_thread()
@@ -65,15 +68,19 @@ class Server:
 
         :raises AddressError: the address cannot be listened on
         """
-        self._server.run()
+        try:
+            self._server.run()
+        finally:
+            # Whoever waits for a start that has failed waits no longer.
+            self._started.set()
 
     def stop(self) -> None:
         """Ends it, on any thread."""
         self._server.stop()
 
     def wait_started(self, timeout: Optional[float] = None) -> bool:
-        """Waits until it listens; whether it does. On any other thread."""
-        return self._started.wait(timeout)
+        """Waits until it listens, or cannot; whether it does, or did before it ended. On any other thread."""
+        return self._started.wait(timeout) and self._bound is not None
 
     @property
     def address(self) -> Tuple[str, int]:
@@ -97,6 +104,31 @@ class Server:
         """A connection has ended. Its queue is gone already."""
 
 
+if TYPE_CHECKING:
+    # Before Python 3.9 the class takes no parameter at run time.
+    _Queue = queue.Queue[bytes]
+else:
+    _Queue = queue.Queue
+
+
+class _Outgoing(_Queue):
+    """The outgoing queue of a connection, which tells when something waits in it."""
+
+    def __init__(self, client: Client, waiting: "Deque[_Outgoing]") -> None:
+        super().__init__()
+        self.client = client
+        self._waiting = waiting
+        #: Whether it is among those that wait.
+        self.waits = False
+
+    def _put(self, item: bytes) -> None:
+        # Called with the queue's lock held.
+        super()._put(item)
+        if not self.waits:
+            self.waits = True
+            self._waiting.append(self)
+
+
 class _Slices(EventHandler):
     """Turns the events of a server into the calls of the base class."""
 
@@ -104,17 +136,21 @@ class _Slices(EventHandler):
         self._owner = owner
         self._since = 0.0
         self._heard: Dict[Client, bool] = {}
+        #: The queues that something was put into since they were looked at.
+        self._waiting: Deque[_Outgoing] = deque()
         # What found a full queue, and goes first when there is room.
         self._refused: Dict[Client, bytes] = {}
 
     def starting(self) -> None:
         owner = self._owner
-        owner._bound = next(address for what, address in owner._server.addresses() if what == "tcp")
+        link = owner._server._link
+        assert link is not None  # it is starting
+        owner._bound = _parse_address(_ffi.read_text(_ffi.lib.gk_server_stream_address, link.pointer, owner._door))
         owner._started.set()
 
     def connect(self, client: Client) -> None:
         if client.door == "stream":
-            self._owner.messages[client] = queue.Queue()
+            self._owner.messages[client] = _Outgoing(client, self._waiting)
 
     def disconnect(self, client: Client) -> None:
         if self._owner.messages.pop(client, None) is not None:
@@ -149,8 +185,13 @@ class _Slices(EventHandler):
             self._drain(client, waiting)
 
     def _drain_all(self) -> None:
-        for client, waiting in list(self._owner.messages.items()):
-            self._drain(client, waiting)
+        # Those that are put back wait for the next slice.
+        for _ in range(len(self._waiting)):
+            outgoing = self._waiting.popleft()
+            # Before it is looked at: what is put from now on is seen now or next time.
+            outgoing.waits = False
+            if self._owner.messages.get(outgoing.client) is outgoing:
+                self._drain(outgoing.client, outgoing)
 
     def _drain(self, client: Client, waiting: "queue.Queue[bytes]") -> None:
         for _ in range(_PER_SLICE):
@@ -167,3 +208,6 @@ class _Slices(EventHandler):
                 return
             except (TypeError, ValueError):
                 logger.exception("a message for %s cannot be sent", client)
+        if isinstance(waiting, _Outgoing) and not waiting.empty() and not waiting.waits:
+            waiting.waits = True
+            self._waiting.append(waiting)

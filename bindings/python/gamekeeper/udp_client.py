@@ -5,7 +5,8 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Tuple, Union
 
 from . import _codes, _ffi
-from ._files import FILE_EVENTS, FileCallback, FileOffer, Path, Progress
+from ._file_sender import FileSender
+from ._files import FILE_EVENTS, FileOffer, Files
 from ._log import logger
 from ._session import Address, Config, NativeKey, Session, data_of, text_of
 from .client import ConnectionStats
@@ -23,7 +24,7 @@ _MAX_MESSAGES = 10_000
 _SEQUENCE_RING = 0xFFFF
 
 
-class UdpClient:
+class UdpClient(FileSender):
     """A client without a thread: call :meth:`update` once per frame. All calls must come from one thread.
 
     Without further arguments it talks as mpgameserver's does, to whichever server answers.
@@ -219,31 +220,14 @@ class UdpClient:
         self._config.allow_files()
         self._offered = offered
 
-    def send_file(
-        self,
-        path: Path,
-        name: Optional[str] = None,
-        progress: Optional[Progress] = None,
-        callback: Optional[FileCallback] = None,
-    ) -> int:
-        """Sends a file of any length beside all messages, which it does not delay. When the session breaks, sending it
-        again in another one goes on where it left off.
-
-        :param path: the file; it must not change before the end
-        :param name: the name that it is offered under; None: its own
-        :param progress: called in :meth:`update` with the bytes that have arrived, and those in all
-        :param callback: called once in :meth:`update`, with a FileEnd
-        :returns: its number, for :meth:`cancel_file`
-        :raises StateError: there is no session; files are not enabled here or at the server; or the wire is mpgameserver's
-        :raises WouldBlock: 1024 files wait
-        """
+    def _files(self) -> Tuple[Files, Optional[int]]:
         if self._session is None:
             raise StateError(_codes.GK_ERR_STATE, "there is no session")
-        return self._session.files.send(None, path, name, progress, callback)
+        return self._session.files, None
 
     def cancel_file(self, file: int) -> bool:
         """Gives a file up that is being sent; False: it has ended already."""
-        return self._session is not None and self._session.files.cancel(None, file)
+        return self._session is not None and super().cancel_file(file)
 
     def hasMessages(self) -> bool:
         """Whether messages of the server wait."""

@@ -121,3 +121,19 @@ def test_the_base_class_hands_them_on_one_by_one():
     game, number = Game(), gamekeeper.SeqNum(1)
     game.handle_messages([(None, number, b"a"), (None, number, b"b")])
     assert game.messages == [(1, b"a"), (1, b"b")]
+
+
+def test_one_that_fails_does_not_hide_those_that_found_no_room(serve, play):
+    game = Game()
+    server = serve(game)
+    play(server).join(game)
+    client, many = game.clients[0], server.server.send_many
+    # Twice as much as a queue holds, and in the middle and at the end what no queue takes.
+    batch = [(client, bytes(1000))] * 40_000
+    batch[10], batch[-1] = (client, bytes(9 * 2**20)), (client, bytes(9 * 2**20))
+    with pytest.raises(gamekeeper.MessageTooLarge) as told:
+        many(batch, gamekeeper.RetryMode.RETRY_ON_TIMEOUT)
+    assert list(told.value.failed) == [10, 39_999] and str(told.value).startswith("message 10: ")
+    refused = list(told.value.refused)
+    assert refused and refused[-1] == 39_998 and 10 not in refused
+    assert list(gamekeeper.StateError(1, "another").refused) == []

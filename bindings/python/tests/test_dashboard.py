@@ -1,8 +1,13 @@
 """The dashboard: GuiServer, and setDashboard of any server."""
 
+import html
 import json
+import os
+import pathlib
+import re
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 import webbrowser
 
@@ -59,6 +64,28 @@ def test_without_a_display_no_browser_opens(monkeypatch):
     server.stop()
     thread.join(60)
     assert opened == []
+
+
+def test_the_browser_gets_the_token_in_no_command_line(monkeypatch):
+    """But in a page that only this user can read, and that is gone in the end."""
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    token = "Zw&+%#\"'<=>?longer"
+    server = GuiServer(ServerContext(Game()), (loopback(), 0), token=token, browser=True)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until(lambda: opened, "the browser")
+    assert token not in opened[0] and "token" not in opened[0] and opened[0].startswith("file:")
+    path = pathlib.Path(urllib.request.url2pathname(urllib.parse.urlsplit(opened[0]).path))
+    if os.name == "posix":
+        assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    where = html.unescape(re.search('content="0;url=([^"]*)"', path.read_text(encoding="utf-8")).group(1))
+    page, _, fragment = where.partition("#")
+    # As the dashboard's own script reads it.
+    assert (page, urllib.parse.parse_qs(fragment)) == (server.url(), {"token": [token]})
+    server.stop()
+    thread.join(60)
+    assert not thread.is_alive() and not path.parent.exists()
 
 
 def test_any_server_can_have_one(serve, play):

@@ -12,12 +12,13 @@ import gamekeeper
 import gamekeeper.mpgameserver as dropin
 from playing import PATIENCE, loopback, wait_until
 
-#: The names of the package's pages "Server" and "Client", with their methods and attributes.
+#: The names of the package's pages "Server", "Client" and "HTTP/TCP Protocol", with their methods and attributes.
 DOCUMENTED = {
     "EventHandler": "connect disconnect handle_message shutdown starting update Client",
     "ServerContext": "enableAccessLogs setBlockList setConnectionTimeout setInterval setKeepAliveInterval "
     "setMessageTimeout setTempConnectionTimeout shutdown",
-    "TwistedServer": "run stop",
+    "TwistedServer": "listenTCP run stop",
+    "GuiServer": "init listenTCP run",
     "ThreadedServer": "start run stop",
     "ConnectionStatus": "CONNECTING CONNECTED DISCONNECTING DISCONNECTED DROPPED",
     "RetryMode": "RETRY_ON_TIMEOUT NONE BEST_EFFORT",
@@ -28,6 +29,17 @@ DOCUMENTED = {
     "EllipticCurvePrivateKey": "new fromPEM fromBytes getBytes getPrivateKeyPEM getPublicKey savePEM sign",
     "EllipticCurvePublicKey": "fromPEM fromBytes getBytes getPublicKeyPEM savePEM verify InvalidSignature",
     "Timer": "reset setInterval update",
+    "Resource": "routes",
+    "Request": "json message",
+    "Router": "dispatch registerRoutes",
+    "Response": "",
+    "ErrorResponse": "",
+    "JsonResponse": "",
+    "SerializableResponse": "",
+    "HTTPServer": "registerRoutes routes run",
+    "HTTPClient": "delete get getResponses pending post put start stop update",
+    "WebSocketOpCode": "Text Binary Close Ping Pong Open",
+    **{name: "" for name in "path_join_safe get put post delete websocket header param".split()},
 }
 #: Beside those: of the client object.
 CLIENT = "addr latency log stats token disconnect send send_guaranteed"

@@ -1,9 +1,11 @@
 """End to end: the real mpgameserver client on a gamekeeper server."""
 
+import gc
 import logging
 import socket
 import threading
 import time
+import weakref
 
 import mpgameserver
 import pytest
@@ -538,3 +540,67 @@ def test_a_handler_of_another_class(serve, play):
     handler = Handler()
     player = play(serve(handler)).join()
     assert player.ask(b"hello") == b"hello" and handler.got == [b"hello"]
+
+
+def test_a_server_that_nobody_holds_is_gone_at_once():
+    """Its socket closes then; a cycle would keep it until the collector comes by."""
+    gc.disable()
+    try:
+        context = ServerContext(Game())
+        servers = [gamekeeper.TwistedServer(context, (loopback(), 0)), gamekeeper.ThreadedServer(context, (loopback(), 0))]
+        gone = [weakref.ref(servers[0]), weakref.ref(servers[1].server)]
+        servers[1].start()
+        servers[1].stop()
+        servers.clear()
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
+def test_a_server_is_known_to_the_end_of_the_process_before_its_thread_runs(monkeypatch):
+    known, start = [], threading.Thread.start
+
+    def look(thread):
+        known.append(thread.server in gamekeeper.server._running)
+        start(thread)
+
+    server = gamekeeper.ThreadedServer(ServerContext(Game()), (loopback(), 0))
+    monkeypatch.setattr(threading.Thread, "start", look)
+    server.start()
+    server.stop()
+    assert known == [True] and server.server not in gamekeeper.server._running
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: 1 / 0)
+    failing = gamekeeper.ThreadedServer(ServerContext(Game()), (loopback(), 0))
+    with pytest.raises(ZeroDivisionError):
+        failing.start()
+    assert failing.server not in gamekeeper.server._running
+
+
+def test_servers_may_come_and_go_while_the_process_ends():
+    class Ended:
+        def __init__(self):
+            self._done = threading.Event()
+            self._done.set()
+
+        def _request_stop(self): ...
+
+    end = threading.Event()
+
+    def come_and_go():
+        while not end.is_set():
+            few = [Ended() for _ in range(50)]
+            for one in few:
+                gamekeeper.server._remember(one)
+            for one in few:
+                gamekeeper.server._forget(one)
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(300):
+            gamekeeper.server._stop_all()
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()

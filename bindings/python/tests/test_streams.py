@@ -1,6 +1,7 @@
 """Doors for streams, and the server of the select-loop kind."""
 
 import asyncio
+import contextlib
 import importlib.util
 import pathlib
 import socket
@@ -136,6 +137,75 @@ def test_a_door_beside_the_games(serve):
             gamekeeper.ServerContext(game).listenStream("127.0.0.1:0", **wrong)
 
 
+def test_its_address_is_its_own_doors(run):
+    """Also beside other doors of the context that it was given, before and behind it."""
+    context = gamekeeper.ServerContext(Game())
+    context.listenStream("127.0.0.1:0")
+    server = Shouting(ctxt=context)
+    context.listenStream("127.0.0.1:0", Framing.LENGTH)
+    run(server)
+    doors = [address for kind, address in server._server.addresses() if kind == "tcp"]
+    assert len(set(doors)) == 3 and server.address == doors[1]
+    with connect(server.address) as sock, sock.makefile("rb") as lines:
+        sock.sendall(b"ann\n")
+        assert lines.readline() == b"welcome ann\n"
+
+
+def test_who_waits_for_a_start_that_fails_is_told():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = gamekeeper.Server("127.0.0.1", taken.getsockname()[1])
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(server.wait_started()), daemon=True)
+        waiting.start()
+        with pytest.raises(gamekeeper.AddressError):
+            server.start()
+        waiting.join(30)
+        assert answers == [False]
+
+
+def test_a_message_looks_at_the_queues_that_changed_only(run):
+    server = run(Shouting())
+    with contextlib.ExitStack() as stack:
+        # With a first message each, so that the server knows them.
+        socks = [stack.enter_context(connect(server.address)) for _ in range(20)]
+        files = [stack.enter_context(sock.makefile("rb")) for sock in socks]
+        for sock, file in zip(socks, files):
+            sock.sendall(b"one\n")
+            assert file.readline() == b"welcome one\n"
+        looked, drain = [], server._slices._drain
+
+        def counted(client, waiting):
+            looked.append(client)
+            drain(client, waiting)
+
+        server._slices._drain = counted
+        for _ in range(10):
+            socks[0].sendall(b"hello\n")
+            assert files[0].readline() == b"HELLO\n"
+        assert len(looked) == 10 and len(set(looked)) == 1
+
+
+def test_what_several_threads_put_arrives_whole_and_in_order(run):
+    server = run(Shouting())
+    with connect(server.address) as sock, sock.makefile("rb") as lines:
+        sock.sendall(b"go\n")
+        assert lines.readline() == b"welcome go\n"
+        (outgoing,) = server.messages.values()
+
+        def put(name):
+            for number in range(3000):
+                outgoing.put(b"%s %d" % (name, number))
+
+        threads = [threading.Thread(target=put, args=(name,)) for name in (b"a", b"b", b"c")]
+        for thread in threads:
+            thread.start()
+        seen = {b"a": [], b"b": [], b"c": []}
+        for _ in range(9000):
+            name, number = lines.readline().split()
+            seen[name].append(int(number))
+        assert all(numbers == list(range(3000)) for numbers in seen.values())
 class Telling(Game):
     """Answers with a content of its own, and with none."""
 

@@ -137,11 +137,16 @@ impl Incoming {
 
     /// Takes a name that nobody has, in one step, so that two who finish at once do not get the same.
     fn claim(&self, path: &Path) -> io::Result<()> {
+        match rename_new(&self.temporary, path) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
+            done => return done,
+        }
+        // Two steps: whoever dies between them leaves two names of one file, of which the next try takes the temporary one away.
         match fs::hard_link(&self.temporary, path) {
             Ok(()) => fs::remove_file(&self.temporary),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
             Err(_) => {
-                // No links here: an empty file holds the name for a moment.
+                // No links here: an empty file holds the name for a moment, and for ever if the machine stops in it.
                 drop(OpenOptions::new().write(true).create_new(true).open(path)?);
                 fs::rename(&self.temporary, path)
             }
@@ -190,6 +195,43 @@ fn open_temporary(directory: &Path, digest: Option<&Digest>) -> io::Result<(File
         }
     }
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "too many temporary files"))
+}
+
+/// Renames, unless somebody has the name, in one step that a crash does not divide. Errors: AlreadyExists; Unsupported: neither this
+/// system nor this disk can, or only another way.
+#[cfg(target_os = "linux")]
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(io::Error::from);
+    let (from, to) = (text(from)?, text(to)?);
+    // SAFETY: both are strings that live until the call returns, which keeps neither.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    if done == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    Err(match error.raw_os_error() {
+        // Older kernels, and disks without this; EPERM is what some sandboxes say of calls that they do not know.
+        Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::EPERM) => {
+            io::ErrorKind::Unsupported.into()
+        }
+        _ => error,
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn rename_new(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// After this the name stays, whatever happens to the machine.
@@ -254,6 +296,11 @@ mod lock {
         // Whoever had it may have renamed or removed it between the two calls.
         let (ours, there) = (file.metadata()?, fs::symlink_metadata(path));
         let same = there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
+        if same && ours.is_file() && ours.nlink() > 1 {
+            // It has its place already, under another name, and whoever was to take this one away has died.
+            fs::remove_file(path)?;
+            return Ok(None);
+        }
         Ok((same && ours.is_file()).then_some(file))
     }
 }

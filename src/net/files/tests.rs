@@ -170,6 +170,7 @@ fn what_is_kept_is_found_again_and_what_is_wrong_is_begun_anew() {
         assert_eq!(prepare(&disk, into(1), &place, "a", &data), Reply::Prepared { offset: 0 });
         write(&disk, into(1), left);
         disk.submit(into(1), Request::Drop { keep: true });
+        assert_eq!(reply(&disk).1, Reply::Dropped);
         let begun = if left.len() > data.len() { 0 } else { left.len() as u64 };
         assert_eq!(prepare(&disk, into(2), &place, "a", &data), Reply::Prepared { offset: begun });
         write(&disk, into(2), &data[begun as usize..]);
@@ -236,4 +237,33 @@ fn old_unfinished_files_and_too_many_of_them_are_removed() {
     // The newest stay, and the one that was just begun.
     assert_eq!(names.len(), MAX_PARTIALS + 2);
     assert!(!names.contains(&".gk-0009.part".to_owned()) && names.contains(&".gk-0010.part".to_owned()));
+}
+
+#[cfg(unix)]
+#[test]
+fn what_a_crash_left_between_two_steps_is_taken_away() {
+    let (place, (_event_loop, disk)) = (Place::new(), disk());
+    let hex: String = hash(b"whole").iter().map(|byte| format!("{byte:02x}")).collect();
+    let temporary = place.0.join(format!(".gk-{hex}.part"));
+    fs::write(&temporary, b"whole").unwrap();
+    fs::hard_link(&temporary, place.0.join("a")).unwrap();
+    // The file that is in its place is nobody's temporary one.
+    assert_eq!(prepare(&disk, into(1), &place, "a", b"whole"), Reply::Prepared { offset: 0 });
+    assert!(!temporary.exists());
+    write(&disk, into(1), b"whole");
+    assert_eq!(finish(&disk, into(1)), Reply::Finished { path: place.0.join("a-1") });
+    fs::write(place.0.join("a-1"), b"mine!").unwrap();
+    assert_eq!(fs::read(place.0.join("a")).unwrap(), b"whole");
+    assert_eq!(place.names(), ["a", "a-1"]);
+}
+
+#[test]
+fn what_is_given_up_is_answered_in_any_case() {
+    let (place, (_event_loop, disk)) = (Place::new(), disk());
+    disk.submit(into(1), Request::Drop { keep: false });
+    assert_eq!(reply(&disk), (into(1), Reply::Dropped));
+    prepare(&disk, into(2), &place, "a", b"new");
+    disk.submit(into(2), Request::Drop { keep: false });
+    assert_eq!(reply(&disk), (into(2), Reply::Dropped));
+    assert!(place.names().is_empty());
 }

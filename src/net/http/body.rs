@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use flate2::write::{GzDecoder, GzEncoder, ZlibDecoder};
 use flate2::Compression;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use crate::net::http::crowd::Share;
 use crate::net::http::exchange::{Exchange, Held};
 
 /// Longest pause between two pieces of a body; who pauses longer is answered with 408.
@@ -19,6 +21,9 @@ const BODY_PAUSE: Duration = Duration::from_secs(15);
 const BODY_TIME: Duration = Duration::from_secs(30);
 /// See [`BODY_TIME`].
 const BODY_BYTES_PER_SECOND: usize = 16 << 10;
+/// What a compressed body may be longer than its route allows before it is unpacked, in bytes, beside an eighth of that: more is
+/// no compression, but a stream of blocks in which nothing is.
+const PACKED_SPARE_BYTES: usize = 64 << 10;
 /// Bytes of a file that are read at once.
 const FILE_PIECE: usize = 64 << 10;
 /// Shorter bodies are not compressed, nor are longer ones: they would keep the thread.
@@ -86,6 +91,15 @@ impl Unpacker {
         }
     }
 
+    /// Most bytes that a body may come in.
+    fn max_packed(&self) -> usize {
+        let limit = self.bounded().limit;
+        match self {
+            Unpacker::Plain(_) => limit,
+            _ => limit.saturating_add(limit / 8).saturating_add(PACKED_SPARE_BYTES),
+        }
+    }
+
     fn reason(&self) -> Unread {
         if self.bounded().full {
             Unread::TooLong
@@ -127,7 +141,7 @@ pub async fn read(
     exchange: &Exchange,
     held: &mut Held,
 ) -> Result<Vec<u8>, Unread> {
-    let start = tokio::time::Instant::now();
+    let (start, max_packed) = (tokio::time::Instant::now(), unpacker.max_packed());
     let (mut came, mut counted) = (0usize, 0);
     loop {
         let next = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
@@ -140,6 +154,9 @@ pub async fn read(
         // Trailers are left out.
         let Ok(piece) = frame.into_data() else { continue };
         came = came.saturating_add(piece.len());
+        if came > max_packed {
+            return Err(Unread::TooLong);
+        }
         let seconds = u64::try_from(came / BODY_BYTES_PER_SECOND).unwrap_or(u64::MAX);
         if start.elapsed() > BODY_TIME.saturating_add(Duration::from_secs(seconds)) {
             return Err(Unread::Slow);
@@ -165,8 +182,8 @@ pub fn gzip(body: &[u8]) -> Option<Vec<u8>> {
 pub enum Outgoing {
     /// In memory.
     Whole(Option<Bytes>),
-    /// The rest of a file: how many bytes are left.
-    File(File, u64),
+    /// The rest of a file, so many bytes, and the share of what is read of it at once.
+    File(File, u64, Option<Arc<Share>>),
 }
 
 impl Outgoing {
@@ -174,6 +191,46 @@ impl Outgoing {
     pub fn whole(bytes: Vec<u8>) -> Outgoing {
         Outgoing::Whole((!bytes.is_empty()).then(|| bytes.into()))
     }
+
+    /// A file of so many bytes.
+    pub fn file(file: File, length: u64) -> Outgoing {
+        Outgoing::File(file, length, None)
+    }
+
+    /// Bytes of it that are in memory at once.
+    pub fn in_memory(&self) -> usize {
+        match self {
+            Outgoing::Whole(bytes) => bytes.as_ref().map_or(0, Bytes::len),
+            Outgoing::File(_, left, _) => piece_of(*left),
+        }
+    }
+
+    /// The same; the share is given back when all of it was written.
+    pub fn counted(self, share: Share) -> Outgoing {
+        let share = Arc::new(share);
+        match self {
+            Outgoing::Whole(bytes) => Outgoing::Whole(bytes.map(|bytes| share.of(bytes))),
+            Outgoing::File(file, left, _) => Outgoing::File(file, left, Some(share)),
+        }
+    }
+}
+
+/// What is read at once of a file of which so many bytes are left.
+fn piece_of(left: u64) -> usize {
+    usize::try_from(left).unwrap_or(FILE_PIECE).min(FILE_PIECE)
+}
+
+/// The next piece of a file.
+fn read_piece(file: &mut File, left: &mut u64) -> io::Result<Bytes> {
+    let mut piece = vec![0; piece_of(*left)];
+    let read = file.read(&mut piece)?;
+    if read == 0 {
+        // A file that became shorter ends the connection: its length was said already.
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    *left -= read as u64;
+    piece.truncate(read);
+    Ok(piece.into())
 }
 
 impl Body for Outgoing {
@@ -181,34 +238,24 @@ impl Body for Outgoing {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        match &mut *self {
-            Outgoing::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Outgoing::File(_, 0) => Poll::Ready(None),
-            Outgoing::File(file, left) => {
-                let wanted = usize::try_from(*left).unwrap_or(FILE_PIECE).min(FILE_PIECE);
-                let mut piece = vec![0; wanted];
-                // A file that became shorter ends the connection: its length was said already.
-                let read = file.read(&mut piece).and_then(|read| match read {
-                    0 => Err(io::ErrorKind::UnexpectedEof.into()),
-                    read => Ok(read),
-                });
-                Poll::Ready(Some(read.map(|read| {
-                    *left -= read as u64;
-                    piece.truncate(read);
-                    Frame::data(piece.into())
-                })))
-            }
-        }
+        Poll::Ready(match &mut *self {
+            Outgoing::Whole(bytes) => bytes.take().map(|bytes| Ok(Frame::data(bytes))),
+            Outgoing::File(_, 0, _) => None,
+            Outgoing::File(file, left, share) => Some(read_piece(file, left).map(|piece| {
+                let counted = share.as_ref().map(|share| share.of(piece.clone()));
+                Frame::data(counted.unwrap_or(piece))
+            })),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Outgoing::Whole(None) | Outgoing::File(_, 0))
+        matches!(self, Outgoing::Whole(None) | Outgoing::File(_, 0, _))
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
             Outgoing::Whole(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Outgoing::File(_, left) => *left,
+            Outgoing::File(_, left, _) => *left,
         })
     }
 }

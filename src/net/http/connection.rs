@@ -1,8 +1,7 @@
 //! Accepting connections within bounds, and what each goes through.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,10 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::http::config::HttpConfig;
+use crate::net::http::crowd::Crowd;
 use crate::net::http::exchange::Exchange;
 use crate::net::http::guard::Guarded;
 use crate::net::http::service::{serve, Client};
@@ -43,15 +44,28 @@ pub type Admit = Box<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// One listening socket.
 pub struct Door {
+    /// Its place among the doors.
+    index: usize,
     listener: TcpListener,
     tls: Option<Arc<Certificates>>,
 }
 
 impl Door {
     /// Inside of a runtime.
-    pub fn new(listener: std::net::TcpListener, tls: Option<Certificates>) -> io::Result<Door> {
-        Ok(Door { listener: TcpListener::from_std(listener)?, tls: tls.map(Arc::new) })
+    pub fn new(index: usize, listener: std::net::TcpListener, tls: Option<Certificates>) -> io::Result<Door> {
+        Ok(Door { index, listener: TcpListener::from_std(listener)?, tls: tls.map(Arc::new) })
     }
+}
+
+/// Of what there may be very much.
+#[derive(Clone, Copy)]
+pub enum Trouble {
+    /// More connections than there may be.
+    Crowd,
+    /// Answers without room.
+    NoRoom,
+    /// Clients that were cut off for it.
+    Slow,
 }
 
 /// What all connections share.
@@ -63,7 +77,10 @@ pub struct Shared {
     /// Longest message of a WebSocket, in bytes.
     pub max_message: usize,
     admit: Admit,
-    open: Mutex<Counts>,
+    /// The open connections.
+    crowd: Arc<Crowd>,
+    /// Until when nothing more is said of each trouble.
+    quiet_until: Mutex<[Option<Instant>; 3]>,
 }
 
 /// What the doors are opened into.
@@ -78,58 +95,29 @@ pub struct Surroundings {
     pub max_message: usize,
 }
 
-#[derive(Default)]
-struct Counts {
-    all: u32,
-    sources: HashMap<IpAddr, u32>,
-}
-
 impl Shared {
     pub fn new(config: HttpConfig, surroundings: Surroundings) -> Shared {
         let Surroundings { wake, admit, entrance, max_message } = surroundings;
         let limits = &config.limits;
         let exchange = Arc::new(Exchange::new(limits.max_requests as usize, limits.max_body_bytes, wake));
-        Shared { config, exchange, entrance, max_message, admit, open: Mutex::default() }
+        let crowd = Arc::new(Crowd::new(limits));
+        Shared { config, exchange, entrance, max_message, admit, crowd, quiet_until: Mutex::default() }
     }
 
-    /// A place for a connection, if there is one.
-    fn seat(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
-        let source = source_of(address);
-        let limits = &self.config.limits;
-        let mut open = self.open.lock();
-        let here = open.sources.get(&source).copied().unwrap_or(0);
-        if open.all >= limits.max_connections || here >= limits.max_connections_per_source {
-            return None;
-        }
-        open.all += 1;
-        open.sources.insert(source, here + 1);
-        Some(Seat { shared: Arc::clone(self), source })
+    /// Ends the connections from addresses that are not admitted any more.
+    pub fn end_unwanted(&self) {
+        self.crowd.cut_from(|address| !(self.admit)(address));
     }
-}
 
-/// An IPv4 address is one source, an IPv6 /64 another.
-fn source_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => IpAddr::V4(v4),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-    }
-}
-
-/// A connection's place; it is free when this is dropped.
-pub struct Seat {
-    shared: Arc<Shared>,
-    source: IpAddr,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut open = self.shared.open.lock();
-        open.all -= 1;
-        if let Some(here) = open.sources.get_mut(&self.source) {
-            *here -= 1;
-            if *here == 0 {
-                open.sources.remove(&self.source);
-            }
+    /// A line for the log about something that there may be very much of: one in a while is enough.
+    pub fn complain(&self, trouble: Trouble, line: String) {
+        let now = Instant::now();
+        let mut quiet = self.quiet_until.lock();
+        let Some(until) = quiet.get_mut(trouble as usize) else { return };
+        if until.is_none_or(|until| until <= now) {
+            *until = Some(now + LOG_PAUSE);
+            drop(quiet);
+            self.exchange.log(true, line);
         }
     }
 }
@@ -147,7 +135,7 @@ pub async fn run(doors: Vec<Door>, shared: Arc<Shared>, mut stop: watch::Receive
         task.abort();
     }
     let ended = async {
-        while shared.open.lock().all > 0 {
+        while !shared.crowd.is_empty() {
             tokio::time::sleep(CLOSING_CHECK).await;
         }
     };
@@ -175,14 +163,7 @@ async fn watch_certificates(certificates: Vec<Arc<Certificates>>, shared: Arc<Sh
 }
 
 async fn accept(door: Door, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
-    let mut quiet_until = tokio::time::Instant::now();
-    let mut complain = |line: String| {
-        let now = tokio::time::Instant::now();
-        if now >= quiet_until {
-            quiet_until = now + LOG_PAUSE;
-            shared.exchange.log(true, line);
-        }
-    };
+    let mut rests = false;
     loop {
         let (stream, address) = match door.listener.accept().await {
             Ok(accepted) => accepted,
@@ -190,39 +171,56 @@ async fn accept(door: Door, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 // Without a descriptor nothing can be accepted until somebody gives one back.
-                complain(format!("accepting HTTP connections pauses: {error}"));
+                if !std::mem::replace(&mut rests, true) {
+                    shared.exchange.log(true, format!("accepting HTTP connections pauses: {error}"));
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        if std::mem::take(&mut rests) {
+            shared.exchange.log(false, "HTTP connections are accepted again".into());
+        }
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
         if !(shared.admit)(address.ip()) {
             continue;
         }
-        let Some(seat) = shared.seat(address.ip()) else {
-            complain(format!("too many HTTP connections: one from {address} is closed"));
+        let Some(seat) = shared.crowd.seat(address) else {
+            shared
+                .complain(Trouble::Crowd, format!("too many HTTP connections: one from {address} is closed"));
             continue;
         };
         // It is a matter of speed alone.
         let _slower = stream.set_nodelay(true);
-        tokio::spawn(connection(stream, address, door.tls.clone(), seat, Arc::clone(&shared), stop.clone()));
+        let client = Client { address, door: door.index, secure: door.tls.is_some(), seat: Arc::new(seat) };
+        let client = Arc::new(client);
+        tokio::spawn(connection(stream, client, door.tls.clone(), Arc::clone(&shared), stop.clone()));
     }
 }
 
 async fn connection(
     stream: TcpStream,
-    address: SocketAddr,
+    client: Arc<Client>,
     tls: Option<Arc<Certificates>>,
-    seat: Seat,
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
 ) {
-    let client = Arc::new(Client { address, secure: tls.is_some(), _seat: seat });
-    let Some(tls) = tls else { return speak(stream, client, shared, stop).await };
-    let handshake = tls.acceptor().accept(stream);
-    // What is no TLS, or comes too slowly, is closed.
-    if let Ok(Ok(stream)) = tokio::time::timeout(TLS_HANDSHAKE_TIME, handshake).await {
-        speak(stream, client, shared, stop).await;
+    // Between the question and the seat the host may have blocked it.
+    if !(shared.admit)(client.address.ip()) {
+        return;
+    }
+    let seat = Arc::clone(&client.seat);
+    let served = async {
+        let Some(tls) = tls else { return speak(stream, client, shared, stop).await };
+        let handshake = tls.acceptor().accept(stream);
+        // What is no TLS, or comes too slowly, is closed.
+        if let Ok(Ok(stream)) = tokio::time::timeout(TLS_HANDSHAKE_TIME, handshake).await {
+            speak(stream, client, shared, stop).await;
+        }
+    };
+    tokio::select! {
+        () = served => {}
+        () = seat.cut() => {}
     }
 }
 
@@ -232,6 +230,7 @@ where
 {
     let head_timeout = shared.config.limits.head_timeout;
     let ends = stop.clone();
+    let stream = Guarded::new(stream, Arc::clone(&client.seat));
     let service = service_fn(move |request| {
         let (client, shared, stop) = (Arc::clone(&client), Arc::clone(&shared), ends.clone());
         async move { Ok::<_, std::convert::Infallible>(serve(request, client, shared, stop).await) }
@@ -242,7 +241,7 @@ where
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES)
         .half_close(false)
-        .serve_connection(TokioIo::new(Guarded::new(stream)), service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
@@ -252,40 +251,5 @@ where
             connection.as_mut().graceful_shutdown();
             let _ended = connection.await;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net::address::ListenAddress;
-    use crate::net::event_loop::EventLoop;
-    use crate::net::udp::UdpSocket;
-
-    #[test]
-    fn sources_share_what_they_may_have() {
-        let address = ListenAddress::parse("127.0.0.1:0").unwrap();
-        let socket = UdpSocket::bind(&address, 4096, 4096).unwrap();
-        let event_loop = EventLoop::new(socket).unwrap();
-        let surroundings = Surroundings {
-            wake: Box::new(|| {}),
-            admit: Box::new(|_| true),
-            entrance: Entrance::new(event_loop.waker()),
-            max_message: 1,
-        };
-        let mut config = HttpConfig::default();
-        config.limits.max_connections = 3;
-        config.limits.max_connections_per_source = 2;
-        let shared = Arc::new(Shared::new(config, surroundings));
-        let at = |text: &str| text.parse::<IpAddr>().unwrap();
-        let first = shared.seat(at("2001:db8::1"));
-        let second = shared.seat(at("2001:db8::2:3"));
-        assert!(first.is_some() && second.is_some());
-        assert!(shared.seat(at("2001:db8::4")).is_none(), "the /64 has all it may have");
-        let third = shared.seat(at("127.0.0.1"));
-        assert!(third.is_some() && shared.seat(at("127.0.0.2")).is_none(), "there are no more");
-        drop((first, second, third));
-        let open = shared.open.lock();
-        assert_eq!((open.all, open.sources.len()), (0, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! What lies between the thread that speaks HTTP and the server's: requests one way, answers the other. Bounded, and
 //! neither side ever waits for the other with the lock held.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
@@ -30,11 +30,13 @@ struct Open {
 
 #[derive(Default)]
 struct State {
-    /// Requests that the host has not seen.
-    arrived: VecDeque<u64>,
+    /// Requests that the host has not seen, in order; none that have gone.
+    arrived: BTreeSet<u64>,
     open: HashMap<u64, Open>,
     /// The requests of peers.
     peers: HashMap<u64, u64>,
+    /// Those of `peers` whose WebSockets have closed, oldest first.
+    closed_peers: VecDeque<u64>,
     /// How many of them have no answer.
     waiting: usize,
     /// Lines for the server's log: whether they are warnings, and their text.
@@ -44,6 +46,22 @@ struct State {
 
 /// Lines for the log that wait at most; more are left out.
 const MAX_LOG_LINES: usize = 64;
+
+/// WebSockets that have closed and whose requests are still known by their peers: the host may hear of a connection only when
+/// it has ended.
+const MAX_CLOSED_PEERS: usize = 4096;
+
+impl State {
+    /// The WebSocket of a peer has closed.
+    fn left(&mut self, peer: u64) {
+        self.closed_peers.push_back(peer);
+        if self.closed_peers.len() > MAX_CLOSED_PEERS {
+            if let Some(oldest) = self.closed_peers.pop_front() {
+                self.peers.remove(&oldest);
+            }
+        }
+    }
+}
 
 /// Counts of bytes.
 #[derive(Default)]
@@ -121,7 +139,7 @@ impl Exchange {
             id,
             Open { request, route, headers: Vec::new(), reply: Some(reply), peer: 0, _held: held },
         );
-        state.arrived.push_back(id);
+        state.arrived.insert(id);
         drop(state);
         (self.wake)();
         Ok(Ticket { id, answer, exchange: Arc::clone(self) })
@@ -148,8 +166,8 @@ impl Exchange {
     /// The next request that the host has not seen, and its route.
     pub fn take(&self) -> Option<(u64, usize)> {
         let mut state = self.state.lock();
-        while let Some(id) = state.arrived.pop_front() {
-            // Who asked may have left since.
+        while let Some(id) = state.arrived.pop_first() {
+            // A host may have answered it by guessing.
             if let Some(open) = state.open.get(&id) {
                 return Some((id, open.route));
             }
@@ -185,6 +203,14 @@ impl Exchange {
         Ok(())
     }
 
+    /// Takes the headers of a request's answer back. Errors: Stale.
+    pub fn clear_headers(&self, id: u64) -> Result<()> {
+        let mut state = self.state.lock();
+        let open = state.open.get_mut(&id).filter(|open| open.reply.is_some()).ok_or_else(stale)?;
+        open.headers.clear();
+        Ok(())
+    }
+
     /// Answers a request, whose number is stale from then on. Errors: Stale, Argument (the status; then it still waits).
     pub fn answer(&self, id: u64, status: u32, body: Vec<u8>) -> Result<()> {
         let mut state = self.state.lock();
@@ -200,6 +226,17 @@ impl Exchange {
             let _gone = reply.send(Answer { status, headers: open.headers, body });
         }
         Ok(())
+    }
+
+    /// Answers a request with 503, since the host has no room for it.
+    pub fn turn_away(&self, id: u64) {
+        let mut state = self.state.lock();
+        let Some(open) = state.open.get_mut(&id) else { return };
+        let Some(reply) = open.reply.take() else { return };
+        state.open.remove(&id);
+        state.waiting -= 1;
+        drop(state);
+        let _gone = reply.send(Answer::busy());
     }
 
     /// Opens the WebSocket that a request asks for. Its number stays good as long as that is open. Errors: Stale.
@@ -230,12 +267,16 @@ impl Exchange {
     /// The WebSocket of a request is this peer from now on.
     pub fn seat(&self, id: u64, peer: u64) {
         let mut state = self.state.lock();
-        let Some(open) = state.open.get_mut(&id) else { return };
-        open.peer = peer;
         state.peers.insert(peer, id);
+        match state.open.get_mut(&id) {
+            Some(open) => open.peer = peer,
+            // It has closed before it had a seat.
+            None => state.left(peer),
+        }
     }
 
-    /// The request that opened the WebSocket of a peer, if it is open.
+    /// The request that opened the WebSocket of a peer; of one that has closed while it is among the last
+    /// [`MAX_CLOSED_PEERS`].
     pub fn request_of(&self, peer: u64) -> Option<u64> {
         self.state.lock().peers.get(&peer).copied()
     }
@@ -273,11 +314,14 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut state = self.exchange.state.lock();
+        state.arrived.remove(&self.id);
         if let Some(open) = state.open.remove(&self.id) {
             if open.reply.is_some() {
                 state.waiting -= 1;
             }
-            state.peers.remove(&open.peer);
+            if open.peer != 0 {
+                state.left(open.peer);
+            }
         }
     }
 }
@@ -329,11 +373,27 @@ mod tests {
         let id = ticket.id();
         assert!(matches!(exchange.submit(request(), 0, exchange.hold()), Err(Refused::Full)));
         drop(ticket);
+        assert!(!exchange.is_pending(), "nothing is kept of who has gone");
         assert_eq!(exchange.take(), None);
         assert_eq!(exchange.answer(id, 200, vec![]).unwrap_err().kind(), ErrorKind::Stale);
         assert!(exchange.submit(request(), 0, exchange.hold()).is_ok());
         exchange.close();
         assert!(matches!(exchange.submit(request(), 0, exchange.hold()), Err(Refused::Closed)));
+    }
+
+    #[test]
+    fn who_is_turned_away_is_told_when_to_come_again() {
+        let exchange = exchange(1);
+        let mut ticket = exchange.submit(request(), 0, exchange.hold()).unwrap();
+        exchange.turn_away(ticket.id());
+        let answer = ticket.answer.try_recv().unwrap();
+        assert_eq!(
+            (answer.status, answer.headers.last().map(|(name, _)| name.as_str())),
+            (503, Some("retry-after"))
+        );
+        assert_eq!((exchange.waiting(), exchange.request(ticket.id()).is_err()), (0, true));
+        exchange.turn_away(ticket.id());
+        assert_eq!(exchange.waiting(), 0);
     }
 
     #[test]
@@ -348,6 +408,30 @@ mod tests {
         drop(ticket);
         assert!(exchange.request(id).is_err());
         assert_eq!(exchange.waiting(), 0);
+    }
+
+    #[test]
+    fn a_websocket_that_has_closed_is_known_by_its_peer_for_a_while() {
+        let exchange = exchange(1);
+        let open = || {
+            let ticket = exchange.submit(request(), 0, exchange.hold()).unwrap();
+            exchange.upgrade(ticket.id()).unwrap();
+            (ticket.id(), ticket)
+        };
+        let (first, ticket) = open();
+        exchange.seat(first, 7);
+        drop(ticket);
+        let (second, ticket) = open();
+        drop(ticket);
+        exchange.seat(second, 8);
+        assert_eq!((exchange.request_of(7), exchange.request_of(8)), (Some(first), Some(second)));
+        assert!(exchange.request(first).is_err() && exchange.request(second).is_err());
+        for peer in 9..9 + MAX_CLOSED_PEERS as u64 {
+            exchange.seat(0, peer);
+        }
+        assert_eq!((exchange.request_of(7), exchange.request_of(8)), (None, None));
+        let state = exchange.state.lock();
+        assert_eq!((state.peers.len(), state.closed_peers.len()), (MAX_CLOSED_PEERS, MAX_CLOSED_PEERS));
     }
 
     #[test]

@@ -5,8 +5,10 @@ pub mod exchange;
 
 mod body;
 mod connection;
+mod crowd;
 mod files;
 mod guard;
+mod pieces;
 mod service;
 mod tls;
 mod websocket;
@@ -30,11 +32,14 @@ use exchange::Exchange;
 
 /// Connections that wait to be accepted, per door.
 const BACKLOG: i32 = 1024;
+/// What the system is asked to keep at most of what is written to a connection and not yet read, in bytes: without a bound it
+/// keeps megabytes for each, and tells late that something was read.
+const SEND_BUFFER_BYTES: usize = 128 << 10;
 
 /// The HTTP doors of one server. They close when this is dropped.
 pub struct Doors {
-    addresses: Vec<SocketAddr>,
-    exchange: Arc<Exchange>,
+    addresses: Vec<(&'static str, SocketAddr)>,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -48,11 +53,12 @@ impl Doors {
             let tls = door.tls.clone().map(tls::Certificates::load).transpose()?;
             let listener = listen(&ListenAddress::parse(&door.address)?)?;
             let refused = |error| io_error("cannot listen", &error);
-            addresses.push(listener.local_addr().map_err(refused)?);
+            let scheme = if tls.is_some() { "https" } else { "http" };
+            addresses.push((scheme, listener.local_addr().map_err(refused)?));
             listeners.push((listener, tls));
         }
         let shared = Arc::new(Shared::new(config.clone(), surroundings));
-        let exchange = Arc::clone(&shared.exchange);
+        let kept = Arc::clone(&shared);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -61,7 +67,8 @@ impl Doors {
         let doors = {
             // A listener registers with the runtime that it is made in.
             let _inside = runtime.enter();
-            let made = listeners.into_iter().map(|(listener, tls)| Door::new(listener, tls));
+            let numbered = listeners.into_iter().enumerate();
+            let made = numbered.map(|(index, (listener, tls))| Door::new(index, listener, tls));
             made.collect::<io::Result<Vec<_>>>().map_err(|error| io_error("cannot listen", &error))?
         };
         let body = move || {
@@ -70,22 +77,28 @@ impl Doors {
         };
         let thread = crate::net::thread::spawn("gamekeeper-http", body)
             .map_err(|error| io_error("cannot start a thread", &error))?;
-        Ok(Doors { addresses, exchange, stop, thread: Mutex::new(Some(thread)) })
+        Ok(Doors { addresses, shared: kept, stop, thread: Mutex::new(Some(thread)) })
     }
 
-    /// What they are bound to, with the real ports.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    /// What they are bound to, with the real ports, and `http` or `https`.
+    pub fn addresses(&self) -> &[(&'static str, SocketAddr)] {
         &self.addresses
     }
 
     /// Where requests and answers pass.
     pub fn exchange(&self) -> &Arc<Exchange> {
-        &self.exchange
+        &self.shared.exchange
+    }
+
+    /// Ends the connections from addresses that are not admitted any more. WebSockets are not among them: they are peers, and
+    /// end with these.
+    pub fn end_unwanted(&self) {
+        self.shared.end_unwanted();
     }
 
     /// Answers what waits with 503, ends all connections and the thread. It takes a quarter of a second at most.
     pub fn close(&self) {
-        self.exchange.close();
+        self.shared.exchange.close();
         // The thread may have ended before.
         let _ended = self.stop.send(true);
         if let Some(thread) = self.thread.lock().take() {
@@ -119,6 +132,8 @@ fn listen(address: &ListenAddress) -> Result<std::net::TcpListener> {
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
+        // Connections have it of the socket that accepts them; a system that does not want it keeps more.
+        let _larger = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
         socket.bind(&target.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())

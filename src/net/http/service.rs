@@ -13,22 +13,22 @@ use crate::http::message::{Answer, Request};
 use crate::http::route::{find, Found, Method};
 use crate::http::text::{accepts_gzip, content_type, is_compressible};
 use crate::net::http::body::{self, Outgoing, Unpacker, Unread, COMPRESSED_BYTES};
-use crate::net::http::connection::{Seat, Shared};
+use crate::net::http::connection::{Shared, Trouble};
+use crate::net::http::crowd::Seat;
 use crate::net::http::exchange::{Held, Refused, Ticket};
 use crate::net::http::{files, websocket};
 
 /// Longest path and query of a request, in bytes; a longer one is answered with 414.
 const MAX_TARGET_BYTES: usize = 8 << 10;
-/// What is asked of a client that found no room, in seconds.
-const RETRY_AFTER: &str = "1";
 
 /// Who is at the other end of a connection.
 pub struct Client {
     pub address: SocketAddr,
+    /// The door that it came in by.
+    pub door: usize,
     pub secure: bool,
     /// Its place: until the last of its tasks has ended.
-    /// Only held.
-    pub _seat: Seat,
+    pub seat: Arc<Seat>,
 }
 
 type Incomer = hyper::Request<Incoming>;
@@ -73,8 +73,8 @@ pub async fn serve(
     // What was not read would be taken for the next request, or would have to be read and thrown away.
     let closes = chunked || left || *stop.borrow();
     let mut response = match reply {
-        Reply::Answer(answer) => plain(answer, may_pack),
-        Reply::File(found) => file(found),
+        Reply::Answer(answer) => answered(plain(answer, may_pack), &client, &shared),
+        Reply::File(found) => answered(file(found), &client, &shared),
         Reply::Socket(answer, key, ticket) => {
             let response = upgraded(answer, &key);
             let upgrade = hyper::upgrade::on(&mut incoming);
@@ -95,11 +95,11 @@ async fn route(incoming: &mut Incomer, client: &Client, shared: &Arc<Shared>) ->
         return (answer.into(), true);
     }
     let path = incoming.uri().path();
-    let routes = &shared.config.routes;
+    // Those of this door, with their places among all.
+    let here = || shared.config.routes.iter().enumerate().filter(|(_, route)| route.is_at(client.door));
     let method = Method::of(incoming.method().as_str());
-    let found = find(routes.iter().map(|route| (route.method, &route.pattern)), method, path);
-    let (index, params) = match found {
-        Found::Route(index, params) => (index, params),
+    let (at, params) = match find(here().map(|(_, route)| (route.method, &route.pattern)), method, path) {
+        Found::Route(at, params) => (at, params),
         Found::OtherMethods(methods) => {
             let mut answer = refuse(405, "no route for this method");
             let names: Vec<&str> = methods.into_iter().map(Method::name).collect();
@@ -108,7 +108,7 @@ async fn route(incoming: &mut Incomer, client: &Client, shared: &Arc<Shared>) ->
         }
         Found::Nothing => return (refuse(404, "no route for this path").into(), !empty),
     };
-    let Some(route) = routes.get(index) else { return (refuse(404, "no route").into(), !empty) };
+    let Some((index, route)) = here().nth(at) else { return (refuse(404, "no route").into(), !empty) };
     match &route.kind {
         Kind::Files(root) => {
             let components = params.last().map_or(&[][..], |(_, components)| components.as_slice());
@@ -186,16 +186,10 @@ async fn host(
 fn unread(why: Unread) -> Answer {
     match why {
         Unread::TooLong => refuse(413, "the body is too long"),
-        Unread::NoRoom => busy(),
+        Unread::NoRoom => Answer::busy(),
         Unread::Slow => refuse(408, "the body comes too slowly"),
         Unread::Malformed => refuse(400, "the body is not what its headers say"),
     }
-}
-
-fn busy() -> Answer {
-    let mut answer = refuse(503, "too much waits for an answer");
-    answer.headers.push(("retry-after".into(), RETRY_AFTER.into()));
-    answer
 }
 
 /// Hands a request to the host and waits for its answer.
@@ -207,7 +201,7 @@ async fn ask(
 ) -> Result<(Answer, Ticket), Answer> {
     let mut ticket = match shared.exchange.submit(request, index, held) {
         Ok(ticket) => ticket,
-        Err(Refused::Full) => return Err(busy()),
+        Err(Refused::Full) => return Err(Answer::busy()),
         Err(Refused::Closed) => return Err(refuse(503, "the server is stopping")),
     };
     match tokio::time::timeout(shared.config.limits.request_timeout, ticket.answer()).await {
@@ -242,6 +236,10 @@ async fn socket(
         let mut values = headers.get_all(name).iter();
         values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
     };
+    // What is behind the head would be taken for frames.
+    if !incoming.body().is_end_stream() {
+        return refuse(400, "a request that opens a WebSocket has no body").into();
+    }
     if only(header::SEC_WEBSOCKET_VERSION) != Some("13") {
         let mut answer = refuse(426, "the version of WebSocket is 13");
         answer.headers.push(("sec-websocket-version".into(), "13".into()));
@@ -256,6 +254,25 @@ async fn socket(
         Ok((answer, ticket)) if answer.status == 101 => Reply::Socket(answer, key, ticket),
         Ok((answer, _)) | Err(answer) => answer.into(),
     }
+}
+
+/// The answer, if there is room for what of it will be in memory until its client has read it.
+fn answered(response: Response<Outgoing>, client: &Client, shared: &Shared) -> Response<Outgoing> {
+    let bytes = response.body().in_memory();
+    if bytes == 0 {
+        return response;
+    }
+    let (share, cut) = client.seat.hold(bytes);
+    if cut > 0 {
+        let line = format!("answers have no room: {cut} HTTP clients that read too slowly were cut off");
+        shared.complain(Trouble::Slow, line);
+    }
+    let Some(share) = share else {
+        let line = format!("answers have no room: 503 for {} in the place of {bytes} bytes", client.address);
+        shared.complain(Trouble::NoRoom, line);
+        return plain(Answer::busy(), false);
+    };
+    response.map(|body| body.counted(share))
 }
 
 fn upgraded(answer: Answer, key: &str) -> Response<Outgoing> {
@@ -301,7 +318,7 @@ fn plain(answer: Answer, may_pack: bool) -> Response<Outgoing> {
 }
 
 fn file(found: files::Found) -> Response<Outgoing> {
-    let mut response = Response::new(Outgoing::File(found.file, found.length));
+    let mut response = Response::new(Outgoing::file(found.file, found.length));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(&found.name)));
     // What is no script is not to be taken for one.

@@ -1,5 +1,6 @@
 //! WebSockets: the handshake's key, and frames once one is open.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::sync::{watch, Notify};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::WebSocketStream;
@@ -18,6 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use crate::net::http::connection::{stopped, Shared};
 use crate::net::http::exchange::Ticket;
 use crate::net::http::guard::WRITE_STALL;
+use crate::net::http::pieces::Pieces;
 use crate::net::http::service::Client;
 use crate::net::pipe::channel::{self, Full, Remote};
 use crate::net::pipe::Arrival;
@@ -52,14 +55,19 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 const CHANNEL_MESSAGES: usize = 64;
 /// Bytes that are read at once; each WebSocket has so many.
 const READ_BYTES: usize = 4 << 10;
-/// Room for what a WebSocket answers by itself, pongs above all, beside one message.
+/// Longest frame that is sent, in bytes; a longer message leaves in fragments, so that no WebSocket keeps the memory of the
+/// longest message that it was ever sent.
+const MAX_SENT_FRAME: usize = 64 << 10;
+/// Room for what a WebSocket answers by itself, pongs above all, beside one frame.
 const SPARE_BYTES: usize = 64 << 10;
+/// So much of a message must come in [`SILENCE`], in bytes: who sends a long one over a slow line is not silent.
+const MIN_PROGRESS_BYTES: u64 = 1024;
 /// Longest reason in a close frame, in bytes, as RFC 6455 has it.
 const MAX_REASON_BYTES: usize = 123;
 /// The parameter of the query that brings the password of a server that wants one.
 const PASSWORD_PARAMETER: &str = "password";
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+type Socket = WebSocketStream<Pieces<TokioIo<Upgraded>>>;
 
 /// Wakes the two halves of a WebSocket's task.
 #[derive(Default)]
@@ -81,11 +89,12 @@ pub async fn run(
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(0)
-        .max_write_buffer_size(shared.max_message.saturating_add(SPARE_BYTES))
+        .max_write_buffer_size(MAX_SENT_FRAME + SPARE_BYTES)
         .max_message_size(Some(shared.max_message))
         .max_frame_size(Some(shared.max_message));
-    let mut socket =
-        WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+    let stream = Pieces::new(TokioIo::new(upgraded), READ_BYTES, shared.max_message);
+    let came = stream.came();
+    let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let changes = Arc::new(Changes::default());
     let opened = channel::open_seated(
         &shared.entrance,
@@ -104,7 +113,7 @@ pub async fn run(
         },
     );
     let close = match opened {
-        Ok(remote) => serve(&mut socket, &remote, &changes, &mut stop).await,
+        Ok(remote) => serve(&mut socket, &came, &remote, &changes, &mut stop).await,
         Err(_full) => Some(frame(CloseCode::Again, "the server is busy")),
     };
     finish(&mut socket, close).await;
@@ -129,13 +138,14 @@ fn arrival(ticket: &Ticket, client: &Client, shared: &Shared) -> Arrival {
 /// Moves messages both ways until one side ends it. What to close it with; `None`: the other side has closed, or is gone.
 async fn serve(
     socket: &mut Socket,
+    came: &AtomicU64,
     remote: &Remote,
     changes: &Changes,
     stop: &mut watch::Receiver<bool>,
 ) -> Option<CloseFrame> {
     let (mut sink, mut source) = socket.split();
     tokio::select! {
-        close = receive(&mut source, remote, &changes.inbox) => close,
+        close = receive(&mut source, came, remote, &changes.inbox) => close,
         close = send(&mut sink, remote, &changes.outbox) => close,
         () = stopped(stop) => Some(frame(CloseCode::Away, "the server is stopping")),
     }
@@ -144,11 +154,14 @@ async fn serve(
 /// The half that reads. It stops reading while the server has no room.
 async fn receive(
     source: &mut SplitStream<&mut Socket>,
+    came: &AtomicU64,
     remote: &Remote,
     changed: &Notify,
 ) -> Option<CloseFrame> {
     loop {
+        let before = came.load(Ordering::Relaxed);
         let message = match tokio::time::timeout(SILENCE, source.next()).await {
+            Err(_) if came.load(Ordering::Relaxed) >= before.saturating_add(MIN_PROGRESS_BYTES) => continue,
             Err(_silent) => {
                 remote.leave(farewell(FarewellKind::Timeout, 0, "nothing came for a minute"));
                 return Some(frame(CloseCode::Policy, "nothing came for a minute"));
@@ -193,14 +206,8 @@ async fn send(
         let ended = remote.ended();
         while let Some((payload, content)) = remote.pop() {
             let is_text = content.is_some_and(|content| content.kind.starts_with("text/"));
-            // What is no UTF-8 cannot be text.
-            let message = match String::from_utf8(payload.to_vec()) {
-                Ok(text) if is_text => Message::text(text),
-                Ok(text) => Message::binary(text.into_bytes()),
-                Err(error) => Message::binary(error.into_bytes()),
-            };
-            // It fails when the other side is gone, or takes nothing for too long.
-            sink.send(message).await.ok()?;
+            // It fails when the other side is gone, or takes too little for too long.
+            write(sink, &payload, is_text).await.ok()?;
         }
         if let Some(farewell) = ended {
             return Some(close_of(&farewell));
@@ -209,6 +216,27 @@ async fn send(
             () = changed.notified() => {}
             _now = pings.tick() => sink.send(Message::Ping(bytes::Bytes::new())).await.ok()?,
         }
+    }
+}
+
+/// Sends one message, in fragments where it is long.
+async fn write(
+    sink: &mut SplitSink<&mut Socket, Message>,
+    payload: &[u8],
+    is_text: bool,
+) -> Result<(), tungstenite::Error> {
+    // What is no UTF-8 cannot be text.
+    let is_text = is_text && std::str::from_utf8(payload).is_ok();
+    let mut kind = if is_text { Data::Text } else { Data::Binary };
+    let mut rest = payload;
+    loop {
+        let (piece, behind) = rest.split_at(rest.len().min(MAX_SENT_FRAME));
+        let frame = Frame::message(piece.to_vec(), OpCode::Data(kind), behind.is_empty());
+        sink.send(Message::Frame(frame)).await?;
+        if behind.is_empty() {
+            return Ok(());
+        }
+        (rest, kind) = (behind, Data::Continue);
     }
 }
 

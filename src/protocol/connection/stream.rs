@@ -15,6 +15,7 @@ pub const TEXT_CHANNEL: u8 = 1;
 
 use crate::metrics::peer::PeerStats;
 use crate::protocol::delivery::{Delivery, Mode, Outcome, QueueError};
+use crate::protocol::files::MAX_MESSAGE;
 use crate::protocol::framing::{self, Content, Decoder, Frame, FrameError, Framing};
 use crate::protocol::payload::Payload;
 use crate::protocol::time::Time;
@@ -33,6 +34,9 @@ const MAX_UNREAD_BYTES: usize = 64 << 10;
 /// for nothing.
 pub const MIN_PROGRESS_BYTES: usize = 1024;
 const PRIORITIES: usize = 4;
+
+mod files;
+use files::Files;
 
 /// What differs from door to door.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +153,8 @@ pub struct Connection {
     held_until: Time,
     farewell: Farewell,
     stats: PeerStats,
+    /// Whether messages about files pass, too, or nothing but a plain file.
+    files: Files,
 }
 
 impl Connection {
@@ -212,6 +218,7 @@ impl Connection {
             held_until: Time::default(),
             farewell: Farewell::default(),
             stats: PeerStats::default(),
+            files: Files::None,
         }
     }
 
@@ -220,7 +227,9 @@ impl Connection {
     /// Where it stands.
     pub fn state(&self) -> State {
         match self.state {
-            State::Connected if self.is_client && !self.opened => State::Connecting,
+            State::Connected if self.is_client && !(self.opened && self.files.are_settled()) => {
+                State::Connecting
+            }
             state => state,
         }
     }
@@ -320,7 +329,11 @@ impl Connection {
             return Err(SendError::NotConnected);
         }
         let limits = &self.settings.limits;
-        if payload.len() > limits.max_message {
+        let of_files = delivery.mode == Mode::Files;
+        if of_files && self.files != Files::Agreed {
+            return Err(SendError::Unsupported);
+        }
+        if payload.len() > if of_files { MAX_MESSAGE } else { limits.max_message } {
             return Err(SendError::Queue(QueueError::TooLarge));
         }
         framing::check(self.terms.framing, &payload, content.as_deref()).map_err(SendError::Framing)?;
@@ -336,7 +349,10 @@ impl Connection {
             self.refused = true;
             return Err(SendError::Queue(QueueError::Full));
         }
-        let (head, tail) = framing::encode(self.terms.framing, &payload, content.as_deref());
+        let (head, tail) = match of_files {
+            true => (framing::encode_of_files(&payload), &b""[..]),
+            false => framing::encode(self.terms.framing, &payload, content.as_deref()),
+        };
         // What carries whole messages tells text by its channel, too.
         let text = (delivery.channel == TEXT_CHANNEL).then(|| Box::new(Content::of("text/plain")));
         let content = content.or(text).filter(|_| self.terms.framing == Framing::Whole);
@@ -345,10 +361,15 @@ impl Connection {
         if let Some(queue) = self.queues.get_mut(delivery.priority as usize) {
             queue.push_back(Outgoing { head, payload, tail, content, tag });
         }
+        self.await_writing(now);
+        Ok(())
+    }
+
+    /// Something is to be written.
+    fn await_writing(&mut self, now: Time) {
         if self.outward.deadline.is_none() {
             self.outward.moved(now, 0, self.terms.stall_timeout);
         }
-        Ok(())
     }
 
     /// Lets a client in that asked by [`Event::Join`].
@@ -417,7 +438,9 @@ impl Connection {
             return;
         }
         if self.is_client {
-            self.events.push_back(Event::Connected);
+            if self.files.are_settled() {
+                self.events.push_back(Event::Connected);
+            }
         } else if !self.terms.password {
             self.events.push_back(Event::Join { password, data });
         }
@@ -436,7 +459,7 @@ impl Connection {
         }
         self.stats.received += 1;
         self.stats.bytes_received += data.len() as u64;
-        self.decoder.push_frame(Frame { data, content });
+        self.decoder.push_frame(Frame { data, content, of_files: false });
         self.pump(now, 0, room);
     }
 
@@ -455,6 +478,7 @@ impl Connection {
     /// ends.
     pub fn handle_end(&mut self, now: Time, room: &mut Room) {
         self.ended = true;
+        self.note_end();
         self.decoder.end();
         self.pump(now, 0, room);
     }
@@ -496,7 +520,8 @@ impl Connection {
     pub fn is_waiting_for_room(&self) -> bool {
         let open = matches!(self.state, State::Joining | State::Connected);
         let over = (self.ended || self.failed) && !self.drained;
-        open && (over || (self.inward.deadline.is_none() && !self.decoder.is_empty()))
+        open && !self.files.are_paused()
+            && (over || (self.inward.deadline.is_none() && !self.decoder.is_empty()))
     }
 
     /// Hands up what is whole and has room.
@@ -504,12 +529,13 @@ impl Connection {
         loop {
             match self.state {
                 State::Joining if self.terms.password && !self.password_given => {}
+                State::Connected if self.files.are_paused() => return self.inward.rest(),
                 // Until it is let in, what it says waits.
                 State::Connected if room.messages > 0 && room.bytes > 0 => {}
                 _ => return self.inward.rest(),
             }
             match self.decoder.next_frame() {
-                Ok(Some(frame)) => self.take_frame(frame, room),
+                Ok(Some(frame)) => self.take_frame(now, frame, room),
                 Ok(None) => break,
                 Err(error) => return self.broken(error),
             }
@@ -527,10 +553,11 @@ impl Connection {
         }
     }
 
-    fn take_frame(&mut self, frame: framing::Frame, room: &mut Room) {
+    fn take_frame(&mut self, now: Time, frame: framing::Frame, room: &mut Room) {
         if self.state == State::Joining {
             self.password_given = true;
             self.decoder.set_max_message(self.settings.limits.max_message);
+            self.heed_files();
             let password = match self.terms.framing {
                 Framing::Raw => without_line_end(frame.data),
                 _ => frame.data,
@@ -539,6 +566,9 @@ impl Connection {
             return;
         }
         room.messages = room.messages.saturating_sub(1);
+        if frame.of_files || self.files == Files::Plain {
+            return self.take_file_frame(now, frame.data);
+        }
         room.bytes = room.bytes.saturating_sub(frame.data.len());
         self.received = self.received.wrapping_add(1).max(1);
         self.stats.messages_received += 1;
@@ -566,6 +596,9 @@ impl Connection {
 
     /// All that the other side sent was handed up.
     fn remote_ended(&mut self, now: Time) {
+        if self.files == Files::Plain {
+            return self.plain_ended();
+        }
         if self.state == State::Connected && self.received > 0 {
             // The host has not seen yet what came last.
             if !std::mem::replace(&mut self.drained, true) {
@@ -668,7 +701,9 @@ impl Connection {
 
     /// Whether anything may leave now; it then stands in the order in which it does.
     fn stage(&mut self, now: Time) -> bool {
-        let leaves = matches!(self.state(), State::Connected | State::Lingering);
+        // Who asks for files must say so before it is connected.
+        let opened = self.opened || !self.is_client;
+        let leaves = opened && matches!(self.state, State::Connected | State::Lingering);
         if !leaves || self.mute || self.held_until > now {
             return false;
         }

@@ -135,6 +135,11 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Whether bytes of ours are a CREDIT of a file.
+pub(super) fn is_credit(bytes: &[u8], file: u32) -> bool {
+    bytes.starts_with(&head(CREDIT, file, 0))
+}
+
 fn head(kind: u8, file: u32, more: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(5 + more);
     out.push(kind);

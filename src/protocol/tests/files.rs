@@ -18,6 +18,10 @@ use crate::protocol::files::message::Message;
 use crate::protocol::files::*;
 use crate::protocol::time::Time;
 
+mod bounds;
+mod plain;
+mod streams;
+
 const FILES: Delivery =
     Delivery { mode: Mode::Files, channel: 0, priority: Priority::Bulk, deadline: None, redundancy: 0 };
 
@@ -114,7 +118,7 @@ impl Disk {
                         self.partials.insert(digest, data);
                     }
                 }
-                None
+                Some(Reply::Dropped)
             }
         }
     }
@@ -212,7 +216,7 @@ fn files_of_all_lengths_arrive() {
         assert_eq!(ends[0].result(0), Ok(None), "{len}");
         assert_eq!(ends[1].result(0), Ok(Some("/in/a".into())), "{len}");
         assert_eq!(ends[1].disk.files[Path::new("/in/a")], data, "{len}");
-        assert_eq!(ends[1].hub.totals(), Totals { files: 0, bytes: len as u64 });
+        assert_eq!(ends[1].hub.totals(), Totals { files: 0, bytes: len as u64, count: 1 });
         assert_eq!(ends[0].progress.last(), Some(&(FileId::sending(1), len as u64)));
         assert!(ends[0].progress.windows(2).all(|w| w[0].1 <= w[1].1), "progress goes on");
     }
@@ -420,7 +424,7 @@ fn a_sender_that_breaks_the_rules_loses_its_file_and_no_more() {
         let last = Message::read(said.last().unwrap()).unwrap();
         let end = Message::End { file: 7, by_sender: false, reason: Failure::Protocol as u8, text: b"" };
         assert_eq!(last, end);
-        assert_eq!(ends[1].hub.totals(), Totals { files: 0, bytes: 0 });
+        assert_eq!(ends[1].hub.totals(), Totals::default());
         assert!(ends[1].disk.open.is_empty());
     }
     for harmless in [
@@ -491,7 +495,7 @@ fn a_file_that_stands_still_gives_its_place_up_and_keeps_what_came() {
     end.work(now);
     assert_eq!(end.result(0), Err(Failure::Stalled));
     assert_eq!(end.disk.partials[&hash(&data)], &data[..5000]);
-    assert_eq!(end.hub.totals(), Totals { files: 0, bytes: 5000 });
+    assert_eq!(end.hub.totals(), Totals { files: 0, bytes: 5000, count: 0 });
 }
 
 #[test]

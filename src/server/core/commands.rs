@@ -77,6 +77,10 @@ impl Core {
         if !peer.status.is_seated() {
             return Err(Error::new(ErrorKind::Stale, format!("{id:?} has disconnected already")));
         }
+        if after_delivery {
+            self.say_last_of_files(now, id);
+        }
+        let peer = self.live(id)?;
         peer.connection.close(now, after_delivery, info.farewell());
         peer.ending = Some(Box::new(info));
         peer.status = Status::Disconnecting;

@@ -6,7 +6,8 @@
 //! token.
 //!
 //! Who may act: the same, and only by a request that no page from elsewhere can make a browser send: with a header that
-//! forms cannot have, and from the origin that was asked.
+//! forms cannot have, and from a page of the host that was asked. Of a page's origin the scheme says nothing here: before a
+//! proxy that speaks TLS it is `https`, where the request comes by `http`, and what a proxy says of itself anybody can say.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -31,8 +32,6 @@ pub struct Asked<'a> {
     pub path: &'a str,
     /// The value of a header by its name in lower case.
     pub header: &'a dyn Fn(&str) -> Option<Vec<u8>>,
-    /// Whether it came over TLS.
-    pub secure: bool,
 }
 
 /// What is to be done about it.
@@ -134,12 +133,18 @@ fn may_act(asked: &Asked<'_>) -> Option<Decision> {
         return Some(Decision::Refuse(403, "an action needs the header x-gamekeeper-action"));
     }
     // Programs that are no browsers send neither of the two.
-    let scheme = if asked.secure { "https" } else { "http" };
-    let own = header("host").map(|host| format!("{scheme}://{host}"));
-    let foreign = (asked.header)("origin").is_some() && header("origin") != own;
+    let host = header("host").unwrap_or_default();
+    let foreign =
+        (asked.header)("origin").is_some() && !header("origin").is_some_and(|origin| is_of(&origin, &host));
     let site = (asked.header)("sec-fetch-site");
     let elsewhere = site.is_some_and(|site| site != b"same-origin" && site != b"none");
     (foreign || elsewhere).then_some(Decision::Refuse(403, "an action comes from this page or from no page"))
+}
+
+/// Whether a page's origin is of this host, port included; by either scheme.
+fn is_of(origin: &str, host: &str) -> bool {
+    let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    !host.is_empty() && page.is_some_and(|page| page.eq_ignore_ascii_case(host))
 }
 
 /// Whether a Host header names the loopback, by address or as `localhost`.
@@ -209,7 +214,7 @@ mod tests {
         let header =
             |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_bytes().to_vec());
         let token = with_token.then(|| token(TOKEN).expect("long enough"));
-        decide(&Asked { method, path, header: &header, secure: false }, token.as_ref())
+        decide(&Asked { method, path, header: &header }, token.as_ref())
     }
 
     fn status(decision: &Decision) -> u16 {
@@ -280,7 +285,22 @@ mod tests {
         assert_eq!(with(&[action]), 200);
         assert_eq!(with(&[action, ("origin", "http://localhost:8080")]), 200);
         assert_eq!(with(&[action, ("origin", "http://localhost:8081")]), 403);
-        assert_eq!(with(&[action, ("origin", "https://localhost:8080")]), 403);
+        // A proxy before it speaks TLS.
+        assert_eq!(with(&[action, ("origin", "https://localhost:8080")]), 200);
+        assert_eq!(
+            with(&[action, ("origin", "https://localhost:8080"), ("sec-fetch-site", "cross-site")]),
+            403
+        );
+        assert_eq!(with(&[action, ("origin", "https://localhost:8081")]), 403);
+        assert_eq!(with(&[action, ("origin", "https://localhost:8080.evil.example")]), 403);
+        assert_eq!(with(&[action, ("origin", "ftp://localhost:8080")]), 403);
+        assert_eq!(with(&[action, ("origin", "localhost:8080")]), 403);
+        assert_eq!(with(&[action, ("origin", "")]), 403);
+        // What a proxy is said to have been asked for is nothing to go by.
+        assert_eq!(
+            with(&[action, ("origin", "https://evil.example"), ("x-forwarded-host", "evil.example")]),
+            403
+        );
         assert_eq!(with(&[action, ("origin", "null")]), 403);
         assert_eq!(with(&[action, ("origin", "http://evil.example")]), 403);
         assert_eq!(with(&[action, ("sec-fetch-site", "same-origin")]), 200);
@@ -288,6 +308,25 @@ mod tests {
         assert_eq!(with(&[action, ("sec-fetch-site", "same-site")]), 403);
         let headers = [("host", "evil.example"), action, ("origin", "http://evil.example")];
         assert_eq!(status(&ask("POST", "/peers/77/disconnect", &headers, false)), 403);
+    }
+
+    #[test]
+    fn behind_a_proxy_with_tls_the_page_may_act_and_others_may_not() {
+        let bearer = format!("Bearer {TOKEN}");
+        let with = |host: &str, origin: &str| {
+            let headers = [
+                ("host", host),
+                ("authorization", bearer.as_str()),
+                (ACTION_HEADER, "1"),
+                ("origin", origin),
+            ];
+            status(&ask("POST", "/peers/77/block", &headers, true))
+        };
+        assert_eq!(with("dash.example", "https://dash.example"), 200);
+        assert_eq!(with("dash.example:8443", "https://dash.example:8443"), 200);
+        assert_eq!(with("dash.example", "https://evil.example"), 403);
+        assert_eq!(with("dash.example", "https://dash.example:8443"), 403);
+        assert_eq!(with("", "https://"), 403);
     }
 
     #[test]

@@ -76,6 +76,12 @@ impl<'a> Object<'a> {
         let _written = write!(self.name(name), "{}", value.into());
     }
 
+    fn numbers<'n>(&mut self, numbers: impl IntoIterator<Item = (&'n str, u64)>) {
+        for (name, value) in numbers {
+            self.number(name, value);
+        }
+    }
+
     fn fraction(&mut self, name: &str, value: f64) {
         let text = fraction(value, 6);
         self.name(name).push_str(&text);
@@ -112,9 +118,7 @@ pub fn stats(overview: &Overview) -> String {
     counts(&mut all, overview);
     packets(&mut all, overview);
     let mut drops = Object::open(all.name("drops"));
-    for (name, count) in DROP_NAMES.iter().zip(overview.stats.drops) {
-        drops.number(name, count);
-    }
+    drops.numbers(DROP_NAMES.into_iter().zip(overview.stats.drops));
     drops.close();
     now(&mut all, overview);
     series(&mut all, overview);
@@ -126,41 +130,45 @@ pub fn stats(overview: &Overview) -> String {
 fn counts(all: &mut Object<'_>, overview: &Overview) {
     let stats = &overview.stats;
     let mut of = Object::open(all.name("server"));
-    of.number("peers", stats.peers);
-    of.number("handshakes", stats.handshakes);
-    of.number("joining", stats.joining);
-    of.number("connects", stats.connects);
-    of.number("disconnects", stats.disconnects);
-    of.number("refusals", stats.refusals);
-    of.number("handshake_timeouts", stats.handshake_timeouts);
-    of.number("migrations", stats.migrations);
-    of.number("packets_sent", stats.packets_sent);
-    of.number("packets_received", stats.packets_received);
-    of.number("bytes_sent", stats.bytes_sent);
-    of.number("bytes_received", stats.bytes_received);
-    of.number("ticks", stats.ticks);
-    of.number("ticks_missed", stats.ticks_missed);
-    of.number("log_lines_suppressed", stats.log_lines_suppressed);
-    of.number("queued_messages", overview.queued_messages);
-    of.number("queued_bytes", overview.queued_bytes);
+    of.numbers([
+        ("peers", stats.peers.into()),
+        ("handshakes", stats.handshakes.into()),
+        ("joining", stats.joining.into()),
+        ("connects", stats.connects),
+        ("disconnects", stats.disconnects),
+        ("refusals", stats.refusals),
+        ("handshake_timeouts", stats.handshake_timeouts),
+        ("migrations", stats.migrations),
+        ("packets_sent", stats.packets_sent),
+        ("packets_received", stats.packets_received),
+        ("bytes_sent", stats.bytes_sent),
+        ("bytes_received", stats.bytes_received),
+        ("ticks", stats.ticks),
+        ("ticks_missed", stats.ticks_missed),
+        ("log_lines_suppressed", stats.log_lines_suppressed),
+        ("queued_messages", overview.queued_messages),
+        ("queued_bytes", overview.queued_bytes),
+    ]);
     of.close();
 }
 
 fn packets(all: &mut Object<'_>, overview: &Overview) {
     let packets = &overview.packets;
     let mut of = Object::open(all.name("packets"));
-    of.number("assembled", packets.assembled);
-    of.number("acked", packets.acked);
-    of.number("timeouts", packets.timeouts);
-    of.number("pending", packets.pending);
-    of.number("received", packets.received);
-    of.number("dropped", overview.stats.drops.iter().copied().fold(0, u64::saturating_add));
-    of.number("messages_sent", packets.sent);
-    of.number("messages_resent", packets.messages_resent);
-    of.number("messages_received", packets.messages_received);
-    of.number("messages_duplicate", packets.messages_duplicate);
-    of.number("messages_malformed", packets.messages_malformed);
-    of.number("messages_refused", packets.messages_refused);
+    of.numbers([
+        ("assembled", packets.assembled),
+        ("acked", packets.acked),
+        ("timeouts", packets.timeouts),
+        ("pending", packets.pending),
+        ("received", packets.received),
+        ("dropped", overview.stats.drops.iter().copied().fold(0, u64::saturating_add)),
+        ("messages_sent", packets.sent),
+        ("messages_resent", packets.messages_resent),
+        ("messages_received", packets.messages_received),
+        ("messages_duplicate", packets.messages_duplicate),
+        ("messages_malformed", packets.messages_malformed),
+        ("messages_refused", packets.messages_refused),
+    ]);
     of.fraction("loss", share(packets.timeouts, packets.acked));
     of.close();
 }

@@ -1,6 +1,7 @@
 //! The last lines of the log.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 
 /// Lines kept; older ones are forgotten.
 pub const MAX_TAIL_LINES: usize = 200;
@@ -28,8 +29,9 @@ pub struct LogTail {
 }
 
 impl LogTail {
-    /// Adds a line. The oldest goes when there are too many.
-    pub fn push(&mut self, kind: &'static str, text: &str) {
+    /// Adds a line. The oldest goes when there are too many. A refusal beyond [`MAX_TAIL_REFUSALS`] is counted only: its text
+    /// is not even written.
+    pub fn push(&mut self, kind: &'static str, text: impl Display) {
         if kind == "refuse" {
             self.refusals += 1;
             if self.refusals > MAX_TAIL_REFUSALS {
@@ -39,7 +41,11 @@ impl LogTail {
         if self.lines.len() >= MAX_TAIL_LINES {
             self.lines.pop_front();
         }
-        self.lines.push_back((kind, text.chars().take(MAX_TAIL_CHARACTERS).collect()));
+        let mut text = text.to_string();
+        if let Some((end, _)) = text.char_indices().nth(MAX_TAIL_CHARACTERS) {
+            text.truncate(end);
+        }
+        self.lines.push_back((kind, text));
     }
 
     /// Takes what came since the last time; the caller's lines are kept to [`MAX_TAIL_LINES`].
@@ -62,9 +68,9 @@ mod tests {
     fn what_is_kept_is_bounded_and_the_newest() {
         let (mut tail, mut kept) = (LogTail::default(), VecDeque::new());
         for i in 0..MAX_TAIL_LINES + 5 {
-            tail.push("info", &format!("line {i}"));
+            tail.push("info", format_args!("line {i}"));
         }
-        tail.push("warn", &"ü".repeat(10_000));
+        tail.push("warn", "ü".repeat(10_000));
         tail.collect(7, &mut kept);
         assert_eq!(kept.len(), MAX_TAIL_LINES);
         assert_eq!(kept[0].text, "line 6");
@@ -74,6 +80,23 @@ mod tests {
         assert_eq!((kept.len(), kept[MAX_TAIL_LINES - 1].at_s), (MAX_TAIL_LINES, 8));
         tail.collect(9, &mut kept);
         assert_eq!(kept[MAX_TAIL_LINES - 1].text, "last");
+    }
+
+    #[test]
+    fn what_a_flood_is_refused_for_is_not_even_written() {
+        use std::cell::Cell;
+        struct Counted<'a>(&'a Cell<usize>);
+        impl Display for Counted<'_> {
+            fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.set(self.0.get() + 1);
+                Ok(())
+            }
+        }
+        let (mut tail, written) = (LogTail::default(), Cell::new(0));
+        for _ in 0..10_000 {
+            tail.push("refuse", Counted(&written));
+        }
+        assert_eq!(written.get(), MAX_TAIL_REFUSALS);
     }
 
     #[test]

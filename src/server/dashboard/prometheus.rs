@@ -45,6 +45,11 @@ impl Exposition {
         self.value(name, &[], value);
     }
 
+    /// Counters of a value each: name, help, value.
+    fn plain_counters<'a>(&mut self, counters: impl IntoIterator<Item = (&'a str, &'a str, u64)>) {
+        counters.into_iter().for_each(|(name, help, value)| self.counter(name, help, value));
+    }
+
     /// A counter with one value per value of a label.
     fn counters<'a>(
         &mut self,
@@ -87,21 +92,29 @@ pub fn metrics(overview: &Overview) -> String {
 
 fn peers(to: &mut Exposition, overview: &Overview) {
     let stats = &overview.stats;
-    to.gauge("gamekeeper_peers", "Peers connected now.", stats.peers);
-    to.gauge("gamekeeper_max_peers", "Peers at most.", overview.max_peers);
-    to.gauge("gamekeeper_handshakes", "Handshakes under way now.", stats.handshakes);
-    to.gauge("gamekeeper_joining", "Clients that wait for a decision now.", stats.joining);
-    to.counter("gamekeeper_connects_total", "Peers that ever connected.", stats.connects);
-    to.counter("gamekeeper_disconnects_total", "Peers that left.", stats.disconnects);
-    to.counter(
-        "gamekeeper_refusals_total",
-        "Clients that proved themselves and were not let in.",
-        stats.refusals,
-    );
-    let help = "Handshakes that were not proven in time.";
-    to.counter("gamekeeper_handshake_timeouts_total", help, stats.handshake_timeouts);
-    let help = "Times that a client went on from another address.";
-    to.counter("gamekeeper_migrations_total", help, stats.migrations);
+    for (name, help, value) in [
+        ("gamekeeper_peers", "Peers connected now.", stats.peers),
+        ("gamekeeper_max_peers", "Peers at most.", overview.max_peers),
+        ("gamekeeper_handshakes", "Handshakes under way now.", stats.handshakes),
+        ("gamekeeper_joining", "Clients that wait for a decision now.", stats.joining),
+    ] {
+        to.gauge(name, help, value);
+    }
+    to.plain_counters([
+        ("gamekeeper_connects_total", "Peers that ever connected.", stats.connects),
+        ("gamekeeper_disconnects_total", "Peers that left.", stats.disconnects),
+        ("gamekeeper_refusals_total", "Clients that proved themselves and were not let in.", stats.refusals),
+        (
+            "gamekeeper_handshake_timeouts_total",
+            "Handshakes that were not proven in time.",
+            stats.handshake_timeouts,
+        ),
+        (
+            "gamekeeper_migrations_total",
+            "Times that a client went on from another address.",
+            stats.migrations,
+        ),
+    ]);
 }
 
 fn network(to: &mut Exposition, overview: &Overview) {
@@ -122,7 +135,7 @@ fn network(to: &mut Exposition, overview: &Overview) {
 
 fn packets(to: &mut Exposition, overview: &Overview) {
     let packets = &overview.packets;
-    for (name, help, value) in [
+    to.plain_counters([
         ("gamekeeper_packets_assembled_total", "Packets built for peers.", packets.assembled),
         ("gamekeeper_packets_acked_total", "Packets that their peers acknowledged.", packets.acked),
         ("gamekeeper_packets_timed_out_total", "Packets not acknowledged in time.", packets.timeouts),
@@ -136,9 +149,7 @@ fn packets(to: &mut Exposition, overview: &Overview) {
         ("gamekeeper_messages_duplicate_total", "Messages received again.", packets.messages_duplicate),
         ("gamekeeper_messages_malformed_total", "Messages that were malformed.", packets.messages_malformed),
         ("gamekeeper_messages_refused_total", "Messages refused at a bound.", packets.messages_refused),
-    ] {
-        to.counter(name, help, value);
-    }
+    ]);
     let help = "Packets neither acknowledged nor timed out yet.";
     to.gauge("gamekeeper_packets_pending", help, packets.pending);
     to.gauge("gamekeeper_queued_messages", "Messages queued for all peers.", overview.queued_messages);

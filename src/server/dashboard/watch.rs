@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::config::{HttpConfig, Kind, Limits, Route};
@@ -31,6 +31,9 @@ use crate::server::{Inner, Server};
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections to a dashboard at most.
 const MAX_CONNECTIONS: u32 = 256;
+/// Those of one source at most, an IPv4 address or an IPv6 /64: one that takes all it can leaves room for others. A browser
+/// has six; behind a proxy all come from one.
+const MAX_CONNECTIONS_PER_SOURCE: u32 = 64;
 /// Requests that wait for an answer at most.
 const MAX_REQUESTS: u32 = 64;
 /// Longest body of a request; none is needed.
@@ -79,7 +82,10 @@ impl Watch {
         let mut packets = server.0.core.lock().departed();
         let mut next = Some(0);
         while let Some(slot) = next {
-            next = server.0.core.lock().read_peers(now, slot, &mut self.rows, &mut packets);
+            let mut core = server.0.core.lock();
+            next = core.read_peers(now, slot, &mut self.rows, &mut packets);
+            // To whoever waits: this thread would else have it again before that one has woken.
+            MutexGuard::unlock_fair(core);
         }
         server.0.core.lock().collect_log(now_s, &mut self.log);
         let packets = never_less(packets, &self.overview.packets);
@@ -173,19 +179,29 @@ impl Dashboard {
             return Err(Error::new(ErrorKind::Argument, text));
         }
         let route = |method| -> Result<Route> {
-            Ok(Route { method, pattern: Pattern::parse("/:path*")?, kind: Kind::Host, max_body: MAX_BODY })
+            Ok(Route {
+                method,
+                pattern: Pattern::parse("/:path*")?,
+                kind: Kind::Host,
+                max_body: MAX_BODY,
+                door: None,
+            })
         };
         let mut http = HttpConfig {
             routes: vec![route(Method::Get)?, route(Method::Post)?],
             limits: Limits {
                 max_connections: MAX_CONNECTIONS,
-                max_connections_per_source: MAX_CONNECTIONS,
+                max_connections_per_source: MAX_CONNECTIONS_PER_SOURCE,
                 max_requests: MAX_REQUESTS,
                 ..Limits::default()
             },
             ..HttpConfig::default()
         };
-        http.doors.push(crate::http::config::DoorConfig { address: address.clone(), tls: None });
+        http.doors.push(crate::http::config::DoorConfig {
+            address: address.clone(),
+            tls: None,
+            password_in_clear: false,
+        });
         let bell = Arc::new(Bell::default());
         let rings = Arc::clone(&bell);
         let surroundings = Surroundings {
@@ -222,7 +238,7 @@ impl Dashboard {
 
     /// What it is bound to, with the real port.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
-        self.doors.addresses().first().copied()
+        self.doors.addresses().first().map(|(_, address)| *address)
     }
 }
 
@@ -303,8 +319,7 @@ impl Answering {
 
     fn decide(&self, request: &Request) -> Decision {
         let header = |name: &str| request.header(name);
-        let asked =
-            Asked { method: &request.method, path: &request.path, header: &header, secure: request.secure };
+        let asked = Asked { method: &request.method, path: &request.path, header: &header };
         answer::decide(&asked, self.token.as_ref())
     }
 }

@@ -8,7 +8,7 @@ use godot::global::Error;
 use godot::prelude::*;
 
 use super::{message, packet, Effect, GamekeeperMultiplayerPeer, SERVER_ID};
-use crate::convert::{number, seconds, server_key, with_port, MAX_QUEUED_EVENTS};
+use crate::convert::{failed, number, seconds, server_key, with_port, wrong, MAX_QUEUED_EVENTS};
 use crate::running::{show, Quiet, RunningClient};
 use crate::wire::{self, Numbers, Transfer};
 
@@ -36,8 +36,6 @@ impl ClientEnd {
         port: i32,
         key: &GString,
     ) -> Result<Self, (Error, String)> {
-        let wrong = |text: String| (Error::ERR_INVALID_PARAMETER, text);
-        let failed = |error: gamekeeper::Error| (number(&error), error.to_string());
         if !(1..=65_535).contains(&port) {
             return Err(wrong(format!("port is {port}, allowed is 1 to 65535")));
         }

@@ -13,7 +13,7 @@ use godot::global::Error;
 use godot::prelude::*;
 
 use super::{message, packet, Effect, GamekeeperMultiplayerPeer};
-use crate::convert::{listen_address, number, seconds, MAX_QUEUED_EVENTS};
+use crate::convert::{failed, listen_address, number, seconds, wrong, MAX_QUEUED_EVENTS};
 use crate::running::{show, Quiet, RunningServer};
 use crate::wire::{self, Numbers, Transfer};
 
@@ -51,8 +51,6 @@ struct Remote {
 
 impl ServerEnd {
     pub fn new(of: &GamekeeperMultiplayerPeer, port: i32, max_clients: i32) -> Result<Self, (Error, String)> {
-        let wrong = |text: String| (Error::ERR_INVALID_PARAMETER, text);
-        let failed = |error: gamekeeper::Error| (number(&error), error.to_string());
         if !(0..=65_535).contains(&port) {
             return Err(wrong(format!("port is {port}, allowed is 0 to 65535")));
         }

@@ -32,6 +32,7 @@ func alone() -> void:
 	main.check(peer.put_packet(PackedByteArray([1])) == OK, "nobody is there to get it")
 	peer.set_target_peer(55)
 	main.check(peer.put_packet(PackedByteArray([1])) == ERR_INVALID_PARAMETER, "nobody is called 55")
+	main.check(peer.get_stats()["refused_packets"] == 0, "mistakes are no refusals")
 	var network := GamekeeperConditions.new()
 	network.loss = 2.0
 	main.check(peer.simulate(GamekeeperMultiplayerPeer.SEND, network) == ERR_INVALID_PARAMETER, "loss")
@@ -42,6 +43,7 @@ func alone() -> void:
 	peer.close()
 	main.check(peer.create_server(0) == OK, "a closed one can begin anew")
 	peer.close()
+	ends()
 	main.check(GamekeeperKey.from_pem("nonsense") == null, "no key")
 	var client := GamekeeperClient.new()
 	main.check(client.start() == ERR_UNAUTHORIZED, "a node wants a key too")
@@ -50,6 +52,60 @@ func alone() -> void:
 	main.check(client.start() != OK, "a password is for a known server")
 	client.free()
 	main.pass_()
+
+## A full queue, and the ways a client's own peer ends.
+func ends() -> void:
+	var server := GamekeeperMultiplayerPeer.new()
+	server.bind_address = "127.0.0.1"
+	main.check(server.create_server(0) == OK, "it listens")
+	var client := connected_to(server)
+	client.transfer_mode = MultiplayerPeer.TRANSFER_MODE_RELIABLE
+	# Nothing leaves, so that the queue fills.
+	var network := GamekeeperConditions.new()
+	network.loss = 1.0
+	main.check(client.simulate(GamekeeperMultiplayerPeer.SEND, network) == OK, "nothing leaves")
+	var answer := OK
+	for i in 70_000:
+		answer = client.put_packet(PackedByteArray([1]))
+		if answer != OK:
+			break
+	main.check(answer == ERR_BUSY, "the queue is full: %d" % answer)
+	main.check(client.put_packet(PackedByteArray([1])) == ERR_BUSY, "and stays so")
+	main.check(client.get_stats()["refused_packets"] == 2, "two were refused")
+	# Nobody but the server can be left. Force ends at once, and nothing tells of it.
+	var left: Array[int] = []
+	client.peer_disconnected.connect(func(id: int) -> void: left.append(id))
+	client.disconnect_peer(99)
+	main.check(client.get_connection_status() == MultiplayerPeer.CONNECTION_CONNECTED, "99 is nobody")
+	client.disconnect_peer(1, true)
+	main.check(client.get_connection_status() == MultiplayerPeer.CONNECTION_DISCONNECTED, "it left")
+	client.poll()
+	main.check(left.is_empty(), "without a signal")
+	var second := connected_to(server)
+	second.peer_disconnected.connect(func(id: int) -> void: left.append(id))
+	second.disconnect_peer(1)
+	main.check(left.is_empty(), "not before a poll")
+	wait([server, second], func() -> bool: return not left.is_empty())
+	main.check(left.size() == 1 and left[0] == 1, "then with a signal")
+	main.check(not second.get_end_text().is_empty(), "and a word why")
+	server.close()
+
+func connected_to(server: GamekeeperMultiplayerPeer) -> GamekeeperMultiplayerPeer:
+	var client := GamekeeperMultiplayerPeer.new()
+	main.check(client.create_client("127.0.0.1", server.get_local_port(), server.get_server_key()) == OK, "client")
+	main.check(client.get_stats()["refused_packets"] == 0, "nothing refused yet")
+	wait([server, client], func() -> bool:
+		return client.get_connection_status() == MultiplayerPeer.CONNECTION_CONNECTED)
+	return client
+
+func wait(peers: Array, holds: Callable) -> void:
+	for i in 3000:
+		for peer: MultiplayerPeer in peers:
+			peer.poll()
+		if holds.call():
+			return
+		OS.delay_msec(10)
+	main.fail("it never happened")
 
 func state() -> String:
 	return ""

@@ -13,6 +13,8 @@ func _ready() -> void:
 		var parts := argument.split("=", true, 1)
 		options[parts[0]] = parts[1] if parts.size() > 1 else ""
 	var script: GDScript = load("res://%s.gd" % options["scenario"])
+	if script == null or not script.can_instantiate():
+		return fail("the script of %s is none" % options["scenario"])
 	var scenario: Node = script.new()
 	scenario.name = "Scenario"
 	scenario.set("main", self)

@@ -6,13 +6,21 @@ const MODES: Array[int] = [
 	GamekeeperServer.ORDERED, GamekeeperServer.GUARANTEED,
 ]
 
+## Ticks a second, more than frames.
+const RATE := 240.0
+
 var main: Node
 var node: Node
 var refused: GamekeeperClient
 var heard := {}
 var asked: Array[String] = []
 var steps: Array[String] = []
+## Of signals that told of ticks; the numbers of the first and the last tick; seconds between them.
 var ticks := 0
+var first_tick := 0
+var last_tick := 0
+var time := 0.0
+var updated_in := -1
 var peer := 0
 
 func server() -> void:
@@ -29,7 +37,8 @@ func server() -> void:
 	server_node.connected.connect(_peer_connected)
 	server_node.disconnected.connect(_peer_disconnected)
 	server_node.message.connect(_echo)
-	server_node.updated.connect(func(_delta: float, _tick: int) -> void: ticks += 1)
+	server_node.tick_rate = RATE
+	server_node.updated.connect(_updated)
 	main.check(not server_node.is_running() and server_node.get_stats().is_empty(), "it does not run yet")
 	main.check(server_node.start() == OK and server_node.is_running(), "it runs")
 	var key := GamekeeperKey.load_file("user://server.pem")
@@ -40,7 +49,44 @@ func server() -> void:
 	main.check(GamekeeperKey.load_file("user://nothing.pem") == null, "no file, no key")
 	main.check(server_node.send(12345, PackedByteArray()) == ERR_DOES_NOT_EXIST, "nobody is there")
 	main.check(server_node.send(1, PackedByteArray(), 99) == ERR_INVALID_PARAMETER, "there is no mode 99")
+	_autostart()
 	main.ready_with({"port": server_node.get_local_port(), "key": server_node.get_public_key()})
+
+## Whoever starts by itself does so every time that it comes into the tree.
+func _autostart() -> void:
+	var by_itself := GamekeeperServer.new()
+	by_itself.address = "127.0.0.1"
+	by_itself.port = 0
+	by_itself.autostart = true
+	var client_node := GamekeeperClient.new()
+	client_node.allow_any_server = true
+	client_node.port = 1
+	client_node.autostart = true
+	for one: Node in [by_itself, client_node]:
+		for i in 3:
+			main.check(not one.is_running(), "outside of the tree it does not run")
+			add_child(one)
+			main.check(one.is_running(), "in the tree it runs, time %d" % i)
+			remove_child(one)
+		one.free()
+
+## At most one signal a frame tells of ticks, and none of them is left out.
+func _updated(delta: float, tick: int) -> void:
+	main.check(updated_in != Engine.get_process_frames(), "two updates in one frame")
+	updated_in = Engine.get_process_frames()
+	if ticks == 0:
+		first_tick = tick
+	else:
+		main.check(tick > last_tick, "ticks go on")
+		time += delta
+	last_tick = tick
+	ticks += 1
+
+func _look_at_ticks(rate: float) -> void:
+	main.check(ticks > 10, "it ticks")
+	# Frames are 60 a second at most.
+	main.check(last_tick - first_tick > ticks, "ticks of one frame are one: %d %d" % [last_tick - first_tick, ticks])
+	main.check(time >= (last_tick - first_tick - 1) / rate, "no time is lost: %f" % time)
 
 func _joining(id: int, address: String, data: PackedByteArray) -> void:
 	main.check(address.begins_with("127.0.0.1:"), "it comes from here")
@@ -70,7 +116,7 @@ func _echo(id: int, data: PackedByteArray, channel: int, mode: int) -> void:
 func _peer_disconnected(id: int, reason: int, code: int, _text: String) -> void:
 	main.check(id == peer and reason == GamekeeperServer.KICKED, "why it left: %d %d" % [reason, code])
 	main.check(asked.has("stranger") and asked.has("friend"), "both were asked about")
-	main.check(ticks > 10, "it ticks")
+	_look_at_ticks(RATE)
 	node.stop()
 	main.check(not node.is_running() and node.get_local_port() == 0, "it stopped")
 	main.pass_()
@@ -104,7 +150,8 @@ func _refused(reason: int, code: int, text: String) -> void:
 	client_node.connected.connect(_connected)
 	client_node.disconnected.connect(_kicked)
 	client_node.message.connect(_message)
-	client_node.updated.connect(func(_delta: float, _tick: int) -> void: ticks += 1)
+	client_node.tick_rate = RATE
+	client_node.updated.connect(_updated)
 	main.check(client_node.send(PackedByteArray()) == ERR_UNCONFIGURED, "it does not run yet")
 	main.check(client_node.start() == OK, "start")
 
@@ -151,7 +198,7 @@ func _look() -> void:
 func _kicked(reason: int, code: int, text: String) -> void:
 	main.check(reason == GamekeeperClient.KICKED and code == 4321, "kicked: %d %d" % [reason, code])
 	main.check(text == "as you wish", "and told why: %s" % text)
-	main.check(ticks > 10, "it ticks")
+	_look_at_ticks(RATE)
 	node.queue_free()
 	main.pass_()
 

@@ -1,35 +1,5 @@
-extends Node
+extends "res://worlds.gd"
 ## Spawners and synchronizers: the server's players appear at the clients, move, answer, and go.
 
-const World := preload("res://spawn_world.gd")
-
-var main: Node
-var worlds: Array[Node] = []
-
-func server() -> void:
-	var peer := GamekeeperMultiplayerPeer.new()
-	peer.root_key = GamekeeperKey.generate()
-	peer.bind_address = "127.0.0.1"
-	main.check(peer.create_server(0, main.number("clients", 2)) == OK, "create_server")
-	worlds.append(main.branch("Server", peer, World))
-	main.ready_with({"port": peer.get_local_port(), "key": peer.get_server_key()})
-
-func client() -> void:
-	for i in main.number("clients", 2):
-		var peer := GamekeeperMultiplayerPeer.new()
-		main.check(
-			peer.create_client("127.0.0.1", main.number("port", 0), main.options["key"]) == OK, "create_client"
-		)
-		worlds.append(main.branch("Client%d" % i, peer, World))
-
-func _process(_delta: float) -> void:
-	if main.options["role"] != "client" or worlds.is_empty():
-		return
-	if worlds.all(func(world: Node) -> bool: return world.finished):
-		for world in worlds:
-			main.close_branch(world)
-		worlds.clear()
-		main.pass_()
-
-func state() -> String:
-	return "\n".join(worlds.map(func(world: Node) -> String: return world.state()))
+func _init() -> void:
+	world = preload("res://spawn_world.gd")

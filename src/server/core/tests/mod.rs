@@ -1,6 +1,7 @@
 //! The core on a virtual clock, without sockets: clients are connections in the client role.
 
 mod chatter;
+mod files;
 mod groups;
 mod host;
 mod joining;
