@@ -383,6 +383,35 @@ typedef int32_t gk_wire;
 typedef uint64_t gk_file;
 
 /**
+ * What a message is: what the header of `GK_FRAMING_JSON` tells of it, and whether a WebSocket's message is text. With a
+ * message that arrived it is what the sender says: the bytes are delivered as they came. `gk_content_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct; with a message that arrived, bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The content type, as `"text/json"`, UTF-8, at most 255 bytes. Never NULL with a message that arrived. Default NULL:
+     * `application/octet-stream`.
+     */
+    const char *type;
+    /**
+     * The content encoding, as `"utf-8"` or `"binary"`, in the same way. Default NULL: `utf-8` with types that begin with
+     * `text/`, else `binary`.
+     */
+    const char *encoding;
+    /**
+     * The order of bytes in numbers of the content, as `"little"` or `"big"`, in the same way. Default NULL: `little`.
+     */
+    const char *byteorder;
+} gk_content;
+
+/**
  * An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
  * each `GK_EVENT_…`, `peer` with servers only; the others are 0 or NULL. What the pointers point to lives until
  * the next call that succeeds with the same server or client, or until that is freed.
@@ -1329,6 +1358,37 @@ typedef struct {
  * How messages are told apart in a stream: one of `GK_FRAMING_…`. More may be appended.
  */
 typedef int32_t gk_framing;
+
+/**
+ * How clients in streams speak TLS: exactly one of `authorities`, `certificate` and `trust_anybody` says whom they believe.
+ * Of the system's own list of authorities nothing is used. `gk_stream_tls_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 1: whoever answers is believed. Only who reads along on the way and does nothing else is kept out: for
+     * development. Default 0.
+     */
+    uint32_t trust_anybody;
+    /**
+     * A PEM file: a server is believed whose certificate leads to one in it, is for the server's name and valid now.
+     * Default NULL.
+     */
+    const char *authorities;
+    /**
+     * A PEM file: a server is believed whose own certificate is one in it, byte for byte, whatever name and dates stand in
+     * it. Default NULL.
+     */
+    const char *certificate;
+    /**
+     * The name, or the address without a port, that the certificate must be for, and that the server is told. Default NULL:
+     * the host of the address that the client connects to.
+     */
+    const char *server_name;
+} gk_stream_tls;
 
 /**
  * A request that came in by HTTP and waits for its answer: a number that is never reused while the process lives, in any
@@ -4111,6 +4171,49 @@ gk_result gk_server_stream_address(const gk_server *server,
                                    size_t *out_len);
 
 /**
+ * Fills in size and defaults.
+ *
+ * - `tls`: the struct
+ * - `struct_size`: `sizeof(gk_stream_tls)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_stream_tls_init(gk_stream_tls *tls,
+                             size_t struct_size);
+
+/**
+ * Has clients that talk in a stream (`gk_context_connect_stream`, before or after this) speak TLS, and nothing else. A server
+ * that is not to be believed ends the session with `GK_DISCONNECT_KEY`. `gk_context_trust_any_server` is not needed then. A password
+ * is told to a server that has proved itself, wherever it is.
+ *
+ * - `tls`: whom to believe; NULL (the default): no TLS
+ *
+ * Errors: `GK_ERR_ARGUMENT` (a value of `tls`, or whom to believe is said not at all or twice), `GK_ERR_NULL`, `GK_ERR_PANIC`. Of a
+ * client's start: `GK_ERR_KEY` (a file), `GK_ERR_ARGUMENT` (a name that no certificate can be for).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied; the files are read when a client starts.
+ */
+gk_result gk_context_set_stream_tls(gk_context *context,
+                                    const gk_stream_tls *tls);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `content`: the struct
+ * - `struct_size`: `sizeof(gk_content)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_content_init(gk_content *content, size_t struct_size);
+
+/**
  * Opens a door for HTTP/1.1 and WebSockets, with TLS if a certificate and a key are given. A server can have 16. The
  * address is bound when the server starts, which fails if it cannot be, or if the files cannot be read. The files are
  * looked at again every two seconds: when they have changed, new connections get what stands in them, and those that are
@@ -5548,6 +5651,42 @@ gk_result gk_client_refuse_file(gk_client *client,
  * Ownership: nothing is passed.
  */
 gk_result gk_client_cancel_file(gk_client *client, gk_file file);
+
+/**
+ * Adds a door for streams as `gk_context_listen_stream_with` does, through which files come, too. With `GK_FRAMING_LENGTH` clients
+ * that ask for it (`gk_context_connect_stream_files`) send and receive them beside messages, and programs that do not ask
+ * notice nothing; a peer takes files from its writable event on. With `GK_FRAMING_RAW` the door is for nothing else: what a program
+ * writes is one file in the plainest form, its name, a space and its bytes, up to the end of its half. Such a file is offered
+ * with a size of 0 and a hash of zeros, since nobody knows them; nothing of it stays unless its sender ends its half.
+ *
+ * - `address`, `options`: as of `gk_context_listen_stream_with`
+ * - `framing`: `GK_FRAMING_LENGTH` or `GK_FRAMING_RAW`
+ *
+ * Errors: as of `gk_context_listen_stream_with`, and `GK_ERR_ARGUMENT` (another framing; files are not allowed, see
+ * `gk_context_set_files`; `GK_FRAMING_RAW` beside a password).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_listen_stream_files(gk_context *context,
+                                         const char *address,
+                                         gk_framing framing,
+                                         const gk_stream_options *options);
+
+/**
+ * Has clients talk in a stream as `gk_context_connect_stream` with `GK_FRAMING_LENGTH` does, and send and receive files there within
+ * the quota of `gk_context_set_files`, which must be set before. The server's door must be one of
+ * `gk_context_listen_stream_files`: another ends the connection. The client is connected when the server has agreed.
+ *
+ * - `options`: as of `gk_context_connect_stream`
+ *
+ * Errors: as of `gk_context_connect_stream`. Of the start: `GK_ERR_ARGUMENT` (files are not allowed).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_connect_stream_files(gk_context *context,
+                                          const gk_stream_options *options);
 
 #ifdef __cplusplus
 }  // extern "C"

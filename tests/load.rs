@@ -97,6 +97,39 @@ fn a_thousand_connect_at_once_into_buffers_of_default_size() {
 }
 
 #[test]
+fn one_poll_writes_to_everybody() {
+    /// More than a server writes without a look into its socket.
+    const CLIENTS: usize = 700;
+    let (handler, _seen) = Recorder::new(false);
+    let config = Config { socket_receive_bytes: DEFAULT_BUFFER, send_interval: Duration::ZERO, ..patient() };
+    let server = Server::open(config.clone(), handler, "127.0.0.1:0").expect("a server");
+    let key = public(&server);
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|_| Client::connect(server.local_address(), key, &config).expect("a client"))
+        .collect();
+    let start = Instant::now();
+    while server.peers().len() < CLIENTS {
+        assert!(start.elapsed() < PATIENCE, "{} are connected", server.peers().len());
+        server.poll(Some(Duration::ZERO)).expect("polled");
+        for client in &mut clients {
+            client.update().expect("the client's socket works");
+            while client.poll_event().is_some() {}
+        }
+    }
+    server.broadcast(None, b"all", SendOptions::default()).expect("queued");
+    server.poll(Some(Duration::ZERO)).expect("polled");
+    let mut heard = 0;
+    for client in &mut clients {
+        client.update().expect("the client's socket works");
+        while let Some(event) = client.poll_event() {
+            heard += usize::from(matches!(event, ClientEvent::Message { data, .. } if data == b"all"));
+        }
+    }
+    assert_eq!(heard, CLIENTS);
+    server.stop().expect("stopped");
+}
+
+#[test]
 fn threads_send_while_another_stops() {
     for round in 0..6u64 {
         let (handler, _seen) = Recorder::new(false);

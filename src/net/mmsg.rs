@@ -31,14 +31,16 @@ const _: () = assert!(control_len::<libc::c_int>().1 <= size_of::<Control>());
 /// been. Errors: what the operating system says; WouldBlock when nothing waits.
 pub fn receive(socket: RawFd, batch: &mut ReceiveBatch) -> io::Result<(usize, usize)> {
     batch.clear();
-    let slot = batch.slot;
-    let mut names = [NO_NAME; RECEIVE_MESSAGES];
-    let mut controls = [Control([0; 32]); RECEIVE_MESSAGES];
+    let (slot, ask) = (batch.slot, batch.ask);
+    // Only what is asked for is written: most calls bring little, and memory that is not at hand costs more than they do.
+    let mut names = [const { MaybeUninit::<Name>::uninit() }; RECEIVE_MESSAGES];
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; RECEIVE_MESSAGES];
     let mut pieces = [const { MaybeUninit::<libc::iovec>::uninit() }; RECEIVE_MESSAGES];
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; RECEIVE_MESSAGES];
     let rooms = names.iter_mut().zip(&mut controls).zip(&mut pieces).zip(batch.arena.chunks_exact_mut(slot));
     let mut messages = 0;
-    for (header, (((name, control), piece), slot)) in headers.iter_mut().zip(rooms) {
+    for (header, (((name, control), piece), slot)) in headers.iter_mut().zip(rooms).take(ask) {
+        let (name, control) = (name.write(NO_NAME), control.write(NO_CONTROL));
         let piece = piece.write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
         let mut msg_hdr = header_of(name, size_of::<Name>(), piece, 1);
         msg_hdr.msg_control = std::ptr::from_mut(control).cast();
@@ -56,12 +58,15 @@ pub fn receive(socket: RawFd, batch: &mut ReceiveBatch) -> io::Result<(usize, us
     for (header, name) in headers.iter().zip(&names).take(received.min(messages)) {
         // SAFETY: written above, and completed by the kernel.
         let header = unsafe { header.assume_init_ref() };
+        // SAFETY: as above.
+        let name = unsafe { name.assume_init_ref() };
         let len = (header.msg_len as usize).min(slot);
         let segment = segment_of(&header.msg_hdr).unwrap_or(len);
         // Whatever else a system may give, a datagram of nobody cannot be answered.
         let source = address_of(name, header.msg_hdr.msg_namelen).map_or(NOBODY, canonical);
         batch.trains.push(Train { source, len, segment });
     }
+    batch.expect_after(received);
     Ok((received, messages))
 }
 
@@ -76,8 +81,8 @@ pub fn send(
     call: impl Fn(&mut dyn FnMut() -> io::Result<usize>) -> io::Result<usize>,
     mut refused: impl FnMut(Range<usize>, io::Error),
 ) {
-    let mut names = [NO_NAME; SEND_DATAGRAMS];
-    let mut controls = [Control([0; 32]); SEND_DATAGRAMS];
+    let mut names = [const { MaybeUninit::<Name>::uninit() }; SEND_DATAGRAMS];
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; SEND_DATAGRAMS];
     let mut pieces = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; SEND_DATAGRAMS];
     for (piece, (datagram, _)) in pieces.iter_mut().zip(batch.datagrams_from(0)) {
         // The kernel only reads what it sends.
@@ -96,10 +101,11 @@ pub fn send(
         let count = if alone { 1 } else { train_len(batch.datagrams_from(from)) };
         let Some((own, others)) = std::mem::take(&mut pieces).split_at_mut_checked(count) else { break };
         pieces = others;
+        let name = name.write(NO_NAME);
         let name_len = write_name(name, outward(target));
         let mut msg_hdr = header_of(name, name_len, own.as_mut_ptr(), count);
         if count > 1 {
-            msg_hdr.msg_control = std::ptr::from_mut(control).cast();
+            msg_hdr.msg_control = std::ptr::from_mut(control.write(NO_CONTROL)).cast();
             msg_hdr.msg_controllen = control_len::<u16>().1 as _;
             write_segment(&msg_hdr, first.len() as u16);
         }
@@ -182,6 +188,8 @@ const NO_NAME: Name = Name {
     sin6_addr: libc::in6_addr { s6_addr: [0; 16] },
     sin6_scope_id: 0,
 };
+
+const NO_CONTROL: Control = Control([0; 32]);
 
 const NOBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 

@@ -13,6 +13,7 @@ pub mod interfaces;
 #[cfg(target_os = "linux")]
 mod mmsg;
 pub mod pipe;
+pub mod prefetch;
 pub mod resolve;
 pub mod stream;
 pub mod thread;

@@ -104,6 +104,8 @@ pub struct Core {
     log_lines: usize,
     completions: HashMap<u64, Completion>,
     next_tag: u64,
+    /// Whom the host sent to last.
+    sent_to: usize,
     access_log: Option<AccessLog>,
     /// Strangers of the native wire; none where it is not spoken.
     newcomers: Option<Newcomers>,
@@ -183,6 +185,7 @@ impl Core {
             log_lines: 0,
             completions: HashMap::new(),
             next_tag: 1,
+            sent_to: 0,
             access_log,
             newcomers: identity.map(|i| Newcomers::new(now, i, provider, config)),
             speaks_mpgameserver: config.wires.mpgameserver,
@@ -285,6 +288,7 @@ impl Core {
     ) -> std::result::Result<(), DropReason> {
         let room = self.room();
         let peer = self.peers.at(slot).ok_or(DropReason::Unknown)?;
+        peer.prefetch();
         let Room { messages, bytes, .. } = if peer.status == Status::Joining { Room::NONE } else { room };
         let mut room = Room { messages, bytes, buffers: None, sink: None };
         let (id, door, dispatches) = (peer.id, peer.connection.door(), &mut self.dispatches);
@@ -530,6 +534,9 @@ impl Core {
             return Some(address);
         }
         while let Some(&slot) = self.dirty.front() {
+            if let Some(&next) = self.dirty.get(1) {
+                self.peers.prefetch(next);
+            }
             let sent = self.transmit(now, slot, false, out);
             if sent.is_none() || self.peers.at(slot).is_none_or(|p| p.connection.is_done_for_now(now)) {
                 self.dirty.pop_front();

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::metrics::series::Series;
+use crate::net::prefetch::prefetch;
 use crate::protocol::connection::Connection;
 use crate::protocol::time::Time;
 use crate::server::events::{DisconnectInfo, PeerId, Status};
@@ -60,6 +61,13 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// What is known of it is needed.
+    pub fn prefetch(&self) {
+        if let Some(native) = self.connection.as_native() {
+            prefetch(native);
+        }
+    }
+
     /// Whether it has proved itself, and its JOIN has not come.
     pub fn is_unknown(&self) -> bool {
         self.status == Status::Joining && !self.join_known
@@ -212,6 +220,13 @@ impl Peers {
     /// The peer of a slot.
     pub fn at(&mut self, slot: usize) -> Option<&mut Peer> {
         self.slots.get_mut(slot)?.as_deref_mut()
+    }
+
+    /// Somebody's turn is soon: with thousands of peers what is known of each is far from the processor otherwise.
+    pub fn prefetch(&self, slot: usize) {
+        if let Some(Some(peer)) = self.slots.get(slot) {
+            peer.prefetch();
+        }
     }
 
     /// The slot of a native connection's id.

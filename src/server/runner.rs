@@ -14,7 +14,7 @@ use super::files::FileFailure;
 use super::tick::{Activity, Every, Ticker};
 use super::Server;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hosting::Turns;
+use crate::hosting::{Hosting, Turns};
 use crate::net::batch::{ReceiveBatch, SendBatch, SEND_DATAGRAMS};
 use crate::net::event_loop::EventLoop;
 use crate::net::files::Disk;
@@ -41,6 +41,10 @@ const MIN_BUFFERED_BYTES: usize = 256;
 /// there: it is asked again before anybody is found silent.
 const LONG_CALLBACKS: Duration = Duration::from_millis(20);
 
+/// Datagrams written before the socket is read again: what arrives meanwhile waits there, and is lost where there is no room.
+const WRITES_PER_READING: usize = 512;
+/// Such portions in a turn at most: then timers come first again.
+const PORTIONS_PER_TURN: usize = 64;
 /// Datagrams written before another thread that waits to send gets its turn.
 const SEND_BATCH: usize = SEND_DATAGRAMS;
 /// Answers of the disk taken per turn.
@@ -100,7 +104,7 @@ impl Turns<Server> for Runner {
         }
         happened |= self.read_streams(server);
         happened |= self.time(server)?;
-        self.flush(server)?;
+        happened |= self.write(server)?;
         if self.dispatch(server) {
             happened = true;
             self.spent(server, Activity::Messages);
@@ -259,11 +263,11 @@ impl Runner {
             return false;
         }
         let now = self.spent(server, Activity::Network);
-        self.doors.take_in(server, &mut self.event_loop, now);
+        let due = self.ticker.due();
+        self.doors.take_in(server, &mut self.event_loop, now, due);
         server.0.core.lock().resume_streams(now);
         let mut happened = self.dispatch(server);
         self.spent(server, Activity::Messages);
-        let due = self.ticker.due();
         self.doors.shake_hands(server, due);
         for _ in 0..doors::BATCHES_PER_TURN {
             if !self.doors.read_batch(server, due) {
@@ -337,13 +341,35 @@ impl Runner {
         Ok(happened)
     }
 
-    /// Writes whatever may leave.
-    fn flush(&mut self, server: &Server) -> Result<()> {
+    /// Writes whatever may leave, and reads meanwhile where that is much.
+    fn write(&mut self, server: &Server) -> Result<bool> {
+        let mut happened = false;
+        for _ in 0..PORTIONS_PER_TURN {
+            if !self.flush(server, WRITES_PER_READING) {
+                return Ok(happened);
+            }
+            self.event_loop.stay_readable();
+            happened |= self.read(server)?;
+            if server.0.life.stop_wanted() || self.now >= self.ticker.due() {
+                break;
+            }
+        }
+        // The rest leaves in the next turn, which comes at once; but for a host that polls that may be a frame later.
+        if server.0.life.hosting == Hosting::Polled {
+            self.flush(server, usize::MAX);
+        }
+        Ok(happened)
+    }
+
+    /// Writes so many datagrams, of those that may leave. Whether that was not all.
+    fn flush(&mut self, server: &Server, most: usize) -> bool {
         let mut core = server.0.core.lock();
         let start = server.0.life.clock.now();
         core.pump_files(start);
         self.ask_disk(start, &mut core);
+        let mut written = 0;
         while let Some(to) = core.poll_transmit(start, self.outbound.buffer()) {
+            written += 1;
             if core.is_probe() {
                 // It leaves behind what was written before it.
                 self.send(&mut core);
@@ -356,6 +382,9 @@ impl Runner {
             self.outbound.push(to);
             if self.outbound.is_full() {
                 self.send(&mut core);
+            }
+            if written >= most {
+                break;
             }
         }
         self.send(&mut core);
@@ -371,7 +400,7 @@ impl Runner {
         let mut profiler = server.0.profiler.lock();
         profiler.spent(start, Activity::Messages);
         profiler.spent(self.now, Activity::Network);
-        Ok(())
+        written >= most
     }
 
     /// Passes on what files need of the disk.
@@ -500,7 +529,7 @@ impl Runner {
         self.dispatch(server);
         let end = start + SHUTDOWN_TIME;
         loop {
-            self.flush(server)?;
+            self.flush(server, usize::MAX);
             let now = server.0.life.clock.now();
             let farewells = server.0.core.lock().has_farewells();
             if now >= end || !farewells {

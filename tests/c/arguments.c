@@ -356,7 +356,6 @@ static void streams(gk_context *context) {
     WRONG(struct_size, 5);
     WRONG(certificate, "certificate.pem");
     WRONG(private_key, "key.pem");
-    WRONG(reserved, 1);
 #undef WRONG
     /* What is a door's is nothing for a client. */
 #define DOORS(field, value)                                                                              \

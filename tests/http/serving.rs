@@ -61,19 +61,20 @@ fn a_door_has_its_own_routes_and_those_of_all() {
         http.route(Method::Get, "/all", says("all")).unwrap();
     });
     let addresses = world.server.http_addresses();
-    let (mut first, mut second) = (Line::to(addresses[0]), Line::to(addresses[1]));
-    for (line, path, status, text) in [
-        (&mut first, "/own", 200, "first"),
-        (&mut second, "/own", 200, "second"),
-        (&mut first, "/all", 200, "all"),
-        (&mut second, "/all", 200, "all"),
-        (&mut first, "/first", 405, "no route for this method\n"),
-        (&mut second, "/first", 404, "no route for this path\n"),
-        (&mut first, "/hall", 404, "no route for this path\n"),
+    let mut lines = [Line::to(addresses[0]), Line::to(addresses[1])];
+    for (door, path, status, text) in [
+        (0, "/own", 200, "first"),
+        (1, "/own", 200, "second"),
+        (0, "/all", 200, "all"),
+        (1, "/all", 200, "all"),
+        (0, "/first", 405, "no route for this method\n"),
+        (1, "/first", 404, "no route for this path\n"),
+        (0, "/hall", 404, "no route for this path\n"),
     ] {
-        let reply = line.send(get(path)).reply().unwrap();
+        let reply = lines[door].send(get(path)).reply().unwrap();
         assert_eq!((reply.status, reply.text()), (status, text), "{path}");
     }
+    let [_, second] = lines;
     second.upgrade("/hall");
     assert_eq!(world.next(), Seen::Connect(Door::Websocket, true));
 }

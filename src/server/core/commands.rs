@@ -36,6 +36,7 @@ impl Core {
         let delivery = options.delivery()?;
         let tag = if pulls || options.on_sent.is_some() { self.next_tag } else { 0 };
         let len = payload.len();
+        self.foresee(Peers::place_of(id));
         let peer = self.live(id)?;
         if peer.status == Status::Joining {
             return Err(Error::new(ErrorKind::State, format!("{id:?} was not let in yet")));
@@ -55,6 +56,14 @@ impl Core {
         }
         self.touched(now, Peers::place_of(id));
         Ok(())
+    }
+
+    /// A host that sends to one after the other goes on with the next, mostly.
+    fn foresee(&mut self, slot: usize) {
+        let last = std::mem::replace(&mut self.sent_to, slot);
+        if slot == last + 1 {
+            self.peers.prefetch(slot + 1);
+        }
     }
 
     /// A copy of what is to be sent, short enough to be made while the core is locked, in memory that is used again.
