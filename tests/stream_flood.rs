@@ -188,7 +188,7 @@ fn floods_at_the_doors_delay_no_tick_by_more_than_one() {
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let (before, control_before) = (flooded.stats(), control.stats());
-        let floods = flood(&doors, &hello);
+        let floods = flood(doors, &hello);
         let end = Instant::now() + PATIENCE;
         loop {
             // The grid: ticks, and those that were left out.
