@@ -320,8 +320,8 @@ mod tests {
             Ok(0)
         }
 
-        fn close(&mut self, _: &Farewell) -> bool {
-            true
+        fn close(&mut self, _: &Farewell) -> Closing {
+            Closing::Over
         }
     }
 
