@@ -331,6 +331,35 @@ typedef struct gk_server gk_server;
 typedef int32_t gk_result;
 
 /**
+ * What a message is: what the header of `GK_FRAMING_JSON` tells of it, and whether a WebSocket's message is text. With a
+ * message that arrived it is what the sender says: the bytes are delivered as they came. `gk_content_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct; with a message that arrived, bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The content type, as `"text/json"`, UTF-8, at most 255 bytes. Never NULL with a message that arrived. Default NULL:
+     * `application/octet-stream`.
+     */
+    const char *type;
+    /**
+     * The content encoding, as `"utf-8"` or `"binary"`, in the same way. Default NULL: `utf-8` with types that begin with
+     * `text/`, else `binary`.
+     */
+    const char *encoding;
+    /**
+     * The order of bytes in numbers of the content, as `"little"` or `"big"`, in the same way. Default NULL: `little`.
+     */
+    const char *byteorder;
+} gk_content;
+
+/**
  * What kind of event a `gk_event` is: one of `GK_EVENT_…`. More will be appended: leave out those that
  * you do not know.
  */
@@ -381,35 +410,6 @@ typedef int32_t gk_wire;
  * A file under way: a number that is unique among those of one peer, or of one session of a client.
  */
 typedef uint64_t gk_file;
-
-/**
- * What a message is: what the header of `GK_FRAMING_JSON` tells of it, and whether a WebSocket's message is text. With a
- * message that arrived it is what the sender says: the bytes are delivered as they came. `gk_content_init` fills in the defaults.
- */
-typedef struct {
-    /**
-     * sizeof this struct; with a message that arrived, bytes that the library filled.
-     */
-    uint32_t struct_size;
-    /**
-     * 0.
-     */
-    uint32_t reserved;
-    /**
-     * The content type, as `"text/json"`, UTF-8, at most 255 bytes. Never NULL with a message that arrived. Default NULL:
-     * `application/octet-stream`.
-     */
-    const char *type;
-    /**
-     * The content encoding, as `"utf-8"` or `"binary"`, in the same way. Default NULL: `utf-8` with types that begin with
-     * `text/`, else `binary`.
-     */
-    const char *encoding;
-    /**
-     * The order of bytes in numbers of the content, as `"little"` or `"big"`, in the same way. Default NULL: `little`.
-     */
-    const char *byteorder;
-} gk_content;
 
 /**
  * An event as `gk_server_next_events` and `gk_client_next_events` hand it out. Which fields are set is said at
@@ -2458,6 +2458,19 @@ const char *gk_result_str(gk_result result);
 size_t gk_last_error(char *buf, size_t cap);
 
 /**
+ * Fills in size and defaults.
+ *
+ * - `content`: the struct
+ * - `struct_size`: `sizeof(gk_content)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_content_init(gk_content *content, size_t struct_size);
+
+/**
  * Takes up to `max` events out of the server's queue, oldest first. The queue holds the events for which
  * no callback is set; it exists only if `gk_context_set_max_queued_events` made it. It is filled while
  * the server runs: by its own thread, or inside `gk_server_poll`. The last event is
@@ -4199,19 +4212,6 @@ gk_result gk_stream_tls_init(gk_stream_tls *tls,
  */
 gk_result gk_context_set_stream_tls(gk_context *context,
                                     const gk_stream_tls *tls);
-
-/**
- * Fills in size and defaults.
- *
- * - `content`: the struct
- * - `struct_size`: `sizeof(gk_content)`, so that a library with a longer struct does not write behind yours
- *
- * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
- *
- * Thread: any.
- * Ownership: the struct stays the caller's.
- */
-gk_result gk_content_init(gk_content *content, size_t struct_size);
 
 /**
  * Opens a door for HTTP/1.1 and WebSockets, with TLS if a certificate and a key are given. A server can have 16. The
