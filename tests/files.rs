@@ -314,7 +314,12 @@ fn doors_with_files_are_checked() {
         assert!(error.message().contains(text), "{error}");
     }
     let stream = StreamClient { files: true, ..StreamClient::default() };
-    let raw = ClientConfig { wire: Wire::Stream, stream, files: quota, ..ClientConfig::new(ServerKey::Any) };
+    let raw = ClientConfig {
+        wire: Wire::Stream,
+        stream: stream.clone(),
+        files: quota,
+        ..ClientConfig::new(ServerKey::Any)
+    };
     assert!(raw.validate().expect_err("raw").message().contains("with lengths"));
     let stream = StreamClient { framing: Framing::Length, files: true, ..StreamClient::default() };
     let unset = ClientConfig { wire: Wire::Stream, stream, ..ClientConfig::new(ServerKey::Any) };
