@@ -260,12 +260,13 @@ typedef struct gk_client gk_client;
  *   `_shutdown`, `_log`, `_authorise`, `_raw`: the callbacks
  * - `gk_context_listen_http` and the routes: see `gk_request`
  * - `gk_context_set_files`, `gk_context_on_file`, `gk_context_on_client_file`: files, of servers and of clients
+ * - `gk_context_listen_stream_files`, `gk_context_connect_stream_files`: the same in streams
  * - `gk_context_set_dashboard`, `gk_context_set_dashboard_token`: what the server does, shown in a browser
  *
  * The same context makes clients, which copy it likewise. They take the intervals, timeouts, bounds, the event queue
  * and the send rate of a peer, which is their server, from above, and have of their own:
  *
- * - `gk_context_set_wire`, `gk_context_connect_stream`: how the client talks
+ * - `gk_context_set_wire`, `gk_context_connect_stream`, `gk_context_set_stream_tls`: how the client talks
  * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
  *   them is needed
  * - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
@@ -328,6 +329,35 @@ typedef struct gk_server gk_server;
  * - `gk_last_error`: what exactly went wrong in this thread's last failed call
  */
 typedef int32_t gk_result;
+
+/**
+ * What a message is: what the header of `GK_FRAMING_JSON` tells of it, and whether a WebSocket's message is text. With a
+ * message that arrived it is what the sender says: the bytes are delivered as they came. `gk_content_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct; with a message that arrived, bytes that the library filled.
+     */
+    uint32_t struct_size;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The content type, as `"text/json"`, UTF-8, at most 255 bytes. Never NULL with a message that arrived. Default NULL:
+     * `application/octet-stream`.
+     */
+    const char *type;
+    /**
+     * The content encoding, as `"utf-8"` or `"binary"`, in the same way. Default NULL: `utf-8` with types that begin with
+     * `text/`, else `binary`.
+     */
+    const char *encoding;
+    /**
+     * The order of bytes in numbers of the content, as `"little"` or `"big"`, in the same way. Default NULL: `little`.
+     */
+    const char *byteorder;
+} gk_content;
 
 /**
  * What kind of event a `gk_event` is: one of `GK_EVENT_…`. More will be appended: leave out those that
@@ -480,6 +510,10 @@ typedef struct {
      * Files: bytes in all.
      */
     uint64_t file_size;
+    /**
+     * Message: what it is, as in `gk_message`; NULL where its sender did not tell.
+     */
+    const gk_content *content;
 } gk_event;
 
 /**
@@ -617,6 +651,11 @@ typedef struct {
      * 0.
      */
     uint32_t reserved;
+    /**
+     * What it is, where its sender told: in streams of `GK_FRAMING_JSON`, and on WebSockets. Else NULL. Borrowed until the
+     * callback returns.
+     */
+    const gk_content *content;
 } gk_message;
 
 /**
@@ -863,6 +902,11 @@ typedef struct {
      * timeout.
      */
     uint64_t deadline_us;
+    /**
+     * What it is. In streams of `GK_FRAMING_JSON` its header tells it, and on a WebSocket types that begin with `text/` make it
+     * text; elsewhere nobody is told. Default NULL: bytes; on a WebSocket the channel says.
+     */
+    const gk_content *content;
 } gk_send_options;
 
 /**
@@ -1274,7 +1318,9 @@ typedef struct {
      */
     uint32_t read_bytes;
     /**
-     * Connections at once, at most; who comes above it is sent away. Default 0: as many as the server takes peers.
+     * Of a server's door: connections at once, at most. Who comes above it takes the place of the newcomer that has been silent
+     * for longest (its password, or its part of TLS, is still awaited), and is sent away where there is none. Default 0: as
+     * many as the server takes peers.
      */
     uint32_t max_connections;
     /**
@@ -1297,12 +1343,52 @@ typedef struct {
      * The file with its private key, PEM. Both or none. Default NULL.
      */
     const char *private_key;
+    /**
+     * Of a server's door: connections at once from one source (an IPv4 address or an IPv6 /64, loopback like any other), at
+     * most; who comes above it is sent away. Default 0: a quarter of the door's connections, at least 16.
+     */
+    uint32_t max_connections_per_source;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
 } gk_stream_options;
 
 /**
  * How messages are told apart in a stream: one of `GK_FRAMING_…`. More may be appended.
  */
 typedef int32_t gk_framing;
+
+/**
+ * How clients in streams speak TLS: exactly one of `authorities`, `certificate` and `trust_anybody` says whom they believe.
+ * Of the system's own list of authorities nothing is used. `gk_stream_tls_init` fills in the defaults.
+ */
+typedef struct {
+    /**
+     * sizeof this struct.
+     */
+    uint32_t struct_size;
+    /**
+     * 1: whoever answers is believed. Only who reads along on the way and does nothing else is kept out: for
+     * development. Default 0.
+     */
+    uint32_t trust_anybody;
+    /**
+     * A PEM file: a server is believed whose certificate leads to one in it, is for the server's name and valid now.
+     * Default NULL.
+     */
+    const char *authorities;
+    /**
+     * A PEM file: a server is believed whose own certificate is one in it, byte for byte, whatever name and dates stand in
+     * it. Default NULL.
+     */
+    const char *certificate;
+    /**
+     * The name, or the address without a port, that the certificate must be for, and that the server is told. Default NULL:
+     * the host of the address that the client connects to.
+     */
+    const char *server_name;
+} gk_stream_tls;
 
 /**
  * A request that came in by HTTP and waits for its answer: a number that is never reused while the process lives, in any
@@ -1320,6 +1406,7 @@ typedef int32_t gk_framing;
  * - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
  * - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
  * - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
+ * - `gk_context_set_http_password_in_clear`: of the doors that follow
  * - `gk_server_http_address`: where it is spoken in fact
  * - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line
  * - `gk_request_param`, `gk_request_query`, `gk_request_header`: one value by its name
@@ -1582,6 +1669,14 @@ typedef struct {
      * Bytes of all peers since the start. Default 0: no bound.
      */
     uint64_t bytes_total;
+    /**
+     * Files taken of one peer while it is connected, however short. Default 65,536; 0: no bound.
+     */
+    uint64_t count_per_peer;
+    /**
+     * Files taken of all peers since the start, however short. Default 0: no bound.
+     */
+    uint64_t count_total;
 } gk_file_quota;
 
 /**
@@ -1664,11 +1759,11 @@ typedef struct {
      */
     const char *name;
     /**
-     * Bytes.
+     * Bytes; 0 of a plain file, of which nobody knows.
      */
     uint64_t size;
     /**
-     * SHA-256 of it, 32 bytes.
+     * SHA-256 of it, 32 bytes; all 0 of a plain file.
      */
     const uint8_t *sha256;
 } gk_file_offer;
@@ -2078,7 +2173,7 @@ typedef void (*gk_client_file_offer_fn)(void *user_data,
 #define GK_EVENT_DISCONNECT 3
 
 /**
- * A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`.
+ * A message arrived. Set: `peer`, `data`, `len`, `sequence`, `mode`, `channel`, `door`, `content`.
  */
 #define GK_EVENT_MESSAGE 4
 
@@ -2307,7 +2402,7 @@ typedef void (*gk_client_file_offer_fn)(void *user_data,
 #define GK_FILE_PROTOCOL 10
 
 /**
- * Nothing came for a minute. What is there stays for a next try.
+ * Less than 16 KiB came in a minute, or nobody decided about it for ten. What is there stays for a next try.
  */
 #define GK_FILE_STALLED 11
 
@@ -2361,6 +2456,19 @@ const char *gk_result_str(gk_result result);
  * Ownership: the text is copied.
  */
 size_t gk_last_error(char *buf, size_t cap);
+
+/**
+ * Fills in size and defaults.
+ *
+ * - `content`: the struct
+ * - `struct_size`: `sizeof(gk_content)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_content_init(gk_content *content, size_t struct_size);
 
 /**
  * Takes up to `max` events out of the server's queue, oldest first. The queue holds the events for which
@@ -3104,9 +3212,9 @@ gk_result gk_context_set_socket_send_bytes(gk_context *context, size_t bytes);
 gk_result gk_context_set_io(gk_context *context, gk_io io);
 
 /**
- * Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
- * It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
- * somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+ * Sets how long the loop of a server, or of a client, asks for more again and again, without sleeping, after the
+ * last datagram. It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for
+ * ever, where somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
  *
  * - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
  *
@@ -4018,15 +4126,17 @@ gk_result gk_context_listen_stream_with(gk_context *context,
                                         const gk_stream_options *options);
 
 /**
- * Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Nothing of it is
- * protected on its way, and nothing proves who the server is: `gk_context_trust_any_server` is needed. A password is
- * the first message. There is no join data, and the session's number is not told. `gk_context_set_wire` takes it back.
+ * Has clients talk in a stream (TCP), with a server's door for streams or any other program that listens. Without
+ * `gk_context_set_stream_tls` nothing of it is protected on its way, and nothing proves who the server is:
+ * `gk_context_trust_any_server` is needed. A password is the first message. There is no join data, and the session's number is not
+ * told. `gk_context_set_wire` takes it back.
  *
  * - `framing`: how messages are told apart, as at the server's door
- * - `options`: NULL: the defaults. Of a client's, `stall_timeout_us` and `password_in_clear` count; without that flag a
- *   password is told to a server on loopback only, and a session with another ends before
+ * - `options`: NULL: the defaults. Of a client's, `read_bytes`, `stall_timeout_us` and `password_in_clear` count; without that
+ *   flag a password is told to a server on loopback, or one that TLS proves, and a session with another ends before. What
+ *   is a door's (connections, certificate, private key) must have its default
  *
- * Errors: `GK_ERR_ARGUMENT` (framing, a value of the options), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_ARGUMENT` (framing, a value of the options, or one that is a door's), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any, one at a time per context.
  * Ownership: all is copied.
@@ -4036,9 +4146,9 @@ gk_result gk_context_connect_stream(gk_context *context,
                                     const gk_stream_options *options);
 
 /**
- * Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
- * address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
- * the ones that are up now, without loopback unless there is no other.
+ * Gives the addresses that others can reach the server at, one a line: the door (`udp`, `tcp`, `http` or `https`), a blank, and
+ * the address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\nhttps 192.0.2.7:8443\n"`. Where a door takes
+ * all interfaces, these are the ones that are up now, without loopback unless there is no other.
  *
  * - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
  * - `cap`: size of `buf` in bytes
@@ -4074,6 +4184,36 @@ gk_result gk_server_stream_address(const gk_server *server,
                                    size_t *out_len);
 
 /**
+ * Fills in size and defaults.
+ *
+ * - `tls`: the struct
+ * - `struct_size`: `sizeof(gk_stream_tls)`, so that a library with a longer struct does not write behind yours
+ *
+ * Errors: `GK_ERR_ARGUMENT` (`struct_size`), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any.
+ * Ownership: the struct stays the caller's.
+ */
+gk_result gk_stream_tls_init(gk_stream_tls *tls,
+                             size_t struct_size);
+
+/**
+ * Has clients that talk in a stream (`gk_context_connect_stream`, before or after this) speak TLS, and nothing else. A server
+ * that is not to be believed ends the session with `GK_DISCONNECT_KEY`. `gk_context_trust_any_server` is not needed then. A password
+ * is told to a server that has proved itself, wherever it is.
+ *
+ * - `tls`: whom to believe; NULL (the default): no TLS
+ *
+ * Errors: `GK_ERR_ARGUMENT` (a value of `tls`, or whom to believe is said not at all or twice), `GK_ERR_NULL`, `GK_ERR_PANIC`. Of a
+ * client's start: `GK_ERR_KEY` (a file), `GK_ERR_ARGUMENT` (a name that no certificate can be for).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied; the files are read when a client starts.
+ */
+gk_result gk_context_set_stream_tls(gk_context *context,
+                                    const gk_stream_tls *tls);
+
+/**
  * Opens a door for HTTP/1.1 and WebSockets, with TLS if a certificate and a key are given. A server can have 16. The
  * address is bound when the server starts, which fails if it cannot be, or if the files cannot be read. The files are
  * looked at again every two seconds: when they have changed, new connections get what stands in them, and those that are
@@ -4084,7 +4224,8 @@ gk_result gk_server_stream_address(const gk_server *server,
  * - `key`: PEM file with its private key; NULL with `cert`
  *
  * Errors: `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (one of two files; a 17th door), `GK_ERR_UTF8`, `GK_ERR_NULL`,
- * `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
+ * `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, and
+ * `GK_ERR_ARGUMENT` where WebSockets would bring a password in clear.
  *
  * Thread: any, one at a time per context.
  * Ownership: the texts are copied.
@@ -4103,7 +4244,7 @@ gk_result gk_context_listen_http(gk_context *context,
  *   `:name?` for none or one, `:name+` for one or more, `:name*` for any number; at most one of the last three kinds. A
  *   slash at the end does not count.
  * - `function`: called for each request; NULL: each is a `GK_EVENT_REQUEST` with this `user_data` in the event queue,
- *   which the server must have then
+ *   which the server must have then; a request for which that has no room is answered with 503
  * - `user_data`: passed to it
  *
  * Errors: `GK_ERR_ARGUMENT` (method, pattern, a 4097th route), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
@@ -4156,7 +4297,8 @@ gk_result gk_context_route_files(gk_context *context,
 
 /**
  * Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
- * from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again.
+ * from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again, and
+ * no password in clear.
  *
  * Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
@@ -4167,7 +4309,7 @@ gk_result gk_context_clear_http(gk_context *context);
 
 /**
  * Sets the longest body of a request, of the routes that are added from now on. A longer one is answered with 413; of a
- * compressed one, what comes out counts.
+ * compressed one, what comes out counts, and what comes in may be an eighth and 64 KiB more.
  *
  * - `bytes`: default 5,242,880 (5 MiB), range 0 to 1,073,741,824 (1 GiB)
  *
@@ -4221,7 +4363,9 @@ gk_result gk_context_set_http_max_requests(gk_context *context, uint32_t count);
 
 /**
  * Sets how many bytes the bodies of all requests can have that are being read or wait for an answer; a request that would go
- * beyond it is answered with 503.
+ * beyond it is answered with 503. All answers that wait for their clients to read them can have as many again; beyond it those
+ * clients are cut off that were waited for longest, for two seconds at least, and where there are none the answer is a
+ * 503. An answer that is longer than all may be has room alone.
  *
  * - `bytes`: default 268,435,456 (256 MiB), range 65,536 (64 KiB) to 64 GiB
  *
@@ -4258,6 +4402,21 @@ gk_result gk_context_set_http_request_timeout_us(gk_context *context, uint64_t m
  */
 gk_result gk_context_set_http_head_timeout_us(gk_context *context,
                                               uint64_t microseconds);
+
+/**
+ * Sets whether WebSockets may bring the server's password also where others can read it on the way: without TLS and not on
+ * loopback. It counts for doors that are added from now on. Without it a server that has a password, a route of WebSockets and
+ * such a door does not start.
+ *
+ * - `on`: 1: they may; 0, the default: they may not
+ *
+ * Errors: `GK_ERR_ARGUMENT` (neither 0 nor 1), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: nothing is passed.
+ */
+gk_result gk_context_set_http_password_in_clear(gk_context *context,
+                                                uint32_t on);
 
 /**
  * Gives the address that an HTTP door is bound to, with the real port.
@@ -5305,7 +5464,8 @@ gk_result gk_file_options_init(gk_file_options *options,
                                size_t struct_size);
 
 /**
- * Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it.
+ * Lets files be sent and received, by servers and clients, on the native wire. Both ends must allow it. For streams see
+ * `gk_context_listen_stream_files` and `gk_context_connect_stream_files`.
  *
  * - `quota`: how much is received; NULL (the default): files are not allowed
  *
@@ -5314,7 +5474,8 @@ gk_result gk_file_options_init(gk_file_options *options,
  * Thread: any, one at a time per context.
  * Ownership: the struct stays the caller's.
  */
-gk_result gk_context_set_files(gk_context *context, const gk_file_quota *quota);
+gk_result gk_context_set_files(gk_context *context,
+                               const gk_file_quota *quota);
 
 /**
  * Sets what is called about files of servers; see `gk_file_offer_fn`, `gk_file_progress_fn`, `gk_file_end_fn`. Files that were
@@ -5490,6 +5651,42 @@ gk_result gk_client_refuse_file(gk_client *client,
  * Ownership: nothing is passed.
  */
 gk_result gk_client_cancel_file(gk_client *client, gk_file file);
+
+/**
+ * Adds a door for streams as `gk_context_listen_stream_with` does, through which files come, too. With `GK_FRAMING_LENGTH` clients
+ * that ask for it (`gk_context_connect_stream_files`) send and receive them beside messages, and programs that do not ask
+ * notice nothing; a peer takes files from its writable event on. With `GK_FRAMING_RAW` the door is for nothing else: what a program
+ * writes is one file in the plainest form, its name, a space and its bytes, up to the end of its half. Such a file is offered
+ * with a size of 0 and a hash of zeros, since nobody knows them; nothing of it stays unless its sender ends its half.
+ *
+ * - `address`, `options`: as of `gk_context_listen_stream_with`
+ * - `framing`: `GK_FRAMING_LENGTH` or `GK_FRAMING_RAW`
+ *
+ * Errors: as of `gk_context_listen_stream_with`, and `GK_ERR_ARGUMENT` (another framing; files are not allowed, see
+ * `gk_context_set_files`; `GK_FRAMING_RAW` beside a password).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_listen_stream_files(gk_context *context,
+                                         const char *address,
+                                         gk_framing framing,
+                                         const gk_stream_options *options);
+
+/**
+ * Has clients talk in a stream as `gk_context_connect_stream` with `GK_FRAMING_LENGTH` does, and send and receive files there within
+ * the quota of `gk_context_set_files`, which must be set before. The server's door must be one of
+ * `gk_context_listen_stream_files`: another ends the connection. The client is connected when the server has agreed.
+ *
+ * - `options`: as of `gk_context_connect_stream`
+ *
+ * Errors: as of `gk_context_connect_stream`. Of the start: `GK_ERR_ARGUMENT` (files are not allowed).
+ *
+ * Thread: any, one at a time per context.
+ * Ownership: all is copied.
+ */
+gk_result gk_context_connect_stream_files(gk_context *context,
+                                          const gk_stream_options *options);
 
 #ifdef __cplusplus
 }  // extern "C"

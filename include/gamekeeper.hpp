@@ -1159,7 +1159,7 @@ public:
     }
     /// Copies ahead of a loss of all short messages, 0 to 4. Native wire.
     result set_redundancy(uint32_t copies) { return result(gk_context_set_redundancy(native(), copies)); }
-    /// How long a server's loop does not sleep after the last datagram; it costs a whole core.
+    /// How long the loop of a server or a client does not sleep after the last datagram; it costs a whole core.
     result set_busy_poll(microseconds time) { return set(gk_context_set_busy_poll_us, time); }
     result set_block_list(const std::vector<std::string> &entries) {
         std::vector<const char *> texts;
@@ -1242,6 +1242,9 @@ public:
     result set_http_max_requests(uint32_t count) { return result(gk_context_set_http_max_requests(native(), count)); }
     result set_http_request_timeout(microseconds time) { return set(gk_context_set_http_request_timeout_us, time); }
     result set_http_head_timeout(microseconds time) { return set(gk_context_set_http_head_timeout_us, time); }
+    result set_http_password_in_clear(bool on) {
+        return result(gk_context_set_http_password_in_clear(native(), on ? 1 : 0));
+    }
     result set_raw_datagrams(bool enabled) { return result(gk_context_set_raw_datagrams(native(), enabled)); }
     /// Without info: no answer to those who look for servers.
     result set_discovery_info(std::optional<bytes> info) {

@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use gamekeeper::server::events::RetryMode;
 use native::{Host, Room, TICK};
 
-/// Most bytes of a connected peer that is silent but for signs of life.
-const MAX_IDLE_BYTES: i64 = 4 * 1024;
+/// Most bytes of a connected peer that is silent but for signs of life: what it is to take of memory is 4 KiB, and the
+/// allocator and the process have their part in that.
+const MAX_IDLE_BYTES: i64 = 3 * 1024 + 256;
 /// Of one that played and is silent again: the server keeps its messages' buffers, for others.
 const MAX_RESTING_BYTES: i64 = MAX_IDLE_BYTES + 512;
 /// Most bytes of one that plays.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{channel, Receiver, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gamekeeper::client::{self, ClientConfig, ServerKey, StreamClient, Wire};
 use gamekeeper::server::config::{Config, Framing, StreamDoor};
@@ -180,7 +180,9 @@ fn callbacks_are_dropped_where_they_may_call_in() {
     };
     let asks_client = || {
         let client = client.clone();
-        move || drop(client.status())
+        move || {
+            let _state = client.status();
+        }
     };
     let of_server = |with_done: bool| {
         let [progress, done] = curious(asks_server, &dropped);
@@ -214,8 +216,10 @@ fn callbacks_are_dropped_where_they_may_call_in() {
     while arrived < 1 {
         arrived += usize::from(matches!(at_server.recv_timeout(PATIENCE), Ok(Told::File(_))));
     }
-    client.disconnect();
-    while client.token() != 0 {
+    client.disconnect().expect("it runs");
+    let until = Instant::now() + PATIENCE;
+    while client.status() == client::Status::Connected {
+        assert!(Instant::now() < until, "it was told to end");
         std::thread::sleep(Duration::from_millis(5));
     }
     client.send_file(&source, of_client()).expect_err("it is not connected");
@@ -310,9 +314,14 @@ fn doors_with_files_are_checked() {
         assert!(error.message().contains(text), "{error}");
     }
     let stream = StreamClient { files: true, ..StreamClient::default() };
-    let raw = ClientConfig { wire: Wire::Stream, stream, files: quota, ..ClientConfig::new(ServerKey::Any) };
+    let raw = ClientConfig {
+        wire: Wire::Stream,
+        stream: stream.clone(),
+        files: quota,
+        ..ClientConfig::new(ServerKey::Any)
+    };
     assert!(raw.validate().expect_err("raw").message().contains("with lengths"));
-    let stream = StreamClient { framing: Framing::Length, ..stream };
+    let stream = StreamClient { framing: Framing::Length, files: true, ..StreamClient::default() };
     let unset = ClientConfig { wire: Wire::Stream, stream, ..ClientConfig::new(ServerKey::Any) };
     assert!(unset.validate().expect_err("no quota").message().contains("not enabled"));
 }

@@ -9,9 +9,10 @@ use std::process::Command;
 use c_support::{self as c, declared};
 
 /// The source files in the order in which the header tells its story.
-const SOURCES: [&str; 20] = [
+const SOURCES: [&str; 23] = [
     "version.rs",
     "result.rs",
+    "content.rs",
     "events.rs",
     "callbacks.rs",
     "key.rs",
@@ -22,6 +23,7 @@ const SOURCES: [&str; 20] = [
     "peer.rs",
     "stats.rs",
     "streams.rs",
+    "stream_tls.rs",
     "http.rs",
     "dashboard.rs",
     "client_callbacks.rs",
@@ -30,6 +32,7 @@ const SOURCES: [&str; 20] = [
     "conditions.rs",
     "discover.rs",
     "files.rs",
+    "file_doors.rs",
 ];
 
 fn root() -> &'static Path {

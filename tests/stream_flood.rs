@@ -1,5 +1,5 @@
 //! What strangers do at the doors for streams does not make the game late: its own count of ticks beside that of a server
-//! at whose doors nobody is. A process of its own, so that no other test is in it.
+//! that is as busy, with clients that behave. A process of its own, so that no other test is in it.
 
 mod support;
 
@@ -21,9 +21,9 @@ use support::play::{Script, Seen, PATIENCE};
 const TICK_RATE_HZ: f64 = 20.0;
 /// Ticks of a round.
 const TICKS: u64 = 60;
-/// So many more may the flooded server miss than the other, of a round's: what the floods take of the machine they take of
-/// whoever runs on it.
-const MARGIN: u64 = 3;
+/// So many more may the flooded server miss than the other, of a round's. What a busy machine takes from the one it takes
+/// from the other, but not at the same moments.
+const MARGIN: u64 = 6;
 /// Rounds of which one must be within that: whoever is late for its own reasons is in all of them.
 const ROUNDS: usize = 3;
 
@@ -31,7 +31,11 @@ const ROUNDS: usize = 3;
 fn server(streams: Vec<StreamDoor>) -> Server {
     let handler = Script(|server: &Server, seen| {
         if let Seen::Message(peer, _, data) = seen {
-            std::thread::sleep(Duration::from_micros(20));
+            // Not asleep: on a busy machine that lasts as long as others like.
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_micros(20) {
+                std::hint::spin_loop();
+            }
             let _full = server.send(peer, &data, SendOptions::default());
         }
     });
@@ -80,6 +84,16 @@ fn client_hello() -> Vec<u8> {
     hello.truncate(bytes);
     client.stop().expect("stopped");
     hello
+}
+
+/// Clients that keep a server busy and read what it answers; they end with it.
+fn behave(at: SocketAddr) {
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(at).expect("somebody listens");
+        let mut reader = stream.try_clone().expect("a handle");
+        std::thread::spawn(move || while reader.read(&mut [0; 65_536]).is_ok_and(|bytes| bytes > 0) {});
+        std::thread::spawn(move || while stream.write_all(&b"hello\n".repeat(1000)).is_ok() {});
+    }
 }
 
 /// The ways to be a nuisance, each by a thread until it is told to stop.
@@ -168,12 +182,13 @@ fn floods_at_the_doors_delay_no_tick_by_more_than_one() {
         door(Framing::Length, None),
         door(Framing::Length, Some(files)),
     ]);
-    let control = server(Vec::new());
+    let control = server(vec![door(Framing::Lines, None)]);
+    behave(control.stream_addresses()[0]);
     let doors = flooded.stream_addresses();
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
         let (before, control_before) = (flooded.stats(), control.stats());
-        let floods = flood(&doors, &hello);
+        let floods = flood(doors, &hello);
         let end = Instant::now() + PATIENCE;
         loop {
             // The grid: ticks, and those that were left out.
@@ -192,12 +207,13 @@ fn floods_at_the_doors_delay_no_tick_by_more_than_one() {
         let missed = after.ticks_missed - before.ticks_missed;
         let others = control_after.ticks_missed - control_before.ticks_missed;
         rounds.push((done, after.ticks - before.ticks, missed, others));
-        println!("{done} nuisances, {missed} ticks missed of {TICKS}, {others} without them");
+        println!("{done} nuisances, {missed} ticks missed of {TICKS}, {others} by the other server");
         if missed <= others + MARGIN {
             break;
         }
     }
     let _left = std::fs::remove_dir_all(directory);
+    control.stop().expect("stopped");
     let (.., missed, others) = *rounds.last().expect("a round");
-    assert!(missed <= others + MARGIN, "nuisances, ticks, missed, missed without them: {rounds:?}");
+    assert!(missed <= others + MARGIN, "nuisances, ticks, missed, missed by the other: {rounds:?}");
 }

@@ -76,6 +76,8 @@ impl Hall {
         let core = Core::new(now, &config, Takes::ALL, root, None, Arc::new(RingProvider::new()), None);
         let mut hall = Hall { now, core, bots: Vec::new(), out: Vec::new() };
         for n in 0..peers {
+            // Of many, not all come at one moment: budgets of hellos fill up.
+            hall.now = hall.now + Duration::from_micros(100);
             hall.join(SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + n as u32), 4000)));
         }
         hall

@@ -705,7 +705,7 @@ fn two_receivers_of_one_name_into_one_directory_do_not_mix() {
     // The same file to both, and another of its name.
     let path = directory.file("a.bin", 5_000_001, 10);
     std::fs::create_dir_all(directory.0.join("more")).expect("a directory");
-    let another = directory.file("more/a.bin", 5_000_001, 11);
+    let another = directory.file("more/a.bin", 5_000_001, 20);
     let pairs = [(&one, &path), (&other, &path), (&one, &another), (&other, &another)];
     let mut senders: Vec<Running> = pairs
         .iter()

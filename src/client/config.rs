@@ -112,6 +112,9 @@ pub struct ClientConfig {
     /// Messages beyond it wait in the queue; datagrams that carry none (acknowledgements, goodbyes) leave all the same,
     /// and count. Default 0 (no limit), range 0, or 1000 to 1,000,000,000.
     pub peer_send_rate: u64,
+    /// How long after the last datagram the loop looks again and again without sleeping; as a server's, see
+    /// [`Config::busy_poll`]. Default 0 (it sleeps at once), range 0 to 1 s.
+    pub busy_poll: Duration,
     /// Bytes asked of the kernel for the socket's receive buffer. Default 4 MiB, range 4096 to 1 GiB.
     pub socket_receive_bytes: usize,
     /// The same for sending.
@@ -151,6 +154,7 @@ impl ClientConfig {
             max_queued_events: config.max_queued_events,
             max_queued_event_bytes: config.max_queued_event_bytes,
             peer_send_rate: config.peer_send_rate,
+            busy_poll: config.busy_poll,
             socket_receive_bytes: config.socket_receive_bytes,
             socket_send_bytes: config.socket_send_bytes,
             files: config.files,
@@ -176,6 +180,7 @@ impl ClientConfig {
             max_queued_events: self.max_queued_events,
             max_queued_event_bytes: self.max_queued_event_bytes,
             peer_send_rate: self.peer_send_rate,
+            busy_poll: self.busy_poll,
             socket_receive_bytes: self.socket_receive_bytes,
             socket_send_bytes: self.socket_send_bytes,
             files: self.files,
@@ -281,6 +286,7 @@ mod tests {
             max_queued_events: 1003,
             max_queued_event_bytes: 1 << 19,
             peer_send_rate: 1004,
+            busy_poll: Duration::from_micros(1005),
             socket_receive_bytes: 1 << 15,
             socket_send_bytes: 1 << 16,
             ..Config::default()

@@ -142,7 +142,7 @@ impl Client {
             Wire::Stream => Some(Streams::new(&config.stream, &remote.host())?),
             Wire::Native | Wire::Mpgameserver => None,
         };
-        let runner = Runner::new(now, config.tick_rate_hz, event_loop, handler, streams);
+        let runner = Runner::new(now, &config, event_loop, handler, streams);
         let core = Core::new(now, config, takes, remote);
         Ok(Client(Arc::new(Inner {
             max_message: core.max_message(),

@@ -9,7 +9,7 @@ use parking_lot::MutexGuard;
 use super::core::{Core, Dispatch};
 use super::events::*;
 use super::stream::Streams;
-use super::{Client, FileFailure};
+use super::{Client, ClientConfig, FileFailure};
 use crate::error::{Error, ErrorKind, Result};
 use crate::hosting::Turns;
 use crate::net::event_loop::EventLoop;
@@ -55,6 +55,9 @@ pub(super) struct Runner {
     lookup: Option<(u64, Lookup)>,
     /// The attempt whose refusal the socket tells of.
     hearing: Option<u64>,
+    /// How long after a datagram the loop does not sleep, and when the last was.
+    busy_poll: Duration,
+    last_datagram: Time,
     read_errors: u32,
     busy_turns: u32,
     /// The host's log has been told that the client broke.
@@ -118,7 +121,7 @@ impl Runner {
     /// Before the first turn.
     pub(super) fn new(
         now: Time,
-        tick_rate_hz: f64,
+        config: &ClientConfig,
         event_loop: EventLoop,
         handler: Box<dyn Handler>,
         streams: Option<Streams>,
@@ -127,11 +130,13 @@ impl Runner {
             event_loop,
             streams,
             handler,
-            ticker: Ticker::new(now, tick_rate_hz),
+            ticker: Ticker::new(now, config.tick_rate_hz),
             inbound: vec![0; SLOT].into(),
             outbound: Vec::with_capacity(MAX_DATAGRAM),
             lookup: None,
             hearing: None,
+            busy_poll: config.busy_poll,
+            last_datagram: now,
             read_errors: 0,
             busy_turns: 0,
             told: false,
@@ -191,10 +196,28 @@ impl Runner {
         let core = client.0.core.lock().poll_timeout(now);
         let until_due = core.map_or(self.own_due(), |c| c.min(self.own_due())).since(now);
         let timeout = timeout.map_or(until_due, |t| t.min(until_due));
-        self.event_loop.wait(Some(timeout)).map_err(failed)?;
+        if let Some(left) = self.spin(client, now, timeout).map_err(failed)? {
+            self.event_loop.wait(Some(left)).map_err(failed)?;
+        }
         // The wake may have been the lookup's.
         self.resolve(client);
         Ok(())
+    }
+
+    /// Looks again and again for as long as the host wants no sleep. What is left of the timeout; `None`: something came.
+    fn spin(&mut self, client: &Client, start: Time, timeout: Duration) -> io::Result<Option<Duration>> {
+        let until = (self.last_datagram + self.busy_poll).min(start + timeout);
+        let mut now = start;
+        while now < until {
+            self.event_loop.wait(Some(Duration::ZERO))?;
+            let event_loop = &self.event_loop;
+            if event_loop.is_readable() || event_loop.was_woken() || event_loop.has_ready() {
+                return Ok(None);
+            }
+            std::hint::spin_loop();
+            now = client.now();
+        }
+        Ok(Some(timeout.saturating_sub(now.since(start))))
     }
 
     /// Reads until the socket is empty, or for a turn's worth.
@@ -209,6 +232,7 @@ impl Runner {
                 match self.receive() {
                     Ok(Some((len, from))) => {
                         self.read_errors = 0;
+                        self.last_datagram = now;
                         if let Some(datagram) = self.inbound.get_mut(..len) {
                             client.0.core.lock().handle_datagram(now, from, datagram);
                         }

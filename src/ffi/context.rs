@@ -579,9 +579,9 @@ pub unsafe extern "C" fn gk_context_set_io(context: *mut gk_context, io: gk_io) 
     })
 }
 
-/// Sets how long a server's loop asks the socket again and again, without sleeping, after the last datagram.
-/// It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for ever, where
-/// somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
+/// Sets how long the loop of a server, or of a client, asks for more again and again, without sleeping, after the
+/// last datagram. It answers sooner then, by the time that waking takes. It costs a whole core while it lasts: for
+/// ever, where somebody sends more often than this. A host that polls with a timeout of 0 never waits anyway.
 ///
 /// - `microseconds`: default 0 (it sleeps at once), range 0 to 1,000,000 (1 s)
 ///

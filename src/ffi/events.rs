@@ -430,6 +430,7 @@ struct Batch {
     _block: Vec<u8>,
     _messages: Vec<Vec<u8>>,
     _texts: Vec<CString>,
+    #[allow(clippy::vec_box)]
     _contents: Vec<Box<OwnedContent>>,
 }
 
@@ -443,6 +444,8 @@ pub(crate) struct BatchBuilder {
     block: Vec<u8>,
     messages: Vec<Vec<u8>>,
     texts: Vec<CString>,
+    /// In boxes: a `Vec` that grows moves what it holds, and events point to them.
+    #[allow(clippy::vec_box)]
     contents: Vec<Box<OwnedContent>>,
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ffi::arguments::{bytes, text, write_array, write_text};
+use crate::ffi::arguments::{bytes, flag, text, write_array, write_text};
 use crate::ffi::callbacks::Slot;
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::events::gk_peer;
@@ -33,6 +33,7 @@ use crate::server::Server;
 /// - `gk_context_set_http_max_connections`, `gk_context_set_http_max_requests`: bounds
 /// - `gk_context_set_http_max_body_bytes`: the bound of all bodies together
 /// - `gk_context_set_http_request_timeout_us`, `gk_context_set_http_head_timeout_us`: times
+/// - `gk_context_set_http_password_in_clear`: of the doors that follow
 /// - `gk_server_http_address`: where it is spoken in fact
 /// - `gk_request_method`, `gk_request_path`, `gk_request_query_string`: the request's first line
 /// - `gk_request_param`, `gk_request_query`, `gk_request_header`: one value by its name
@@ -99,7 +100,8 @@ fn action(function: gk_route_fn, user_data: *mut c_void) -> RouteAction {
 /// - `key`: PEM file with its private key; NULL with `cert`
 ///
 /// Errors: `GK_ERR_ADDRESS`, `GK_ERR_ARGUMENT` (one of two files; a 17th door), `GK_ERR_UTF8`, `GK_ERR_NULL`,
-/// `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`.
+/// `GK_ERR_PANIC`. Of `gk_server_start` besides: `GK_ERR_KEY` (the files), `GK_ERR_ADDRESS_IN_USE`, `GK_ERR_IO`, and
+/// `GK_ERR_ARGUMENT` where WebSockets would bring a password in clear.
 ///
 /// Thread: any, one at a time per context.
 /// Ownership: the texts are copied.
@@ -135,7 +137,7 @@ pub unsafe extern "C" fn gk_context_listen_http(
 ///   `:name?` for none or one, `:name+` for one or more, `:name*` for any number; at most one of the last three kinds. A
 ///   slash at the end does not count.
 /// - `function`: called for each request; NULL: each is a `GK_EVENT_REQUEST` with this `user_data` in the event queue,
-///   which the server must have then
+///   which the server must have then; a request for which that has no room is answered with 503
 /// - `user_data`: passed to it
 ///
 /// Errors: `GK_ERR_ARGUMENT` (method, pattern, a 4097th route), `GK_ERR_UTF8`, `GK_ERR_NULL`, `GK_ERR_PANIC`.
@@ -212,7 +214,8 @@ pub unsafe extern "C" fn gk_context_route_files(
 }
 
 /// Takes all HTTP doors and routes out of a context again, for one that several servers with doors of their own are made
-/// from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again.
+/// from. Bounds and times stay, but the longest body and the door of the routes that follow, which are the defaults again, and
+/// no password in clear.
 ///
 /// Errors: `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
@@ -227,7 +230,7 @@ pub unsafe extern "C" fn gk_context_clear_http(context: *mut gk_context) -> gk_r
 }
 
 /// Sets the longest body of a request, of the routes that are added from now on. A longer one is answered with 413; of a
-/// compressed one, what comes out counts.
+/// compressed one, what comes out counts, and what comes in may be an eighth and 64 KiB more.
 ///
 /// - `bytes`: default 5,242,880 (5 MiB), range 0 to 1,073,741,824 (1 GiB)
 ///
@@ -307,7 +310,9 @@ pub unsafe extern "C" fn gk_context_set_http_max_requests(context: *mut gk_conte
 }
 
 /// Sets how many bytes the bodies of all requests can have that are being read or wait for an answer; a request that would go
-/// beyond it is answered with 503.
+/// beyond it is answered with 503. All answers that wait for their clients to read them can have as many again; beyond it those
+/// clients are cut off that were waited for longest, for two seconds at least, and where there are none the answer is a
+/// 503. An answer that is longer than all may be has room alone.
 ///
 /// - `bytes`: default 268,435,456 (256 MiB), range 65,536 (64 KiB) to 64 GiB
 ///
@@ -358,6 +363,27 @@ pub unsafe extern "C" fn gk_context_set_http_head_timeout_us(
     with_context(context, |context| set_limit(context, |limits| &mut limits.head_timeout, time))
 }
 
+/// Sets whether WebSockets may bring the server's password also where others can read it on the way: without TLS and not on
+/// loopback. It counts for doors that are added from now on. Without it a server that has a password, a route of WebSockets and
+/// such a door does not start.
+///
+/// - `on`: 1: they may; 0, the default: they may not
+///
+/// Errors: `GK_ERR_ARGUMENT` (neither 0 nor 1), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+///
+/// Thread: any, one at a time per context.
+/// Ownership: nothing is passed.
+#[no_mangle]
+pub unsafe extern "C" fn gk_context_set_http_password_in_clear(
+    context: *mut gk_context,
+    on: u32,
+) -> gk_result {
+    with_context(context, |context| {
+        context.config.http.set_password_in_clear(flag("on", on)?);
+        Ok(())
+    })
+}
+
 /// Gives the address that an HTTP door is bound to, with the real port.
 ///
 /// - `index`: which door, from 0, in the order of `gk_context_listen_http`
@@ -387,6 +413,19 @@ pub unsafe extern "C" fn gk_server_http_address(
     })
 }
 
+/// Does something with a request.
+///
+/// # Safety
+/// `server` is as [`with_server`] has it.
+unsafe fn with_request(
+    server: *const gk_server,
+    request: gk_request,
+    body: impl FnOnce(&Request) -> Result<(), Failure>,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    unsafe { with_server(server, |server| body(&*server.request(RequestId::from_bits(request))?)) }
+}
+
 /// Writes one text of a request.
 ///
 /// # Safety
@@ -397,13 +436,33 @@ unsafe fn property(
     buf: *mut c_char,
     cap: usize,
     out_len: *mut usize,
-    of: impl FnOnce(&Request) -> Result<String, Failure>,
+    of: impl FnOnce(&Request) -> &str,
+) -> gk_result {
+    // SAFETY: the caller's promise.
+    unsafe { with_request(server, request, |request| write_text(of(request), buf, cap, out_len)) }
+}
+
+/// Writes what a request has under a name, among `what`, of which it is an error to have none.
+///
+/// # Safety
+/// As [`write_text`], `name` as [`text`] has it, and `server` as [`with_server`].
+unsafe fn named(
+    server: *const gk_server,
+    request: gk_request,
+    name: *const c_char,
+    (buf, cap, out_len): (*mut c_char, usize, *mut usize),
+    what: &str,
+    of: impl FnOnce(&Request, &str) -> Option<String>,
 ) -> gk_result {
     // SAFETY: the caller's promise.
     unsafe {
-        with_server(server, |server| {
-            let request = server.request(RequestId::from_bits(request))?;
-            write_text(&of(&request)?, buf, cap, out_len)
+        with_request(server, request, |request| {
+            let name = text("name", name)?;
+            let value = of(request, name).ok_or_else(|| {
+                let shown: String = name.chars().take(80).collect();
+                Failure::new(GK_ERR_ARGUMENT, format!("the request has no {what} called {shown:?}"))
+            })?;
+            write_text(&value, buf, cap, out_len)
         })
     }
 }
@@ -426,7 +485,7 @@ pub unsafe extern "C" fn gk_request_method(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.method.clone()))
+    property(server, request, buf, cap, out_len, |request| &request.method)
 }
 
 /// Gives a request's path as it was sent, percent-encoded, without its query.
@@ -445,7 +504,7 @@ pub unsafe extern "C" fn gk_request_path(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.path.clone()))
+    property(server, request, buf, cap, out_len, |request| &request.path)
 }
 
 /// Gives what stands behind the `?` of a request's path, as it was sent; "" if nothing does.
@@ -464,7 +523,7 @@ pub unsafe extern "C" fn gk_request_query_string(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.query.clone()))
+    property(server, request, buf, cap, out_len, |request| &request.query)
 }
 
 /// Gives what a name of the route's pattern stands for in a request's path: decoded, several components with slashes
@@ -487,10 +546,8 @@ pub unsafe extern "C" fn gk_request_param(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| {
-        // SAFETY: null, or the caller's promise.
-        let name = unsafe { text("name", name)? };
-        request.param(name).map(str::to_owned).ok_or_else(|| none_called("parameter of the path", name))
+    named(server, request, name, (buf, cap, out_len), "parameter of the path", |request, name| {
+        request.param(name).map(str::to_owned)
     })
 }
 
@@ -512,11 +569,7 @@ pub unsafe extern "C" fn gk_request_query(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| {
-        // SAFETY: null, or the caller's promise.
-        let name = unsafe { text("name", name)? };
-        request.query_parameter(name).ok_or_else(|| none_called("parameter of the query", name))
-    })
+    named(server, request, name, (buf, cap, out_len), "parameter of the query", Request::query_parameter)
 }
 
 /// Gives the value of a request's header; several of one name are joined by `", "`. Bytes that are not UTF-8 become U+FFFD.
@@ -537,17 +590,9 @@ pub unsafe extern "C" fn gk_request_header(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| {
-        // SAFETY: null, or the caller's promise.
-        let name = unsafe { text("name", name)? };
-        let value = request.header(name).ok_or_else(|| none_called("header", name))?;
-        Ok(String::from_utf8_lossy(&value).into_owned())
+    named(server, request, name, (buf, cap, out_len), "header", |request, name| {
+        request.header(name).map(|value| String::from_utf8_lossy(&value).into_owned())
     })
-}
-
-fn none_called(what: &str, name: &str) -> Failure {
-    let shown: String = name.chars().take(80).collect();
-    Failure::new(GK_ERR_ARGUMENT, format!("the request has no {what} called {shown:?}"))
 }
 
 /// Gives all headers of a request, in order: `name: value`, each with a line end `"\n"`, names in lower case. The bytes are as
@@ -569,8 +614,7 @@ pub unsafe extern "C" fn gk_request_headers(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    with_server(server, |server| {
-        let request = server.request(RequestId::from_bits(request))?;
+    with_request(server, request, |request| {
         let mut lines = Vec::new();
         for (name, value) in &request.headers {
             lines.extend_from_slice(name.as_bytes());
@@ -599,8 +643,7 @@ pub unsafe extern "C" fn gk_request_body(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    with_server(server, |server| {
-        let request = server.request(RequestId::from_bits(request))?;
+    with_request(server, request, |request| {
         // SAFETY: the caller's promise.
         unsafe { write_array(&request.body, buf, cap, out_len) }
     })
@@ -622,7 +665,10 @@ pub unsafe extern "C" fn gk_request_address(
     cap: usize,
     out_len: *mut usize,
 ) -> gk_result {
-    property(server, request, buf, cap, out_len, |request| Ok(request.address.to_string()))
+    with_request(server, request, |request| {
+        // SAFETY: the caller's promise.
+        unsafe { write_text(&request.address.to_string(), buf, cap, out_len) }
+    })
 }
 
 /// Tells whether a request came over TLS.

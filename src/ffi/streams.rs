@@ -249,9 +249,9 @@ pub unsafe extern "C" fn gk_context_connect_stream(
     }
 }
 
-/// Gives the addresses that others can reach the server at, one a line: the door (`udp` or `tcp`), a blank, and the
-/// address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\n"`. Where a door takes all interfaces, these are
-/// the ones that are up now, without loopback unless there is no other.
+/// Gives the addresses that others can reach the server at, one a line: the door (`udp`, `tcp`, `http` or `https`), a blank, and
+/// the address with the real port, as in `"udp 192.0.2.7:2021\ntcp 192.0.2.7:9000\nhttps 192.0.2.7:8443\n"`. Where a door takes
+/// all interfaces, these are the ones that are up now, without loopback unless there is no other.
 ///
 /// - `buf`: gets the text and a NUL; may be NULL if `cap` is 0
 /// - `cap`: size of `buf` in bytes

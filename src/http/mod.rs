@@ -3,6 +3,8 @@
 //! Pure, like the protocol: no clock, thread, socket or file.
 
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod message;
 pub mod route;
 pub mod text;

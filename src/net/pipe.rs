@@ -301,3 +301,65 @@ impl Bell {
         self.inner.tell();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::address::ListenAddress;
+    use crate::net::event_loop::EventLoop;
+    use crate::net::udp::UdpSocket;
+
+    struct Silent;
+
+    impl Pipe for Silent {
+        fn read<'a>(&mut self, _: &'a mut [u8]) -> Incoming<'a> {
+            Incoming::Nothing
+        }
+
+        fn write(&mut self, _: Outgoing<'_>) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn close(&mut self, _: &Farewell) -> Closing {
+            Closing::Over
+        }
+    }
+
+    #[test]
+    fn a_crowd_comes_in_in_turns_and_in_order() {
+        let address = ListenAddress::parse("127.0.0.1:0").unwrap();
+        let event_loop = EventLoop::new(UdpSocket::bind(&address, 4096, 4096).unwrap()).unwrap();
+        let entrance = Entrance::new(event_loop.waker());
+        let arrive = |port: u16| {
+            let arrival = Arrival {
+                door: Door::Websocket,
+                address: ([127, 0, 0, 1], port).into(),
+                framing: Framing::Whole,
+                asks_password: false,
+                password: None,
+                data: Vec::new(),
+                opens_later: false,
+                stall_timeout: Duration::from_secs(1),
+                read_bytes: 1,
+            };
+            let mut kept = None;
+            entrance.arrive(arrival, |bell| {
+                kept = Some(bell);
+                Silent
+            })?;
+            Ok::<_, Refused>(kept.unwrap())
+        };
+        let bells: Vec<Bell> = (1..=5).map(|port| arrive(port).unwrap()).collect();
+        bells[0].ring();
+        let mut ports = Vec::new();
+        for (left, rung) in [(true, 1), (true, 0), (false, 0)] {
+            let news = entrance.take(2);
+            ports.extend(news.arrivals.iter().map(|(_, arrival, _)| arrival.address.port()));
+            assert_eq!((entrance.has_news(), news.rung.len()), (left, rung));
+        }
+        assert_eq!(ports, [1, 2, 3, 4, 5]);
+        assert!(entrance.take(2).arrivals.is_empty());
+        entrance.close();
+        assert_eq!(arrive(6).map(drop), Err(Refused::Stopped));
+    }
+}

@@ -37,7 +37,7 @@ impl SendPhase {
         let arrived = acked >= self.first || mutant!(PhaseEarly);
         if number >= self.first + self.every && arrived && !mutant!(PhaseNever) {
             self.secret = self.secret.next()?;
-            self.key = PacketKey::new(&self.secret)?;
+            self.key = PacketKey::like(&self.key, &self.secret)?;
             self.phase = !self.phase;
             self.first = number;
         }
@@ -48,6 +48,16 @@ impl SendPhase {
     pub fn current(&self) -> (&PacketKey, bool) {
         (&self.key, self.phase)
     }
+
+    /// See [`PacketKey::wake`].
+    pub fn wake(&mut self) {
+        self.key.wake();
+    }
+
+    /// See [`PacketKey::rest`].
+    pub fn rest(&mut self) {
+        self.key.rest();
+    }
 }
 
 /// The receiving half.
@@ -56,7 +66,7 @@ pub struct ReceivePhase {
     /// The secret of the phase after the current one.
     next_secret: Traffic,
     previous: Option<Box<PacketKey>>,
-    current: Box<PacketKey>,
+    current: PacketKey,
     /// Made when a packet first claims to be of the next phase: most connections end before.
     next: Option<Box<PacketKey>>,
     phase: bool,
@@ -70,7 +80,7 @@ impl ReceivePhase {
         let next_secret = secret.next()?;
         Ok(ReceivePhase {
             previous: None,
-            current: Box::new(PacketKey::new(secret)?),
+            current: PacketKey::new(secret)?,
             next: None,
             phase: false,
             first: 0,
@@ -94,9 +104,9 @@ impl ReceivePhase {
             // Before anything of the current phase there is nothing older than it.
             _ if header.number < self.first => Err(CryptoError),
             _ => {
-                let next = match self.next.take() {
+                let mut next = match self.next.take() {
                     Some(next) => next,
-                    None => Box::new(PacketKey::new(&self.next_secret)?),
+                    None => Box::new(PacketKey::like(&self.current, &self.next_secret)?),
                 };
                 let opened = match open(datagram, header, &next) {
                     Ok(opened) => opened,
@@ -107,7 +117,8 @@ impl ReceivePhase {
                     }
                 };
                 self.next_secret = self.next_secret.next()?;
-                self.previous = Some(std::mem::replace(&mut self.current, next));
+                std::mem::swap(&mut self.current, &mut next);
+                self.previous = Some(next);
                 if mutant!(OldKeyForgotten) {
                     self.previous = None;
                 }
@@ -116,6 +127,17 @@ impl ReceivePhase {
                 Ok(opened)
             }
         }
+    }
+
+    /// See [`PacketKey::wake`].
+    pub fn wake(&mut self) {
+        self.current.wake();
+    }
+
+    /// See [`PacketKey::rest`]; of all that it has.
+    pub fn rest(&mut self) {
+        self.current.rest();
+        self.previous.iter_mut().chain(&mut self.next).for_each(|key| key.rest());
     }
 }
 
@@ -176,5 +198,31 @@ mod tests {
         let mut flipped = packet(&mut s, 54, 52);
         flipped[0] ^= 4;
         assert!(!open_at(&mut r, flipped, 53));
+    }
+
+    #[test]
+    fn keys_that_rest_and_keys_that_do_not_make_the_same_packets() {
+        let secret = Traffic::new([7; 32]);
+        let ends = || (SendPhase::new(secret.clone()).unwrap(), ReceivePhase::new(&secret).unwrap());
+        let ((mut s, mut r), (mut awake, mut wakes)) = (ends(), ends());
+        awake.wake();
+        s.every(10);
+        awake.every(10);
+        for number in 1..=60_u64 {
+            let datagram = packet(&mut s, number, number - 1);
+            assert_eq!(datagram, packet(&mut awake, number, number - 1), "{number}");
+            // One end that changes its mind in every phase, and one that never wakes.
+            if number % 5 == 0 {
+                wakes.wake();
+            } else if number % 5 == 3 {
+                wakes.rest();
+                assert!(wakes.previous.iter().chain(&wakes.next).all(|key| key.rests()));
+            }
+            assert!(open_at(&mut r, datagram.clone(), number - 1));
+            assert!(open_at(&mut wakes, datagram, number - 1));
+        }
+        assert!(s.key.rests() && r.current.rests() && s.phase == r.phase);
+        assert!(!awake.key.rests(), "a new phase's key is as the one before it");
+        assert!(s.first == 51 && awake.first == 51);
     }
 }

@@ -21,8 +21,9 @@ use crate::net::tls::ServerTls;
 use crate::protocol::connection::{Farewell, FarewellKind};
 use crate::protocol::time::Time;
 
-/// Connections accepted per turn of the loop, at all doors together.
+/// Connections accepted per turn of the loop, at all doors together, and how many of them even if a tick is due.
 const ACCEPTS_PER_TURN: usize = 64;
+const MIN_ACCEPTS_PER_TURN: usize = 8;
 /// Pipes read before the host is called with what they brought, and how many of them even if a tick is due: a host whose
 /// ticks take all the time there is gets fewer ticks rather than no messages.
 pub const PIPES_PER_BATCH: usize = 64;
@@ -186,7 +187,7 @@ impl Doors {
     // --- input ------------------------------------------------------------------------------------------
 
     /// Takes in news of the system and of other threads, and whoever waits to come in.
-    pub fn take_in(&mut self, server: &Server, event_loop: &mut EventLoop, now: Time) {
+    pub fn take_in(&mut self, server: &Server, event_loop: &mut EventLoop, now: Time, due: Time) {
         for ready in event_loop.take_ready() {
             self.note(server, ready);
         }
@@ -201,7 +202,7 @@ impl Doors {
         }
         let (doors, mut left) = (self.listeners.len(), ACCEPTS_PER_TURN);
         for place in 0..doors {
-            left = self.accept(server, event_loop, now, (self.first + place) % doors, left);
+            left = self.accept(server, event_loop, due, (self.first + place) % doors, left);
         }
         self.first = (self.first + 1).checked_rem(doors).unwrap_or(0);
         while self.closing.front().is_some_and(|(until, _)| *until <= now) {
@@ -241,11 +242,15 @@ impl Doors {
         &mut self,
         server: &Server,
         event_loop: &mut EventLoop,
-        now: Time,
+        due: Time,
         place: usize,
         mut left: usize,
     ) -> usize {
         while left > 0 {
+            let now = server.0.life.clock.now();
+            if now >= due && left + MIN_ACCEPTS_PER_TURN <= ACCEPTS_PER_TURN {
+                return 0;
+            }
             let Some(listener) = self.listeners.get_mut(place) else { break };
             if !listener.readable || listener.resting.is_some_and(|until| until > now) {
                 break;

@@ -263,11 +263,11 @@ impl Runner {
             return false;
         }
         let now = self.spent(server, Activity::Network);
-        self.doors.take_in(server, &mut self.event_loop, now);
+        let due = self.ticker.due();
+        self.doors.take_in(server, &mut self.event_loop, now, due);
         server.0.core.lock().resume_streams(now);
         let mut happened = self.dispatch(server);
         self.spent(server, Activity::Messages);
-        let due = self.ticker.due();
         self.doors.shake_hands(server, due);
         for _ in 0..doors::BATCHES_PER_TURN {
             if !self.doors.read_batch(server, due) {

@@ -31,6 +31,7 @@ static void http_doors(void) {
     EXPECT(GK_ERR_NULL, gk_context_set_http_max_body_bytes(NULL, 65536));
     EXPECT(GK_ERR_NULL, gk_context_set_http_request_timeout_us(NULL, 100000));
     EXPECT(GK_ERR_NULL, gk_context_set_http_head_timeout_us(NULL, 100000));
+    EXPECT(GK_ERR_NULL, gk_context_set_http_password_in_clear(NULL, 1));
 
     OK(gk_context_new(&context));
     EXPECT_TEXT(GK_ERR_NULL, "address is NULL", gk_context_listen_http(context, NULL, NULL, NULL));
@@ -51,6 +52,8 @@ static void http_doors(void) {
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_max_body_bytes(context, 65535));
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_request_timeout_us(context, 99999));
     EXPECT(GK_ERR_ARGUMENT, gk_context_set_http_head_timeout_us(context, UINT64_C(3600001000)));
+    EXPECT_TEXT(GK_ERR_ARGUMENT, "0 or 1", gk_context_set_http_password_in_clear(context, 2));
+    OK(gk_context_set_http_password_in_clear(context, 0));
     OK(gk_context_set_http_max_body(context, 0));
     OK(gk_context_set_http_max_connections(context, 1000000, 1000000));
     OK(gk_context_set_http_request_timeout_us(context, 100000));
@@ -353,7 +356,6 @@ static void streams(gk_context *context) {
     WRONG(struct_size, 5);
     WRONG(certificate, "certificate.pem");
     WRONG(private_key, "key.pem");
-    WRONG(reserved, 1);
 #undef WRONG
     /* What is a door's is nothing for a client. */
 #define DOORS(field, value)                                                                              \

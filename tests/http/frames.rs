@@ -1,12 +1,15 @@
 //! WebSockets: peers like others, and frames that RFC 6455 forbids.
 
+use std::time::Duration;
+
 use gamekeeper::server::block_list::BlockList;
 use gamekeeper::server::events::{DisconnectReason, Door};
+use gamekeeper::server::http::RouteAction;
 
 use crate::world::{get, handshake, world, Line, Seen};
 
 /// A frame as a client sends it: masked.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match payload.len() {
         length @ 0..=125 => frame.push(0x80 | length as u8),
@@ -25,16 +28,26 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A frame as the server sends it: its first byte and its payload. `None`: it has closed.
-fn received(line: &mut Line) -> Option<(u8, Vec<u8>)> {
-    let head = line.take(2)?;
-    assert_eq!(head[1] & 0x80, 0, "a server masks nothing");
-    let length = match head[1] {
-        126 => u16::from_be_bytes(line.take(2)?.try_into().unwrap()).into(),
-        127 => u64::from_be_bytes(line.take(8)?.try_into().unwrap()),
-        length => length.into(),
-    };
-    Some((head[0], line.take(length as usize)?))
+/// A message as the server sends it: the first byte of a frame that would have it alone, and its payload. `None`: it has closed.
+pub fn received(line: &mut Line) -> Option<(u8, Vec<u8>)> {
+    let (mut first, mut message) = (None, Vec::new());
+    loop {
+        let head = line.take(2)?;
+        assert_eq!(head[1] & 0x80, 0, "a server masks nothing");
+        let length = match head[1] {
+            126 => u16::from_be_bytes(line.take(2)?.try_into().unwrap()).into(),
+            127 => u64::from_be_bytes(line.take(8)?.try_into().unwrap()),
+            length => length.into(),
+        };
+        assert!(length <= 64 << 10, "a frame of {length} bytes");
+        // All behind the first continue it.
+        assert_eq!(first.is_some(), head[0] & 0x0f == 0);
+        message.extend(line.take(length as usize)?);
+        let first = *first.get_or_insert(head[0]);
+        if head[0] & 0x80 != 0 {
+            return Some((first | 0x80, message));
+        }
+    }
 }
 
 /// The code of the close frame that comes, whatever comes before it; `None`: it closes without one.
@@ -56,9 +69,13 @@ fn a_websocket_is_a_peer_like_any_other() {
     line.send(frame(0x81, "grüß".as_bytes()));
     assert_eq!(world.next(), Seen::Message(1, "grüß".into()));
     assert_eq!(received(&mut line), Some((0x81, "grüß".into())));
-    line.send(frame(0x82, &[0xff; 70_000]));
-    assert_eq!(world.next(), Seen::Message(0, vec![0xff; 70_000]));
-    assert_eq!(received(&mut line), Some((0x82, vec![0xff; 70_000])));
+    // Long ones, of text with a character at every border of a fragment.
+    let long = "€".repeat(70_000).into_bytes();
+    for (first, channel) in [(0x82, 0), (0x81, 1)] {
+        line.send(frame(first, &long));
+        assert_eq!(world.next(), Seen::Message(channel, long.clone()));
+        assert_eq!(received(&mut line), Some((first, long.clone())));
+    }
     // In fragments, with a ping between them.
     line.send([frame(0x01, b"a"), frame(0x89, b"ping"), frame(0x00, b"b"), frame(0x80, b"c")].concat());
     assert_eq!(received(&mut line), Some((0x8a, b"ping".to_vec())));
@@ -106,6 +123,62 @@ fn a_websocket_brings_the_password_in_its_query() {
 }
 
 #[test]
+fn a_password_in_clear_is_taken_where_nobody_listens_in_or_where_the_host_says_so() {
+    struct Nothing;
+    impl gamekeeper::server::events::Handler for Nothing {}
+    let open = |address: &str, websockets: bool, allowed: bool| {
+        let password = Some(gamekeeper::server::password::Password::new(b"open sesame").unwrap());
+        let mut config = gamekeeper::server::config::Config { password, ..Default::default() };
+        config.http.set_password_in_clear(allowed);
+        config.http.listen(address, None).unwrap();
+        if websockets {
+            config.http.route_websocket("/ws", RouteAction::Nobody).unwrap();
+        }
+        gamekeeper::Server::open(config, Box::new(Nothing), "127.0.0.1:0").err().map(|error| error.kind())
+    };
+    assert_eq!(open("0.0.0.0:0", true, false), Some(gamekeeper::ErrorKind::Argument));
+    assert_eq!(open("0.0.0.0:0", true, true), None);
+    assert_eq!(open("0.0.0.0:0", false, false), None);
+    assert_eq!(open("127.0.0.1:0", true, false), None);
+}
+
+/// Whoever is on the block list is gone at once, also where nothing is asked at the moment.
+#[test]
+fn addresses_that_are_blocked_lose_their_open_connections() {
+    let world = world(|config| {
+        let limits = config.http.limits_mut();
+        (limits.head_timeout, limits.request_timeout) =
+            (Duration::from_secs(3600), Duration::from_secs(3600));
+    });
+    let (mut idle, mut asking) = (world.connect(), world.connect());
+    assert_eq!(idle.send(get("/echo/x")).reply().unwrap().status, 200);
+    asking.send(get("/later"));
+    world.put_off(1);
+    world.server.block("127.0.0.1".parse().unwrap()).unwrap();
+    assert!(idle.is_closed() && asking.reply().is_none());
+    world.server.set_block_list(BlockList::default()).unwrap();
+    let mut back = world.connect();
+    assert_eq!(back.send(get("/echo/x")).reply().unwrap().status, 200);
+    world.server.set_block_list(BlockList::parse(["127.0.0.0/8"]).unwrap()).unwrap();
+    assert!(back.is_closed());
+}
+
+/// More at once than the server's loop takes in in one turn.
+#[test]
+fn a_crowd_of_websockets_is_let_in_to_the_last() {
+    let world = world(|_| {});
+    let mut lines: Vec<Line> = (0..200).map(|_| world.connect()).collect();
+    for line in &mut lines {
+        line.send([handshake("/ws").into_bytes(), frame(0x81, b"here")].concat());
+    }
+    for line in &mut lines {
+        assert_eq!(line.reply().unwrap().status, 101);
+        assert_eq!(received(line), Some((0x81, b"here".to_vec())));
+    }
+    assert_eq!(world.server.peers().len(), 200);
+}
+
+#[test]
 fn handshakes_that_are_none_are_refused() {
     let world = world(|_| {});
     let right = handshake("/ws");
@@ -120,6 +193,8 @@ fn handshakes_that_are_none_are_refused() {
         ("HTTP/1.1", "HTTP/1.0", 426),
         ("GET", "POST", 405),
         ("/ws", "/closed", 403),
+        ("Host: x\r\n", "Host: x\r\nContent-Length: 1\r\n", 400),
+        ("Host: x\r\n", "Host: x\r\nTransfer-Encoding: chunked\r\n", 400),
     ] {
         assert!(right.contains(what));
         let mut line = world.connect();

@@ -61,19 +61,20 @@ fn a_door_has_its_own_routes_and_those_of_all() {
         http.route(Method::Get, "/all", says("all")).unwrap();
     });
     let addresses = world.server.http_addresses();
-    let (mut first, mut second) = (Line::to(addresses[0]), Line::to(addresses[1]));
-    for (line, path, status, text) in [
-        (&mut first, "/own", 200, "first"),
-        (&mut second, "/own", 200, "second"),
-        (&mut first, "/all", 200, "all"),
-        (&mut second, "/all", 200, "all"),
-        (&mut first, "/first", 405, "no route for this method\n"),
-        (&mut second, "/first", 404, "no route for this path\n"),
-        (&mut first, "/hall", 404, "no route for this path\n"),
+    let mut lines = [Line::to(addresses[0]), Line::to(addresses[1])];
+    for (door, path, status, text) in [
+        (0, "/own", 200, "first"),
+        (1, "/own", 200, "second"),
+        (0, "/all", 200, "all"),
+        (1, "/all", 200, "all"),
+        (0, "/first", 405, "no route for this method\n"),
+        (1, "/first", 404, "no route for this path\n"),
+        (0, "/hall", 404, "no route for this path\n"),
     ] {
-        let reply = line.send(get(path)).reply().unwrap();
+        let reply = lines[door].send(get(path)).reply().unwrap();
         assert_eq!((reply.status, reply.text()), (status, text), "{path}");
     }
+    let [_, second] = lines;
     second.upgrade("/hall");
     assert_eq!(world.next(), Seen::Connect(Door::Websocket, true));
 }
@@ -238,6 +239,91 @@ fn routes_without_a_function_need_the_event_queue() {
     }
     assert_eq!(line.reply().unwrap().status, 204);
     server.stop().unwrap();
+}
+
+#[test]
+fn a_full_event_queue_takes_no_requests() {
+    const ROOM: u32 = 8;
+    let mut config = gamekeeper::server::config::Config { max_queued_events: ROOM, ..Default::default() };
+    config.http.listen("127.0.0.1:0", None).unwrap();
+    config.http.route(gamekeeper::http::route::Method::Get, "/", RouteAction::Event(7)).unwrap();
+    struct Nothing;
+    impl gamekeeper::server::events::Handler for Nothing {}
+    let server = gamekeeper::Server::open(config, Box::new(Nothing), "127.0.0.1:0").unwrap();
+    // What the start has left there is not what this is about.
+    server.poll(Some(Duration::ZERO)).unwrap();
+    server.next_events(100).unwrap();
+    let (answered, answers) = std::sync::mpsc::channel();
+    for _ in 0..3 * ROOM {
+        let (mut line, answered) = (Line::to(server.http_addresses()[0]), answered.clone());
+        line.send(get("/"));
+        std::thread::spawn(move || {
+            let reply = line.reply().unwrap();
+            answered.send((reply.status, reply.header("retry-after").is_some())).unwrap();
+        });
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let mut statuses = Vec::new();
+    let mut poll = |least: usize, take: bool| {
+        let mut asked = 0;
+        while statuses.len() < least {
+            assert!(Instant::now() < deadline, "{statuses:?}");
+            server.poll(Some(Duration::from_millis(20))).unwrap();
+            statuses.extend(answers.try_iter());
+            for event in if take { server.next_events(1000).unwrap() } else { Vec::new() } {
+                if let gamekeeper::server::events::Event::Request(id, _) = event {
+                    asked += 1;
+                    server.answer(id, 204, "").unwrap();
+                }
+            }
+        }
+        asked
+    };
+    // While the host takes none there is room for so many, and no more.
+    poll(2 * ROOM as usize, false);
+    let asked = poll(3 * ROOM as usize, true);
+    let busy = statuses.iter().filter(|status| **status == (503, true)).count();
+    let served = statuses.iter().filter(|status| **status == (204, false)).count();
+    assert_eq!((busy + served, served), (3 * ROOM as usize, asked), "{statuses:?}");
+    assert!(busy >= 2 * ROOM as usize && asked > 0, "{statuses:?}");
+    server.stop().unwrap();
+}
+
+/// An answer that its client does not read has its room until another needs it.
+#[test]
+fn answers_that_nobody_reads_give_way() {
+    const LENGTH: usize = 8 << 20;
+    let world = world(|config| config.http.limits_mut().max_body_bytes = LENGTH);
+    let mut greedy = world.connect();
+    greedy.send(get(&format!("/text/{LENGTH}")));
+    // It is there, and being sent.
+    assert_eq!(greedy.take(15).unwrap(), b"HTTP/1.1 200 OK");
+    let deadline = Instant::now() + PATIENCE;
+    let mut refused = 0;
+    loop {
+        let mut line = world.connect();
+        let reply = line.send(get("/text/1000000")).reply().unwrap();
+        match reply.status {
+            200 => break assert_eq!(reply.body.len(), 1_000_000),
+            status => assert_eq!((status, reply.header("retry-after")), (503, Some("1"))),
+        }
+        refused += 1;
+        assert!(Instant::now() < deadline, "the room was never given back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    world.logged("read too slowly");
+    assert!(refused > 0, "it had two seconds");
+    // Its connection has ended within the answer.
+    assert!(greedy.take(LENGTH).is_none());
+}
+
+#[test]
+fn a_door_is_told_among_the_addresses_and_a_route_has_somebody_who_answers() {
+    let world = world(|_| {});
+    assert!(world.server.addresses().contains(&("http", world.address)));
+    let mut http = gamekeeper::server::http::Http::default();
+    let refused = http.route(gamekeeper::http::route::Method::Get, "/", RouteAction::Nobody);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Argument);
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub enum Seen {
 }
 
 /// A host that sends back what its peers send, on the same channel.
-struct Echo(mpsc::Sender<Seen>);
+struct Echo(mpsc::Sender<Seen>, Arc<Mutex<Vec<String>>>);
 
 impl Handler for Echo {
     fn connect(&mut self, server: &Server, peer: PeerId, info: &ConnectInfo) {
@@ -42,6 +42,10 @@ impl Handler for Echo {
         let options = SendOptions { channel: message.channel, ..SendOptions::default() };
         // Who has just left cannot be answered.
         let _left = server.send(peer, &message.data, options);
+    }
+
+    fn log(&mut self, _: &Server, _: LogLevel, text: &str) {
+        self.1.lock().unwrap().push(text.to_owned());
     }
 
     fn disconnect(&mut self, _: &Server, _: PeerId, info: &DisconnectInfo) {
@@ -69,6 +73,8 @@ pub struct World {
     pub reached: Arc<AtomicUsize>,
     /// Requests that the host has put off.
     pub waiting: Arc<Mutex<Vec<RequestId>>>,
+    /// The server's log.
+    logs: Arc<Mutex<Vec<String>>>,
 }
 
 impl Drop for World {
@@ -114,9 +120,10 @@ pub fn world(change: impl FnOnce(&mut Config)) -> World {
     http.route_websocket("/closed", counted(|server, id| server.answer(id, 403, "no").unwrap())).unwrap();
     change(&mut config);
     let (tell, seen) = mpsc::channel();
-    let server = Server::start(config, Box::new(Echo(tell)), "127.0.0.1:0").unwrap();
+    let logs = Arc::default();
+    let server = Server::start(config, Box::new(Echo(tell, Arc::clone(&logs))), "127.0.0.1:0").unwrap();
     let address = server.http_addresses()[0];
-    World { server, address, seen: Mutex::new(seen), reached, waiting }
+    World { server, address, seen: Mutex::new(seen), reached, waiting, logs }
 }
 
 fn tell(server: &Server, id: RequestId) {
@@ -147,6 +154,15 @@ impl World {
 
     pub fn next(&self) -> Seen {
         self.seen.lock().unwrap().recv_timeout(PATIENCE).expect("the host saw something")
+    }
+
+    /// Waits until the log has a line with these words.
+    pub fn logged(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.logs.lock().unwrap().iter().any(|line| line.contains(words)) {
+            assert!(Instant::now() < deadline, "{words:?} is not in {:?}", self.logs.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Requests that reached the host so far.
@@ -206,6 +222,11 @@ impl Line {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Line {
         let _closed = self.stream.write_all(bytes.as_ref());
         self
+    }
+
+    /// Gives back the memory of what was read.
+    pub fn forget(&mut self) {
+        self.buffer.shrink_to_fit();
     }
 
     /// Reads more; whether there was something.

@@ -585,6 +585,50 @@ fn a_hundred_polled_clients_share_a_thread() {
 }
 
 #[test]
+fn a_client_that_does_not_sleep_sees_datagrams_other_threads_and_its_end() {
+    let (handler, seen) = Recorder::new(true);
+    let busy_poll = Duration::from_secs(1);
+    let busy = Config { busy_poll, ..Config::default() };
+    let server = Server::start(busy, handler, "127.0.0.1:0").expect("a server");
+    // No tick ends the client's waits.
+    let config = ClientConfig { busy_poll, tick_rate_hz: 1.0, ..calling() };
+    let late = ClientConfig { busy_poll: Duration::from_millis(1001), ..config.clone() };
+    assert_eq!(late.validate().unwrap_err().kind(), ErrorKind::Argument);
+    let (handler, told) = telling();
+    let client = Client::start(config.clone(), handler, &address(&server)).unwrap();
+    heard(&told, |told| matches!(told, Told::Connected(_)).then_some(()));
+    let peer = peer_of(&server);
+    let message = |told| if let Told::Message(data) = told { Some(data) } else { None };
+    for i in 0..50 {
+        // From a thread that is neither loop's.
+        client.send_guaranteed(&[i]).unwrap();
+        assert_eq!(heard(&told, message), [i]);
+        let guaranteed = host::SendOptions { retry: host::RetryMode::OnTimeout, ..Default::default() };
+        server.send(peer, &[i, i], guaranteed).unwrap();
+        assert_eq!(heard(&told, message), [i, i]);
+    }
+    client.stop().unwrap();
+    expect_seen(&seen, |seen| matches!(seen, Seen::Disconnect(..)).then_some(()));
+    // A poll waits no longer than it may, and comes back when it is woken.
+    let config = ClientConfig { max_queued_events: 1000, ..config };
+    let client = Client::open(config, Box::new(()), &address(&server)).unwrap();
+    pull(&client, connected);
+    let end = Instant::now() + PATIENCE;
+    for wait in [Duration::ZERO, Duration::from_millis(1)] {
+        for _ in 0..100 {
+            client.poll(Some(wait)).unwrap();
+        }
+    }
+    assert!(Instant::now() < end, "polls lasted as long as the loop does not sleep");
+    let waiting = client.clone();
+    let poller = std::thread::spawn(move || waiting.poll(Some(PATIENCE)));
+    client.wake();
+    poller.join().unwrap().unwrap();
+    client.stop().unwrap();
+    server.stop().unwrap();
+}
+
+#[test]
 fn a_panicking_handler_ends_its_client_and_not_the_process() {
     let (server, _seen) = echoing();
     let script =

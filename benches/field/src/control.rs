@@ -2,7 +2,8 @@
 //!
 //! Server: `ready ADDRESS KEY`, and for each `mark` that it reads `mark NAME=VALUE…`. Load: `connected`,
 //! which is answered by `go` when the server knows all clients, else by `wait`; `start` and `end`, after each of which
-//! it waits for `go`; and `result NAME=VALUE…`. Both end with their standard input.
+//! it waits for `go`; and `result NAME=VALUE…`, or `lost WORDS` where its library gave clients up, or `failed WORDS`. Both end
+//! with their standard input.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -51,6 +52,18 @@ impl fmt::Display for Values {
         f.write_str(text.trim_start())
     }
 }
+
+/// The library gave up clients that were connected: no failure of the measurement, but what it found.
+#[derive(Clone, Debug)]
+pub struct Lost(pub String);
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Lost {}
 
 /// Writes one line, at once.
 pub fn say(line: &str) {

@@ -66,5 +66,10 @@ fn serve(words: impl Iterator<Item = String>) -> peer::Result<()> {
 fn load(words: impl Iterator<Item = String>) -> peer::Result<()> {
     system::pin(system::LOAD_CORE);
     system::limit_life(MAX_LIFE);
-    workload::play(&options::Options::parse(words)?)
+    let played = workload::play(&options::Options::parse(words)?);
+    if let Err(error) = &played {
+        let word = if error.is::<control::Lost>() { "lost" } else { "failed" };
+        control::say(&format!("{word} {error}"));
+    }
+    played
 }

@@ -11,6 +11,8 @@ pub struct Row {
     pub peer: Peer,
     /// One figure per column, or why there is none.
     pub figures: Result<Vec<f64>, String>,
+    /// Whether there being none is what was found of the library, and no failure of the measurement.
+    pub is_found: bool,
 }
 
 /// All rows of one workload.
@@ -139,8 +141,12 @@ mod tests {
 
     #[test]
     fn a_column_is_related_to_the_first_row() {
-        let row =
-            |value| Row { case: String::new(), peer: Peer::Gamekeeper, figures: Ok(vec![value, f64::NAN]) };
+        let row = |value| Row {
+            case: String::new(),
+            peer: Peer::Gamekeeper,
+            figures: Ok(vec![value, f64::NAN]),
+            is_found: false,
+        };
         let mut rows = [row(2.0), row(5.0)];
         relate(&mut rows, 0, 1);
         assert_eq!(rows.map(|row| row.figures), [Ok(vec![2.0, 1.0]), Ok(vec![5.0, 2.5])]);

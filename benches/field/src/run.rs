@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use crate::control::Values;
+use crate::control::{Lost, Values};
 use crate::options::Options;
 use crate::peer::Result;
 use crate::relay::{Relay, Traffic};
@@ -110,7 +110,13 @@ impl Role {
 
     fn next_line(&self, word: &str, patience: Duration) -> Result<String> {
         let line = self.lines.recv_timeout(patience);
-        Ok(line.map_err(|_| format!("the {} ended or fell silent where `{word}` was due", self.name))?)
+        let line =
+            line.map_err(|_| format!("the {} ended or fell silent where `{word}` was due", self.name))?;
+        match line.split_once(' ') {
+            Some(("lost", why)) => Err(Lost(why.to_owned()).into()),
+            Some(("failed", why)) => Err(format!("the {}: {why}", self.name).into()),
+            _ => Ok(line),
+        }
     }
 
     /// The rest of the next line, which begins with `word`.

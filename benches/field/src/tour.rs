@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::control::Lost;
 use crate::peer::{Peer, Result};
 use crate::report::{self, Row, Table};
 use crate::run;
@@ -84,7 +85,8 @@ pub fn run(words: impl Iterator<Item = String>) -> Result<()> {
     let failed = tables
         .iter()
         .flat_map(|table| &table.rows)
-        .filter(|row| row.figures.is_err() && row.peer.missing().is_none());
+        .filter(|row| row.figures.is_err() && row.peer.missing().is_none())
+        .filter(|row| row.peer.is_own() || !row.is_found);
     match failed.count() {
         0 => Ok(()),
         number => Err(format!("{number} rows have no figures").into()),
@@ -101,6 +103,7 @@ fn table(workload: &'static Workload, wishes: &Wishes) -> Table {
 fn rows(workload: &'static Workload, case: &Case, wishes: &Wishes) -> Vec<Row> {
     let peers: Vec<Peer> = case.peers.iter().copied().filter(|peer| wishes.peers.contains(peer)).collect();
     let mut rounds: Vec<Vec<Vec<f64>>> = vec![Vec::new(); peers.len()];
+    let mut found = vec![false; peers.len()];
     let mut errors: Vec<Option<String>> = peers.iter().map(|p| p.missing().map(str::to_owned)).collect();
     for round in 0..wishes.rounds {
         for (place, peer) in peers.iter().enumerate() {
@@ -111,7 +114,10 @@ fn rows(workload: &'static Workload, case: &Case, wishes: &Wishes) -> Vec<Row> {
             let options = crate::options::Options { peer: *peer, ..case.options.clone() };
             match run::measure(workload, &options, SEED + round as u64) {
                 Ok(measured) => rounds[place].push((workload.figures)(&options, &measured)),
-                Err(error) => errors[place] = Some(error.to_string()),
+                Err(error) => {
+                    found[place] = error.is::<Lost>();
+                    errors[place] = Some(error.to_string());
+                }
             }
         }
     }
@@ -121,8 +127,13 @@ fn rows(workload: &'static Workload, case: &Case, wishes: &Wishes) -> Vec<Row> {
         Some(error) if rounds.is_empty() => Err(error),
         _ => Ok(report::medians(rounds, columns)),
     });
-    let named = peers.iter().zip(figures);
-    let row = |(peer, figures): (&Peer, _)| Row { case: case.name.clone(), peer: *peer, figures };
+    let named = peers.iter().zip(figures).zip(found);
+    let row = |((peer, figures), is_found): ((&Peer, _), _)| Row {
+        case: case.name.clone(),
+        peer: *peer,
+        figures,
+        is_found,
+    };
     let mut rows: Vec<Row> = named.map(row).collect();
     if let Some((from, to)) = workload.relative {
         report::relate(&mut rows, from, to);

@@ -458,6 +458,7 @@ def _declarations() -> Dict[str, Tuple[Any, List[Any]]]:
         "gk_context_set_http_max_body_bytes": (RESULT, [context, c_size_t]),
         "gk_context_set_http_request_timeout_us": (RESULT, [context, c_uint64]),
         "gk_context_set_http_head_timeout_us": (RESULT, [context, c_uint64]),
+        "gk_context_set_http_password_in_clear": (RESULT, [context, c_uint32]),
         "gk_server_http_address": (RESULT, [server, c_size_t, *_TEXT_OUT]),
         "gk_context_set_dashboard": (RESULT, [context, c_char_p]),
         "gk_context_set_dashboard_token": (RESULT, [context, c_char_p]),

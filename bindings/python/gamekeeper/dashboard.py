@@ -11,6 +11,7 @@ from typing import Optional
 from urllib.parse import quote
 
 from ._link import Link
+from ._log import logger
 from .context import ServerContext
 from .server import Address, TwistedServer
 
@@ -77,8 +78,13 @@ class GuiServer(TwistedServer):
         link = super()._open()
         url = self.url()
         if _has_display() if self._browser is None else self._browser:
+            try:
+                where = self._way_to(url)
+            except OSError as error:
+                logger.warning("the browser is not opened: %s", error)
+                return link
             # Some browsers keep who opens them waiting until they end.
-            threading.Thread(target=webbrowser.open, args=(self._way_to(url),), daemon=True).start()
+            threading.Thread(target=webbrowser.open, args=(where,), daemon=True).start()
         return link
 
     def _way_to(self, url: str) -> str:

@@ -506,24 +506,32 @@ class Doors:
     """The HTTP doors of one server: what stands behind ``listenTCP``."""
 
     def __init__(self) -> None:
-        self._doors: List[Tuple[Router, str, Optional[str], Optional[str]]] = []
+        self._doors: List[Tuple[Router, str, Optional[str], Optional[str], bool]] = []
         self._open_routers: List[Router] = []
         #: The routes of all doors, as the library counts them.
         self._routes: List[Route] = []
         self._opening: "OrderedDict[int, Tuple[Route, Request]]" = OrderedDict()
         self._sockets: Dict[int, Tuple[Route, WebSocket]] = {}
 
-    def listen(self, router: Router, address: str, privkey: Optional[str], cert: Optional[str]) -> None:
+    def listen(
+        self,
+        router: Router,
+        address: str,
+        privkey: Optional[str],
+        cert: Optional[str],
+        password_in_clear: bool = False,
+    ) -> None:
         if (privkey is None) != (cert is None):
             raise ValueError("privkey and cert: both or none")
-        self._doors.append((router, address, privkey, cert))
+        self._doors.append((router, address, privkey, cert, password_in_clear))
 
     def configure(self, context: Any) -> None:
         """Says it all to the library, of which the context is."""
         lib = _ffi.lib
         _ffi.check(lib.gk_context_clear_http(context))
         self._routes = []
-        for door, (router, address, privkey, cert) in enumerate(self._doors):
+        for door, (router, address, privkey, cert, in_clear) in enumerate(self._doors):
+            _ffi.check(lib.gk_context_set_http_password_in_clear(context, 1 if in_clear else 0))
             files = [None if path is None else _ffi.c_path(path) for path in (cert, privkey)]
             _ffi.check(lib.gk_context_listen_http(context, _ffi.c_text(address), *files))
             _ffi.check(lib.gk_context_set_http_route_door(context, door))

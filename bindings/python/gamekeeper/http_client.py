@@ -7,9 +7,9 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, Optional, Tuple, Union
 from collections import deque
 from http.client import HTTPException
+from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, Optional, Tuple, Union
 from urllib.parse import quote
 
 from . import _codes

@@ -35,8 +35,8 @@ _EXIT_GRACE_S = 2.0
 
 _Events = _ffi.gk_event * _BATCH
 
-#: The kind of an event that is a message of a WebSocket; no number of the library's.
-_WEBSOCKET_MESSAGE = -1
+#: The kind of an event that is a message of a WebSocket; no number of the library's, which are far smaller.
+_WEBSOCKET_MESSAGE = 255
 
 #: Of many messages: those that were queued, or whose client is gone or has no room, which is no reason to raise.
 _SKIPPED = frozenset((_codes.GK_OK, _codes.GK_ERR_STALE, _codes.GK_ERR_STATE, _codes.GK_ERR_WOULD_BLOCK))
@@ -120,7 +120,13 @@ class TwistedServer:
             self._done.wait()
 
     def listenTCP(
-        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+        self,
+        router: Router,
+        addr: Address,
+        privkey: Optional[str] = None,
+        cert: Optional[str] = None,
+        *,
+        password_in_clear: bool = False,
     ) -> None:
         """Answers HTTP requests and opens WebSockets beside the game; to be called before the start.
 
@@ -128,10 +134,12 @@ class TwistedServer:
         :param addr: (host, port); port 0 is a free one, see :meth:`http_addresses`
         :param privkey: file with the private key, PEM
         :param cert: file with the certificate and those that it is signed with, PEM; with it: HTTPS
+        :param password_in_clear: WebSockets may bring the server's password also where others can read it on the way. A
+            server with a password, and a router with WebSockets at such a door, does not start without it.
         """
         if self._link is not None:
             raise StateError(_codes.GK_ERR_STATE, "listenTCP is to be called before the start")
-        self._http.listen(router, _format_address(addr), privkey, cert)
+        self._http.listen(router, _format_address(addr), privkey, cert, password_in_clear)
 
     def http_addresses(self) -> List[Address]:
         """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""
@@ -154,8 +162,8 @@ class TwistedServer:
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_dashboard_address, link.pointer))
 
     def addresses(self) -> List[Tuple[str, Address]]:
-        """Where others can reach the server, at all of its doors: ("udp" or "tcp", (host, port)). Raises StateError
-        before the start."""
+        """Where others can reach the server, at all of its doors: ("udp", "tcp", "http" or "https", (host, port)).
+        Raises StateError before the start."""
         link = self._link
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
@@ -330,8 +338,6 @@ class TwistedServer:
                 self._tell_one(event.type, event)
             return
         types = self._columns.types(self._count)
-        # Something that is no message, behind the last one.
-        types.append(0)
         message = _codes.GK_EVENT_MESSAGE
         doors = self._columns.doors(self._count)
         if _codes.GK_DOOR_WEBSOCKET in doors:
@@ -347,10 +353,7 @@ class TwistedServer:
         while self._next < self._count:
             start = self._next
             if types[start] == message:
-                end = start + 1
-                while types[end] == message:
-                    end += 1
-                self._tell_messages(self._columns, start, end)
+                self._tell_messages(self._columns, start, _batch.run_of(types, message, start))
             else:
                 self._next += 1
                 self._tell_one(types[start], self._events[start])
@@ -379,16 +382,19 @@ class TwistedServer:
             except Exception:
                 logger.exception("error in handle_messages")
             return
-        handle = handler.handle_message
-        for peer, number, payload in zip(peers, numbers, payloads):
-            self._next += 1
-            client = client_of(peer)
-            if client is None or client._sent_away:
-                continue
-            try:
-                handle(client, number, payload)
-            except Exception:
-                client.log.exception("error in handle_message")
+        handle, told = handler.handle_message, start
+        try:
+            for client, number, payload in zip(map(client_of, peers), numbers, payloads):
+                told += 1
+                if client is None or client._sent_away:
+                    continue
+                try:
+                    handle(client, number, payload)
+                except Exception:
+                    client.log.exception("error in handle_message")
+        finally:
+            # What ends the server leaves the rest to be told.
+            self._next = told
 
     def _close(self, link: Link, raised: List[BaseException]) -> None:
         """Ends the server and tells all that is still to be told. What the handler raises beyond
@@ -644,10 +650,16 @@ class ThreadedServer(threading.Thread):
         self.server.simulate(direction, conditions)
 
     def listenTCP(
-        self, router: Router, addr: Address, privkey: Optional[str] = None, cert: Optional[str] = None
+        self,
+        router: Router,
+        addr: Address,
+        privkey: Optional[str] = None,
+        cert: Optional[str] = None,
+        *,
+        password_in_clear: bool = False,
     ) -> None:
         """Answers HTTP requests and opens WebSockets, as :meth:`TwistedServer.listenTCP`."""
-        self.server.listenTCP(router, addr, privkey, cert)
+        self.server.listenTCP(router, addr, privkey, cert, password_in_clear=password_in_clear)
 
     def http_addresses(self) -> List[Address]:
         """(host, port) of each :meth:`listenTCP`, with the real ports; empty before the start."""

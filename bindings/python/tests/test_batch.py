@@ -36,13 +36,31 @@ def test_columns_are_what_the_structures_hold(sizes, spread):
     events, kept = events_of(messages, spread)
     columns = _batch.Columns(events)
     count = len(messages)
-    assert columns.types(count + 2) == [0] + [_codes.GK_EVENT_MESSAGE] * count + [0]
+    types = columns.types(count + 2)
+    assert list(types) == [0] + [_codes.GK_EVENT_MESSAGE] * count + [0]
+    assert _batch.run_of(types, _codes.GK_EVENT_MESSAGE, 1) == count + 1
     peers, numbers, payloads = columns.messages(1, count + 1)
     assert peers == [event.peer for event in events[1 : count + 1]]
     assert payloads == messages
     ring = [(n - 1) % 65535 + 1 if n else 0 for n in (index * 40_000 for index in range(count))]
     assert numbers == ring and all(type(number) is gamekeeper.SeqNum for number in numbers)
     assert kept
+
+
+@needs_wide
+def test_messages_of_one_length_that_lie_elsewhere_are_read_there():
+    """The first and the last where they would be one behind the other, and one in between not."""
+    events, kept = events_of([b"aaaa", b"bbbb", b"cccc", b"dddd"], False)
+    events[2].data, events[3].data = events[3].data, events[2].data
+    assert _batch.Columns(events).messages(1, 5)[2] == [b"aaaa", b"cccc", b"bbbb", b"dddd"] and kept
+
+
+def test_runs_end_where_another_kind_is():
+    types = bytearray([3, 3, 1, 3, 255, 3, 3])
+    assert [_batch.run_of(types, 3, start) for start in (0, 1, 3, 5, 6)] == [2, 2, 4, 7, 7]
+    # One byte each, and one number that is none of theirs.
+    kinds = [value for name, value in vars(_codes).items() if name.startswith("GK_EVENT_")]
+    assert len(kinds) > 10 and max(kinds) < gamekeeper.server._WEBSOCKET_MESSAGE == 255
 
 
 @pytest.mark.parametrize("wide", [pytest.param(True, marks=needs_wide), False])

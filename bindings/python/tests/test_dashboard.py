@@ -88,6 +88,20 @@ def test_the_browser_gets_the_token_in_no_command_line(monkeypatch):
     assert not thread.is_alive() and not path.parent.exists()
 
 
+def test_a_page_that_cannot_be_written_keeps_no_server_from_running(monkeypatch, caplog):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    monkeypatch.setattr("tempfile.TemporaryDirectory", lambda **_: open("/nowhere/at/all"))
+    game = Game()
+    server = GuiServer(ServerContext(game), (loopback(), 0), token=TOKEN, browser=True)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until(lambda: game.ticks, "the server")
+    server.stop()
+    thread.join(60)
+    assert opened == [] and "the browser is not opened" in caplog.text
+
+
 def test_any_server_can_have_one(serve, play):
     game = Game(message=echo)
     server = serve(game, lambda context: context.setDashboard(("127.0.0.1", 0)))

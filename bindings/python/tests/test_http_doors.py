@@ -168,3 +168,21 @@ def test_a_response_can_be_given_twice(start):
     plain = fetch(door, "/", headers={"Accept-Encoding": "identity"})
     assert packed[1]["Content-Encoding"] == "gzip"
     assert plain[1]["Content-Encoding"] is None and plain[2] == b"a" * 1000
+
+
+def test_a_password_in_clear_has_to_be_allowed():
+    def server(**more):
+        context = gamekeeper.ServerContext(Game())
+        context.setPassword(b"secret")
+        made = gamekeeper.ThreadedServer(context, ("127.0.0.1", 0))
+        made.listenTCP(router(Named("ws")), ("0.0.0.0", 0), **more)
+        return made
+
+    with pytest.raises(gamekeeper.GamekeeperError, match="password"):
+        server().start()
+    allowed = server(password_in_clear=True)
+    allowed.start()
+    try:
+        assert "http" in [kind for kind, _ in allowed.addresses()]
+    finally:
+        allowed.stop()

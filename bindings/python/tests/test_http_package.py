@@ -139,10 +139,10 @@ def test_responses_are_what_their_classes_say():
     assert response._get_payload(None) == b'{"a": 1}\n' and response.headers["X-Own"] == "1"
     assert response.headers["Content-Type"] == "application/json"
 
-    class Thing(dropin.Serializable):
+    class Answer(dropin.Serializable):
         value: int = 7
 
-    response = SerializableResponse(Thing())
+    response = SerializableResponse(Answer())
     encoded = response._get_payload(None)
     assert response.headers["Content-Type"] == "application/x-serializable"
     request = Request(("::1", 1), "POST", "/", {}, "", {}, io.BytesIO(encoded))

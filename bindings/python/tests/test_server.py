@@ -604,3 +604,45 @@ def test_servers_may_come_and_go_while_the_process_ends():
         end.set()
         for thread in threads:
             thread.join()
+
+
+def test_messages_of_all_lengths_go_the_short_way_and_the_other(echoing):
+    game, server, player, client = echoing
+    sent = [bytes([size % 256]) * size for size in (0, 1, 255, 1023, 1024, 1025, 1432, 3000)]
+    for message in sent:
+        client.send(message)
+        player.play_until(lambda: message in player.received, "the message")
+    assert player.received == sent
+    for bad in (bytearray(b"a"), "a", None):
+        with pytest.raises(TypeError):
+            client.send(bad)
+
+
+def test_what_ends_the_server_in_the_middle_of_a_batch_leaves_the_rest_to_be_told(play):
+    """Each message once, in order, whatever comes between."""
+    raised = []
+
+    def stop(client, message):
+        if message == b"2":
+            raise SystemExit(7)
+
+    game = Game(message=stop)
+    context = ServerContext(game)
+    context.setConnectionTimeout(120)
+    server = gamekeeper.TwistedServer(context, (loopback(), 0), install_signals=False)
+
+    def run():
+        try:
+            server.run()
+        except SystemExit as error:
+            raised.append(error.code)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: server.addr[1], "the start")
+    player = play(server).join(game)
+    for number in range(5):
+        player.send(b"%d" % number)
+    player.play_until(lambda: not thread.is_alive(), "the end")
+    told = [message for _, message in game.messages]
+    assert raised == [7] and told[:3] == [b"0", b"1", b"2"] and told == [b"%d" % n for n in range(len(told))]

@@ -57,6 +57,17 @@ impl Door {
     }
 }
 
+/// Of what there may be very much.
+#[derive(Clone, Copy)]
+pub enum Trouble {
+    /// More connections than there may be.
+    Crowd,
+    /// Answers without room.
+    NoRoom,
+    /// Clients that were cut off for it.
+    Slow,
+}
+
 /// What all connections share.
 pub struct Shared {
     pub config: HttpConfig,
@@ -68,8 +79,8 @@ pub struct Shared {
     admit: Admit,
     /// The open connections.
     crowd: Arc<Crowd>,
-    /// Until when it is said of nothing more that there is too much of it.
-    quiet_until: Mutex<Option<Instant>>,
+    /// Until when nothing more is said of each trouble.
+    quiet_until: Mutex<[Option<Instant>; 3]>,
 }
 
 /// What the doors are opened into.
@@ -99,12 +110,13 @@ impl Shared {
     }
 
     /// A line for the log about something that there may be very much of: one in a while is enough.
-    pub fn complain(&self, line: String) {
+    pub fn complain(&self, trouble: Trouble, line: String) {
         let now = Instant::now();
-        let mut quiet_until = self.quiet_until.lock();
-        if quiet_until.is_none_or(|until| until <= now) {
-            *quiet_until = Some(now + LOG_PAUSE);
-            drop(quiet_until);
+        let mut quiet = self.quiet_until.lock();
+        let Some(until) = quiet.get_mut(trouble as usize) else { return };
+        if until.is_none_or(|until| until <= now) {
+            *until = Some(now + LOG_PAUSE);
+            drop(quiet);
             self.exchange.log(true, line);
         }
     }
@@ -174,7 +186,8 @@ async fn accept(door: Door, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
             continue;
         }
         let Some(seat) = shared.crowd.seat(address) else {
-            shared.complain(format!("too many HTTP connections: one from {address} is closed"));
+            shared
+                .complain(Trouble::Crowd, format!("too many HTTP connections: one from {address} is closed"));
             continue;
         };
         // It is a matter of speed alone.

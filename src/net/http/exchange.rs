@@ -166,8 +166,13 @@ impl Exchange {
     /// The next request that the host has not seen, and its route.
     pub fn take(&self) -> Option<(u64, usize)> {
         let mut state = self.state.lock();
-        let id = state.arrived.pop_first()?;
-        state.open.get(&id).map(|open| (id, open.route))
+        while let Some(id) = state.arrived.pop_first() {
+            // A host may have answered it by guessing.
+            if let Some(open) = state.open.get(&id) {
+                return Some((id, open.route));
+            }
+        }
+        None
     }
 
     /// The next line for the log.

@@ -132,8 +132,8 @@ fn listen(address: &ListenAddress) -> Result<std::net::TcpListener> {
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
-        // Connections have it of the socket that accepts them.
-        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        // Connections have it of the socket that accepts them; a system that does not want it keeps more.
+        let _larger = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
         socket.bind(&target.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())

@@ -13,7 +13,7 @@ use crate::http::message::{Answer, Request};
 use crate::http::route::{find, Found, Method};
 use crate::http::text::{accepts_gzip, content_type, is_compressible};
 use crate::net::http::body::{self, Outgoing, Unpacker, Unread, COMPRESSED_BYTES};
-use crate::net::http::connection::Shared;
+use crate::net::http::connection::{Shared, Trouble};
 use crate::net::http::crowd::Seat;
 use crate::net::http::exchange::{Held, Refused, Ticket};
 use crate::net::http::{files, websocket};
@@ -264,14 +264,12 @@ fn answered(response: Response<Outgoing>, client: &Client, shared: &Shared) -> R
     }
     let (share, cut) = client.seat.hold(bytes);
     if cut > 0 {
-        shared
-            .complain(format!("answers have no room: {cut} HTTP clients that read too slowly were cut off"));
+        let line = format!("answers have no room: {cut} HTTP clients that read too slowly were cut off");
+        shared.complain(Trouble::Slow, line);
     }
     let Some(share) = share else {
-        shared.complain(format!(
-            "answers have no room: 503 for {} in the place of {bytes} bytes",
-            client.address
-        ));
+        let line = format!("answers have no room: 503 for {} in the place of {bytes} bytes", client.address);
+        shared.complain(Trouble::NoRoom, line);
         return plain(Answer::busy(), false);
     };
     response.map(|body| body.counted(share))

@@ -151,6 +151,8 @@ pub struct Connection {
     /// The newest tick, when it was, and when the server's clock began.
     tick: Option<(u64, Time, Time)>,
     is_probe: bool,
+    /// The keys are ready for many packets: a message came or left since the memory for messages was given back last.
+    keys_ready: bool,
 }
 
 /// Small things that wait for the next packet.
@@ -250,6 +252,7 @@ impl Connection {
             plan: Vec::new(),
             tick: None,
             is_probe: false,
+            keys_ready: false,
             settings,
         }
     }
@@ -461,6 +464,7 @@ impl Connection {
         }
         self.sender.close();
         self.inbox.clear();
+        self.rest_keys();
         self.drain_outcomes();
         self.handshake = None;
         self.joining = Joining::Over;
@@ -627,11 +631,29 @@ impl Connection {
         let rests = self.last_message.is_some_and(|at| now.since(at) >= REST_AFTER);
         if rests && self.sender.is_idle() && self.events.is_empty() {
             self.last_message = None;
+            self.rest_keys();
             self.sender.shrink();
             self.inbox.shrink();
             self.events = VecDeque::new();
             self.plan = Vec::new();
         }
+    }
+
+    /// A message came or leaves. Until the first does there is little to encrypt, and for many peers there never is.
+    #[inline]
+    fn note_message(&mut self, now: Time) {
+        self.last_message = Some(now);
+        if !self.keys_ready {
+            self.keys_ready = true;
+            self.send_phase.iter_mut().for_each(SendPhase::wake);
+            self.receive_phase.iter_mut().for_each(ReceivePhase::wake);
+        }
+    }
+
+    fn rest_keys(&mut self) {
+        self.keys_ready = false;
+        self.send_phase.iter_mut().for_each(SendPhase::rest);
+        self.receive_phase.iter_mut().for_each(ReceivePhase::rest);
     }
 
     /// After the end only goodbyes matter.
@@ -765,7 +787,7 @@ impl Connection {
     #[inline]
     fn handle_message(&mut self, now: Time, packet: u64, m: &MessageFrame<'_>, room: &mut Room) -> bool {
         self.let_in();
-        self.last_message = Some(now);
+        self.note_message(now);
         if !matches!(self.state, State::Connected | State::Lingering) {
             self.stats.messages_refused += 1;
             return false;

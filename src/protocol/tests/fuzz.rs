@@ -12,8 +12,9 @@ use crate::protocol::wire::native::{self as wire, frame, MessageFrame};
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 8] = [
+const TARGETS: [(&str, Target); 9] = [
     ("file_messages", fuzz::file_messages),
+    ("http_texts", crate::http::fuzz::texts),
     ("header_and_messages", fuzz::header_and_messages),
     ("handshake_bodies", fuzz::handshake_bodies),
     ("native_hello", fuzz::native_hello),

@@ -3,6 +3,8 @@
 //! PROTOCOL.md gives every byte. This module turns decisions into bytes and bytes into numbers; it knows nothing of
 //! connections. Packets of the handshake are in `handshake/native`.
 
+use zeroize::Zeroizing;
+
 use crate::protocol::crypto::{Aead, CryptoError, Traffic, TAG_LEN};
 use crate::protocol::delivery::{Mode, Part};
 use crate::protocol::mutant;
@@ -212,16 +214,55 @@ impl<'a> Reader<'a> {
 // --- data packets -------------------------------------------------------------------------------------
 
 /// The keys of one direction and one phase.
+///
+/// What the cipher computes from a key is over thirty times as long as the key. So a key rests at first and makes that for each
+/// packet anew, which costs about as much as the packet's own encryption; who has more to say wakes it.
 #[derive(Debug)]
 pub struct PacketKey {
-    aead: Aead,
+    key: Zeroizing<[u8; 16]>,
     iv: [u8; 12],
+    /// The cipher ready for use, unless the key rests.
+    aead: Option<Box<Aead>>,
 }
 
 impl PacketKey {
-    /// From a phase's secret.
+    /// From a phase's secret; it rests.
     pub fn new(secret: &Traffic) -> Result<PacketKey, CryptoError> {
-        Ok(PacketKey { aead: Aead::new(&*secret.key()?)?, iv: secret.iv()? })
+        Ok(PacketKey { key: secret.key()?, iv: secret.iv()?, aead: None })
+    }
+
+    /// From a phase's secret; it rests if `other` does.
+    pub fn like(other: &PacketKey, secret: &Traffic) -> Result<PacketKey, CryptoError> {
+        let mut key = PacketKey::new(secret)?;
+        if !other.rests() {
+            key.wake();
+        }
+        Ok(key)
+    }
+
+    /// Whether each packet costs the key's setup.
+    pub fn rests(&self) -> bool {
+        self.aead.is_none()
+    }
+
+    /// From here on packets cost no more than they must.
+    pub fn wake(&mut self) {
+        if self.rests() {
+            // A key that could not be set up would be one that opens and seals nothing, and says so there.
+            self.aead = Aead::new(&self.key).ok().map(Box::new);
+        }
+    }
+
+    /// Gives back the memory that makes packets cheap.
+    pub fn rest(&mut self) {
+        self.aead = None;
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Aead) -> Result<T, CryptoError>) -> Result<T, CryptoError> {
+        match &self.aead {
+            Some(aead) => work(aead),
+            None => work(&Aead::new(&self.key)?),
+        }
     }
 
     fn nonce(&self, number: u64) -> [u8; 12] {
@@ -282,7 +323,7 @@ pub fn seal(
 ) -> Result<(), CryptoError> {
     let packet = out.get_mut(start..).ok_or(CryptoError)?;
     let (head, body) = packet.split_at_mut_checked(header).ok_or(CryptoError)?;
-    let tag = key.aead.seal(key.nonce(number), head, body)?;
+    let tag = key.with(|aead| aead.seal(key.nonce(number), head, body))?;
     out.extend_from_slice(&tag);
     Ok(())
 }
@@ -294,7 +335,7 @@ pub fn open<'a>(
     key: &PacketKey,
 ) -> Result<&'a mut [u8], CryptoError> {
     let (head, body) = datagram.split_at_mut_checked(header.len).ok_or(CryptoError)?;
-    key.aead.open(key.nonce(header.number), head, body)
+    key.with(|aead| aead.open(key.nonce(header.number), head, body))
 }
 
 // --- frames -------------------------------------------------------------------------------------------

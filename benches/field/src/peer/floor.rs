@@ -4,7 +4,8 @@
 //!
 //! The plain floor does one receive, one open, one seal and one send for each message. The batched one receives and
 //! sends up to 64 datagrams in one system call. The packed one puts up to 16 messages into a datagram besides. The busy
-//! one never sleeps.
+//! one never sleeps. The one for handshakes works as the batched one, and besides computes what a handshake of the native
+//! wire consists of (`primitives.rs`) for everybody who comes, between two datagrams each way of the lengths that it has.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use ring::aead::{Aad, LessSafeKey, Nonce, UnboundKey, AES_128_GCM};
 
+use super::primitives::{Primitives, ANSWER, OPENING};
 use super::{Crowd, Peer, Received, Result};
 use crate::control;
 use crate::game::{Book, Game, Outlet};
@@ -144,6 +146,7 @@ struct Server {
     known: HashMap<SocketAddr, ()>,
     batch: usize,
     calls: Calls,
+    primitives: Option<Primitives>,
 }
 
 pub fn serve(options: &Options, book: Arc<Book>) -> Result<()> {
@@ -159,8 +162,12 @@ pub fn serve(options: &Options, book: Arc<Book>) -> Result<()> {
         out: Out { pack: pack(options.peer), waiting: Vec::new(), used: 0 },
         game,
         known: HashMap::new(),
-        batch: if matches!(options.peer, Peer::FloorBatched | Peer::FloorPacked) { BATCH } else { 1 },
+        batch: match options.peer {
+            Peer::FloorBatched | Peer::FloorPacked | Peer::FloorHandshake => BATCH,
+            _ => 1,
+        },
         calls: Calls::new(),
+        primitives: (options.peer == Peer::FloorHandshake).then(Primitives::new),
     };
     let mut next = Instant::now();
     // Until the end of standard input ends the process.
@@ -214,6 +221,10 @@ impl Server {
                 self.out.send(from, HELLO, Delivery::Unreliable);
                 if self.known.insert(from, ()).is_none() {
                     self.game.joined(from);
+                }
+            } else if let Some(primitives) = &self.primitives {
+                if message.len() == OPENING && primitives.exchange(message) {
+                    self.out.send(from, &[1; ANSWER], Delivery::Unreliable);
                 }
             } else {
                 self.game.message(&mut self.out, from, message);
@@ -343,6 +354,8 @@ pub struct Clients {
     cipher: Cipher,
     pack: usize,
     busy: bool,
+    /// What a client says first: a hello, but where there are handshakes.
+    opening: Vec<u8>,
     clients: Vec<Client>,
     connected: usize,
     waiter: Waiter,
@@ -358,6 +371,11 @@ impl Clients {
             cipher: Cipher::new(1 << 63)?,
             pack: pack(options.peer),
             busy: options.peer == Peer::FloorBusy,
+            opening: if options.peer == Peer::FloorHandshake {
+                Primitives::opening()
+            } else {
+                HELLO.to_vec()
+            },
             clients: Vec::new(),
             connected: 0,
             waiter: Waiter::new()?,
@@ -388,13 +406,25 @@ impl Clients {
         }
     }
 
+    /// Says a client's first words.
+    fn open(&mut self, client: usize) {
+        let opening = std::mem::take(&mut self.opening);
+        self.queue(client, &opening);
+        self.flush(client);
+        self.opening = opening;
+    }
+
     fn read(&mut self, number: usize, inbox: &mut Vec<Received>) {
         let mut buffer = [0; DATAGRAM];
         for _ in 0..BATCH {
             let Ok(length) = self.clients[number].socket.recv(&mut buffer) else { return };
             let Some(plain) = self.cipher.open(&mut buffer[..length]) else { continue };
             for message in messages(plain) {
-                if message != HELLO {
+                if message != HELLO && !self.opening.is_empty() {
+                    // The handshake's answer: now it says what it wants.
+                    self.queue(number, HELLO);
+                    self.flush(number);
+                } else if message != HELLO {
                     inbox.push(Received::new(number, message));
                 } else if !std::mem::replace(&mut self.clients[number].is_known, true) {
                     self.connected += 1;
@@ -412,8 +442,7 @@ impl Crowd for Clients {
         let number = self.clients.len();
         self.waiter.add(socket.as_raw_fd(), number)?;
         self.clients.push(Client { socket, is_known: false, pending: Vec::new(), count: 0 });
-        self.queue(number, HELLO);
-        self.flush(number);
+        self.open(number);
         Ok(())
     }
 
@@ -443,8 +472,7 @@ impl Crowd for Clients {
             self.next_hello = Instant::now() + HELLO_INTERVAL;
             for client in 0..self.clients.len() {
                 if !self.clients[client].is_known {
-                    self.queue(client, HELLO);
-                    self.flush(client);
+                    self.open(client);
                 }
             }
         }

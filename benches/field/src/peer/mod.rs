@@ -6,6 +6,7 @@ mod enet;
 mod floor;
 mod gamekeeper;
 mod mpgameserver;
+mod primitives;
 mod quinn;
 mod renet;
 
@@ -27,6 +28,8 @@ pub enum Peer {
     GamekeeperRedundant,
     /// Guaranteed messages keep their order, as those of some other libraries always do.
     GamekeeperOrdered,
+    /// Both ends ask again and again instead of sleeping.
+    GamekeeperBusy,
     /// On mpgameserver's wire.
     GamekeeperMpgameserver,
     Enet,
@@ -42,14 +45,17 @@ pub enum Peer {
     FloorBatched,
     FloorPacked,
     FloorBusy,
+    /// What a handshake consists of, and nothing that holds it together.
+    FloorHandshake,
 }
 
 impl Peer {
     /// In the order of the tables; the first is what others are compared with.
-    pub const ALL: [Peer; 13] = [
+    pub const ALL: [Peer; 15] = [
         Peer::Gamekeeper,
         Peer::GamekeeperRedundant,
         Peer::GamekeeperOrdered,
+        Peer::GamekeeperBusy,
         Peer::GamekeeperMpgameserver,
         Peer::Enet,
         Peer::Quinn,
@@ -60,6 +66,7 @@ impl Peer {
         Peer::FloorBatched,
         Peer::FloorPacked,
         Peer::FloorBusy,
+        Peer::FloorHandshake,
     ];
 
     /// All but those for which `is_left_out`.
@@ -67,9 +74,11 @@ impl Peer {
         Peer::ALL.into_iter().filter(|peer| !is_left_out(*peer)).collect()
     }
 
-    /// A variant of another one, which differs from it in guaranteed messages alone.
+    /// A variant of another one, which differs from it in guaranteed messages alone, or in sleeping.
     pub fn is_variant(self) -> bool {
-        matches!(self, Peer::GamekeeperRedundant | Peer::GamekeeperOrdered | Peer::QuinnOrdered)
+        let is_own =
+            matches!(self, Peer::GamekeeperRedundant | Peer::GamekeeperOrdered | Peer::GamekeeperBusy);
+        is_own || self == Peer::QuinnOrdered
     }
 
     /// Clients that one server of it takes.
@@ -86,7 +95,7 @@ impl Peer {
     }
 
     pub fn is_floor(self) -> bool {
-        matches!(self, Peer::Floor | Peer::FloorBatched | Peer::FloorPacked | Peer::FloorBusy)
+        self.id().starts_with("floor")
     }
 
     /// What it is called on command lines.
@@ -95,6 +104,7 @@ impl Peer {
             Peer::Gamekeeper => "gamekeeper",
             Peer::GamekeeperRedundant => "gamekeeper-redundant",
             Peer::GamekeeperOrdered => "gamekeeper-ordered",
+            Peer::GamekeeperBusy => "gamekeeper-busy",
             Peer::GamekeeperMpgameserver => "gamekeeper-mpgameserver",
             Peer::Enet => "enet",
             Peer::Quinn => "quinn",
@@ -105,6 +115,7 @@ impl Peer {
             Peer::FloorBatched => "floor-batched",
             Peer::FloorPacked => "floor-packed",
             Peer::FloorBusy => "floor-busy",
+            Peer::FloorHandshake => "floor-handshake",
         }
     }
 
@@ -114,6 +125,7 @@ impl Peer {
             Peer::Gamekeeper => "gamekeeper",
             Peer::GamekeeperRedundant => "gamekeeper, redundancy 1",
             Peer::GamekeeperOrdered => "gamekeeper, ordered",
+            Peer::GamekeeperBusy => "gamekeeper, busy",
             Peer::GamekeeperMpgameserver => "gamekeeper, mpgameserver's wire",
             Peer::Enet => "ENet (ordered, no encryption)",
             Peer::Quinn => "quinn",
@@ -124,6 +136,7 @@ impl Peer {
             Peer::FloorBatched => "floor, 64 datagrams a call",
             Peer::FloorPacked => "floor, 64 a call, 16 messages a datagram",
             Peer::FloorBusy => "floor, busy",
+            Peer::FloorHandshake => "floor: primitives and system calls of one",
         }
     }
 
@@ -150,11 +163,12 @@ impl Peer {
             Peer::Gamekeeper
             | Peer::GamekeeperRedundant
             | Peer::GamekeeperOrdered
+            | Peer::GamekeeperBusy
             | Peer::GamekeeperMpgameserver => gamekeeper::serve(options, book),
             Peer::Quinn | Peer::QuinnOrdered => quinn::serve(options, book),
             Peer::Renet => renet::serve(options, book),
             Peer::Mpgameserver => mpgameserver::serve(options),
-            Peer::Floor | Peer::FloorBatched | Peer::FloorPacked | Peer::FloorBusy => {
+            Peer::Floor | Peer::FloorBatched | Peer::FloorPacked | Peer::FloorBusy | Peer::FloorHandshake => {
                 floor::serve(options, book)
             }
             #[cfg(enet)]
@@ -170,11 +184,12 @@ impl Peer {
             Peer::Gamekeeper
             | Peer::GamekeeperRedundant
             | Peer::GamekeeperOrdered
+            | Peer::GamekeeperBusy
             | Peer::GamekeeperMpgameserver
             | Peer::Mpgameserver => Ok(Box::new(gamekeeper::Clients::new(options)?)),
             Peer::Quinn | Peer::QuinnOrdered => Ok(Box::new(quinn::Clients::new(options)?)),
             Peer::Renet => Ok(Box::new(renet::Clients::new(options)?)),
-            Peer::Floor | Peer::FloorBatched | Peer::FloorPacked | Peer::FloorBusy => {
+            Peer::Floor | Peer::FloorBatched | Peer::FloorPacked | Peer::FloorBusy | Peer::FloorHandshake => {
                 Ok(Box::new(floor::Clients::new(options)?))
             }
             #[cfg(enet)]

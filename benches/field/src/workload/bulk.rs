@@ -32,7 +32,8 @@ fn cases(_: Plan) -> Vec<Case> {
     vec![Case {
         name: "64 MiB".to_owned(),
         peers: Peer::all_but(|peer| {
-            peer.is_floor() || matches!(peer, Peer::GamekeeperRedundant | Peer::Mpgameserver)
+            peer.is_floor()
+                || matches!(peer, Peer::GamekeeperRedundant | Peer::GamekeeperBusy | Peer::Mpgameserver)
         }),
         options: Options { seconds: PATIENCE.as_secs_f64(), ..options("bulk", Delivery::Guaranteed, 1) },
     }]

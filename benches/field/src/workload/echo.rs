@@ -39,7 +39,7 @@ fn cases(plan: Plan) -> Vec<Case> {
     let case = |name: &str, delivery, in_flight| Case {
         name: name.to_owned(),
         peers: Peer::all_but(|peer| match peer {
-            Peer::GamekeeperRedundant | Peer::FloorBusy => true,
+            Peer::GamekeeperRedundant | Peer::GamekeeperBusy | Peer::FloorBusy | Peer::FloorHandshake => true,
             // Only where it differs.
             Peer::GamekeeperOrdered | Peer::QuinnOrdered => delivery == Delivery::Unreliable,
             Peer::FloorPacked => in_flight == 1 || delivery == Delivery::Guaranteed,

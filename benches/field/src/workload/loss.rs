@@ -43,7 +43,7 @@ pub const WORKLOAD: Workload = Workload {
 
 fn cases(plan: Plan) -> Vec<Case> {
     let seconds = plan.seconds.unwrap_or(if plan.quick { 2.0 } else { 20.0 });
-    let peers = Peer::all_but(Peer::is_floor);
+    let peers = Peer::all_but(|peer| peer.is_floor() || peer == Peer::GamekeeperBusy);
     let case = |percent: f64| Case {
         name: format!("{percent} % lost each way"),
         peers: peers.clone(),

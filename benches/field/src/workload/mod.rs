@@ -167,7 +167,9 @@ pub fn play(options: &Options) -> Result<()> {
     let mut load = Load::new(options.peer.crowd(options)?);
     let values = (workload.load)(options, &mut load)?;
     if load.crowd.lost() > 0 {
-        return Err(format!("{} clients lost their session", load.crowd.lost()).into());
+        let (lost, all) = (load.crowd.lost(), options.clients);
+        let text = format!("no figures: the library gave up {lost} of its {all} sessions, as timed out");
+        return Err(control::Lost(text).into());
     }
     control::say(&format!("result {values}"));
     Ok(())

@@ -19,7 +19,7 @@ const LOST_AFTER: Duration = Duration::from_secs(1);
 pub const WORKLOAD: Workload = Workload {
     name: "ping",
     about: "One client sends 64 bytes, the server sends them back, and only then the next leave. Both ends sleep \
-            until something comes, but for the floor that asks the socket without end.",
+            until something comes, but for the two that are busy: those ask the socket without end.",
     columns: &[
         Column { title: "p50 µs", digits: 1 },
         Column { title: "p99 µs", digits: 1 },
@@ -38,7 +38,8 @@ fn cases(plan: Plan) -> Vec<Case> {
     vec![Case {
         name: "unreliable".to_owned(),
         peers: Peer::all_but(|peer| {
-            peer.is_variant() || matches!(peer, Peer::FloorPacked | Peer::FloorBatched)
+            let is_other_floor = peer.is_floor() && !matches!(peer, Peer::Floor | Peer::FloorBusy);
+            is_other_floor || (peer.is_variant() && peer != Peer::GamekeeperBusy)
         }),
         options: Options { seconds, ..options("ping", Delivery::Unreliable, 1) },
     }]

@@ -18,7 +18,8 @@ pub const WORKLOAD: Workload = Workload {
     about: "Clients send 32 bytes 20 times a second, each at its own time; the server sends each of them 200 bytes at \
             each of its 20 ticks a second; all unreliable. The server's processor time per client and tick, the share \
             of messages that arrived, ticks that were left out, and by how much the load was late at most: where that \
-            is long, the load was what could not keep up.",
+            is long, the load was what could not keep up. The package has a case of its own, of as many clients as it keeps up \
+            with, beside whoever speaks its wire.",
     columns: &[
         Column { title: "server µs per client-tick", digits: 2 },
         Column { title: "server's core %", digits: 0 },
@@ -26,9 +27,10 @@ pub const WORKLOAD: Workload = Workload {
         Column { title: "arrived down %", digits: 2 },
         Column { title: "ticks missed %", digits: 1 },
         Column { title: "load late ms", digits: 1 },
+        Column { title: "of gamekeeper's", digits: 2 },
     ],
     charted: 0,
-    relative: None,
+    relative: Some((0, 6)),
     cases,
     load,
     figures,
@@ -39,13 +41,24 @@ fn cases(plan: Plan) -> Vec<Case> {
     let case = |clients: usize| Case {
         name: format!("{clients} clients"),
         peers: Peer::all_but(|peer| {
-            let is_other_floor = matches!(peer, Peer::FloorPacked | Peer::FloorBusy);
-            is_other_floor || peer.is_variant() || peer.max_clients() < clients
+            let is_other_floor = peer.is_floor() && !matches!(peer, Peer::Floor | Peer::FloorBatched);
+            let is_elsewhere = peer == Peer::Mpgameserver || peer.max_clients() < clients;
+            is_other_floor || peer.is_variant() || is_elsewhere
         }),
         options: Options { seconds, ..options("tick", Delivery::Unreliable, clients) },
     };
     let numbers: &[usize] = if plan.quick { &[100] } else { &[100, 1000, 4000] };
-    numbers.iter().map(|clients| case(*clients)).collect()
+    let mut cases: Vec<Case> = numbers.iter().map(|clients| case(*clients)).collect();
+    if !plan.quick {
+        let own_wire = |peer| matches!(peer, Peer::GamekeeperMpgameserver | Peer::Mpgameserver | Peer::Floor);
+        let clients = Peer::Mpgameserver.max_clients();
+        cases.push(Case {
+            name: format!("{clients} clients, mpgameserver's wire"),
+            peers: Peer::all_but(|peer| !own_wire(peer)),
+            options: Options { seconds, ..options("tick", Delivery::Unreliable, clients) },
+        });
+    }
+    cases
 }
 
 fn load(options: &Options, load: &mut Load) -> Result<Values> {
@@ -117,5 +130,6 @@ fn figures(options: &Options, measured: &Measured) -> Vec<f64> {
         (measured.load.get("received") / down * 100.0).min(100.0),
         ((1.0 - measured.grown("ticks") / ticks) * 100.0).max(0.0),
         measured.load.get("late"),
+        f64::NAN,
     ]
 }

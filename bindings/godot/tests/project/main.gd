@@ -22,7 +22,7 @@ func _ready() -> void:
 	scenario.call(options["role"])
 
 func _process(_delta: float) -> void:
-	if Time.get_ticks_msec() > PATIENCE_MSEC + 1000 * number("seconds", 0):
+	if Time.get_ticks_msec() > PATIENCE_MSEC + 3000 * number("seconds", 0):
 		fail("out of time: %s" % get_node("Scenario").call("state"))
 
 func number(option: String, default: int) -> int:

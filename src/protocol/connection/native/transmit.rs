@@ -290,7 +290,7 @@ impl Connection {
         }
         let any = !plan.is_empty();
         if any {
-            self.last_message = Some(now);
+            self.note_message(now);
         }
         plan.clear();
         self.plan = plan;

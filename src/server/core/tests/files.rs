@@ -20,13 +20,18 @@ fn with_files(config: Config) -> Config {
     Config { files: Some(Quota::default()), ..config }
 }
 
+/// A handler that takes all events, those of files included.
+fn taking() -> World {
+    World::taking(Takes { file: true, ..Takes::ALL }, with_files(Config::default()))
+}
+
 fn offers(events: &[Event]) -> usize {
     events.iter().filter(|e| matches!(e, Event::File(_, FileEvent::Offered(..)))).count()
 }
 
 #[test]
 fn what_is_asked_of_the_disk_does_not_wait_for_a_tick() {
-    let mut w = World::new(with_files(Config::default()));
+    let mut w = taking();
     let end = w.native_client(Join::default());
     let peer = w.joined(end);
     w.run(ms(500));
@@ -42,7 +47,6 @@ fn what_is_asked_of_the_disk_does_not_wait_for_a_tick() {
     let now = w.now;
     w.core.refuse_file(now, peer, FileId::receiving(1), "no").expect("it waits");
     assert_eq!(w.core.poll_timeout(), Some(Time::default()));
-    w.core.pump_files(w.now);
     w.run(ms(100));
     let refused = |e: &crate::protocol::connection::Event| matches!(e, crate::protocol::connection::Event::Message { data, .. } if data.ends_with(b"no"));
     assert!(w.ends[end].events.iter().any(refused));
@@ -67,16 +71,18 @@ fn offers_wait_for_room_in_the_event_queue() {
     let before = w.seen.len();
     w.pull(usize::MAX);
     assert!(w.seen.len() - before <= QUEUE, "{}", w.seen.len() - before);
-    for _ in 0..4 {
-        w.core.pump_files(w.now);
-        w.pull(usize::MAX);
+    for _ in 0..20 {
+        // What found no room at all is said again.
+        w.run(ms(1000));
+        let pulled = w.pull(usize::MAX);
+        assert!(pulled <= QUEUE, "{pulled}");
     }
     assert_eq!(offers(&w.seen), 16, "none is lost");
 }
 
 #[test]
 fn a_host_that_disconnects_when_a_file_is_there_has_it_told() {
-    let mut w = World::new(with_files(Config::default()));
+    let mut w = taking();
     let end = w.native_client(Join::default());
     let peer = w.joined(end);
     w.run(ms(500));

@@ -217,6 +217,7 @@ impl World {
         self.dispatch();
         self.core.handle_timeout(self.now);
         self.dispatch();
+        self.core.pump_files(self.now);
         let mut out = Vec::new();
         while let Some(to) = self.core.poll_transmit(self.now, &mut out) {
             assert!(!out.is_empty() && out.len() <= 1472, "{} bytes", out.len());
