@@ -69,7 +69,8 @@ pub fn file_messages(bytes: &[u8]) {
                     Request::Prepare { .. } => Reply::Prepared { offset: 0 },
                     Request::Write { data } => Reply::Written { len: data.len() },
                     Request::Finish => Reply::Finished { path: "a".into() },
-                    Request::Close | Request::Drop { .. } => continue,
+                    Request::Drop { .. } => Reply::Dropped,
+                    Request::Close => continue,
                 };
                 exchange.handle_reply(now, file, reply, &mut totals);
             } else if let Some(event) = exchange.poll_event() {
@@ -85,6 +86,12 @@ pub fn file_messages(bytes: &[u8]) {
         assert!(exchange.waiting_bytes() <= 16 * MAX_FILE_MESSAGE);
     }
     exchange.close(&mut totals);
+    // Places are kept until the disk has let go of what was in them.
+    while let Some((file, request)) = exchange.poll_request() {
+        if matches!(request, Request::Drop { .. }) {
+            exchange.handle_reply(now, file, Reply::Dropped, &mut totals);
+        }
+    }
     assert_eq!(totals.files, 0);
 }
 

@@ -494,7 +494,6 @@ impl Connection {
         self.handle_write_failure(&farewell);
         self.farewell = farewell;
         self.failed = true;
-        self.decoder.end();
         self.pump(now, 0, room);
     }
 
