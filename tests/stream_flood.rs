@@ -169,7 +169,7 @@ fn flood(doors: &[SocketAddr], hello: &[u8]) -> Floods {
 }
 
 #[test]
-fn floods_at_the_doors_delay_no_tick_by_more_than_one() {
+fn a_flood_at_the_doors_costs_hardly_a_tick_more_than_guests_that_behave() {
     let (directory, files) = certificate();
     let hello = client_hello();
     let door = |framing, tls| StreamDoor {

@@ -119,8 +119,8 @@ pub struct ClientConfig {
     pub socket_receive_bytes: usize,
     /// The same for sending.
     pub socket_send_bytes: usize,
-    /// Native wire: whether files can be sent to the server and received from it, where it takes part, too; as a server's, see
-    /// [`Config::files`]. Default none.
+    /// Whether files can be sent to the server and received from it, where it takes part, too: on the native wire, and in a
+    /// stream that says so ([`StreamClient::files`]); as a server's, see [`Config::files`]. Default none.
     pub files: Option<Quota>,
 }
 

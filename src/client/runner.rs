@@ -17,7 +17,6 @@ use crate::net::files::Disk;
 use crate::net::resolve::Lookup;
 use crate::net::udp::UdpSocket;
 use crate::panic_scope;
-use crate::protocol::files::Reply;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 use crate::server::tick::Ticker;
@@ -58,6 +57,8 @@ pub(super) struct Runner {
     /// How long after a datagram the loop does not sleep, and when the last was.
     busy_poll: Duration,
     last_datagram: Time,
+    /// What the busy wait took from the socket, and nobody looked at yet.
+    found: Option<io::Result<(usize, SocketAddr)>>,
     read_errors: u32,
     busy_turns: u32,
     /// The host's log has been told that the client broke.
@@ -137,6 +138,7 @@ impl Runner {
             hearing: None,
             busy_poll: config.busy_poll,
             last_datagram: now,
+            found: None,
             read_errors: 0,
             busy_turns: 0,
             told: false,
@@ -209,10 +211,21 @@ impl Runner {
         let until = (self.last_datagram + self.busy_poll).min(start + timeout);
         let mut now = start;
         while now < until {
-            self.event_loop.wait(Some(Duration::ZERO))?;
-            let event_loop = &self.event_loop;
-            if event_loop.is_readable() || event_loop.was_woken() || event_loop.has_ready() {
-                return Ok(None);
+            if self.streams.is_some() {
+                self.event_loop.wait(Some(Duration::ZERO))?;
+                if self.event_loop.was_woken() || self.event_loop.has_ready() {
+                    return Ok(None);
+                }
+            } else if self.event_loop.is_woken() || !self.event_loop.is_writable() {
+                return Ok(Some(Duration::ZERO));
+            } else {
+                // Straight to the socket: the poll would be a call more.
+                self.found = self.receive().transpose();
+                if self.found.is_some() {
+                    // The read that follows takes it.
+                    self.event_loop.stay_readable();
+                    return Ok(None);
+                }
             }
             std::hint::spin_loop();
             now = client.now();
@@ -229,7 +242,7 @@ impl Runner {
             }
             let now = client.now();
             for _ in 0..RECEIVE_BATCH {
-                match self.receive() {
+                match self.found.take().map_or_else(|| self.receive(), |found| found.map(Some)) {
                     Ok(Some((len, from))) => {
                         self.read_errors = 0;
                         self.last_datagram = now;
@@ -309,8 +322,8 @@ impl Runner {
                 match Disk::start(self.event_loop.waker()) {
                     Ok(disk) => self.disk = Some(disk),
                     Err(error) => {
-                        let (failure, text) = (FileFailure::Disk, error.message().to_owned());
-                        core.handle_file_reply(self.expire, session, file, Reply::Failed { failure, text });
+                        let reply = request.failed(FileFailure::Disk, error.message().to_owned());
+                        core.handle_file_reply(self.expire, session, file, reply);
                         continue;
                     }
                 }

@@ -222,7 +222,8 @@ impl Streams {
     /// The session of the stream has ended: it is closed, and kept for as long as that takes.
     fn let_go(&mut self, now: Time) {
         let Some(mut carrier) = self.carrier.take() else { return };
-        if carrier.pipe.close(&Farewell::default()) != Closing::Over {
+        let first = carrier.pipe.close(&Farewell::default());
+        if until_it_waits(first, &mut carrier) != Closing::Over {
             self.closing.push_back((now + CLOSE_TIME, carrier));
         }
         if self.closing.len() > MAX_CLOSING {
@@ -232,9 +233,9 @@ impl Streams {
 
     /// Something happened to a stream that is being closed.
     fn go_on_closing(&mut self, key: usize) {
-        // Whoever sends without end is heard once at a time: what comes meanwhile rings again.
-        self.closing
-            .retain_mut(|(_, carrier)| carrier.key != key || carrier.pipe.go_on_closing() != Closing::Over);
+        self.closing.retain_mut(|(_, carrier)| {
+            carrier.key != key || until_it_waits(Closing::Busy, carrier) != Closing::Over
+        });
     }
 
     /// Writes what may leave, and closes what has ended.
@@ -281,6 +282,17 @@ impl Streams {
         }
         self.closing.clear();
     }
+}
+
+/// Goes on with a closing that has more to do, a bounded number of times: what is there already rings no more.
+fn until_it_waits(mut closing: Closing, carrier: &mut Carrier) -> Closing {
+    for _ in 0..READS_PER_TURN {
+        if closing != Closing::Busy {
+            break;
+        }
+        closing = carrier.pipe.go_on_closing();
+    }
+    closing
 }
 
 impl Core {

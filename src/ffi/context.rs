@@ -62,7 +62,7 @@ use crate::server::password::Password;
 ///
 /// - `gk_context_set_wire`, `gk_context_connect_stream`, `gk_context_set_stream_tls`: how the client talks
 /// - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
-///   them is needed
+///   them is needed, but in a stream with TLS
 /// - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
 /// - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
 /// - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
@@ -710,7 +710,7 @@ pub unsafe extern "C" fn gk_context_set_authorise_timeout_us(
 ///
 /// - `password`, `len`: 1 to 256 bytes; NULL with 0 (the default): none
 ///
-/// Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_ARGUMENT` (length; beside a door for plain files, which takes none), `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any, one at a time per context.
 /// Ownership: the bytes are copied; a server keeps a digest. Clients made with the context give it.
@@ -723,7 +723,8 @@ pub unsafe extern "C" fn gk_context_set_password(
     with_context(context, |context| {
         // SAFETY: the caller's promise.
         let given = unsafe { bytes("password", password, len)? };
-        context.config.password = if password.is_null() { None } else { Some(Password::new(given)?) };
+        let secret = if password.is_null() { None } else { Some(Password::new(given)?) };
+        context.set(|config| &mut config.password, secret)?;
         context.client.password = context.config.password.as_ref().map(|_| given.to_vec());
         Ok(())
     })

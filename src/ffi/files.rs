@@ -308,7 +308,8 @@ pub unsafe extern "C" fn gk_file_options_init(
 ///
 /// - `quota`: how much is received; NULL (the default): files are not allowed
 ///
-/// Errors: `GK_ERR_ARGUMENT` (`quota`; a longest message below 32,781 bytes), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+/// Errors: `GK_ERR_ARGUMENT` (`quota`; a longest message below 32,781 bytes; NULL while a door for streams has files),
+/// `GK_ERR_NULL`, `GK_ERR_PANIC`.
 ///
 /// Thread: any, one at a time per context.
 /// Ownership: the struct stays the caller's.

@@ -318,6 +318,16 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// The answer where nothing can be done: there is nothing to be dropped then.
+    pub fn failed(&self, failure: Failure, text: String) -> Reply {
+        match self {
+            Request::Drop { .. } => Reply::Dropped,
+            _ => Reply::Failed { failure, text },
+        }
+    }
+}
+
 /// What the disk says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {

@@ -146,8 +146,8 @@ pub struct Config {
     pub discovery_info: Option<Vec<u8>>,
     /// Doors for HTTP, and what is answered there. Default none.
     pub http: Http,
-    /// Native wire: whether files can be sent to clients and received from those that take part, too, and how much is
-    /// received. Default none: who offers one gets an error at once. Needs a `max_message_size` of at least 32,781 bytes
+    /// Whether files can be sent to clients and received from those that take part, too, on the native wire and through doors
+    /// for streams that say so ([`StreamDoor::files`]), and how much is received. Default none: who offers one gets an error at once. Needs a `max_message_size` of at least 32,781 bytes
     /// ([`MAX_MESSAGE`](crate::protocol::files::MAX_MESSAGE)).
     pub files: Option<Quota>,
     /// Where the dashboard is, as [`crate::Server::start`] takes addresses: `"127.0.0.1:8080"`. `None` (the default):

@@ -411,7 +411,7 @@ impl Doors {
         }
     }
 
-    /// Goes on with the TLS of up to [`TLS_VISITS_PER_TURN`] pipes, until `due`.
+    /// Goes on with the TLS of up to `TLS_VISITS_PER_TURN` pipes, until `due`.
     pub fn shake_hands(&mut self, server: &Server, due: Time) {
         for _ in 0..self.opening.len().min(TLS_VISITS_PER_TURN) {
             let Some(key) = self.opening.pop_front() else { return };

@@ -196,10 +196,12 @@ impl Http {
 /// Errors: Argument, Address.
 fn check_password(config: &Config) -> Result<()> {
     let http = &config.http.config;
-    if config.password.is_none() || !http.routes.iter().any(|route| route.kind == Kind::WebSocket) {
+    if config.password.is_none() {
         return Ok(());
     }
-    for door in http.doors.iter().filter(|door| door.tls.is_none() && !door.password_in_clear) {
+    let opens = |door| http.routes.iter().any(|route| route.kind == Kind::WebSocket && route.is_at(door));
+    let in_clear = |door: &DoorConfig| door.tls.is_none() && !door.password_in_clear;
+    for (_, door) in http.doors.iter().enumerate().filter(|(at, door)| in_clear(door) && opens(*at)) {
         if !is_loopback(ListenAddress::parse(&door.address)?.socket.ip()) {
             let text = format!(
                 "WebSockets at {} would bring the password in clear: give the door TLS, let it listen on loopback, or \

@@ -20,7 +20,6 @@ use crate::net::event_loop::EventLoop;
 use crate::net::files::Disk;
 use crate::net::udp::UdpSocket;
 use crate::panic_scope;
-use crate::protocol::files::Reply;
 use crate::protocol::time::Time;
 use crate::protocol::wire::mpgameserver::MAX_DATAGRAM;
 
@@ -410,8 +409,8 @@ impl Runner {
                 match Disk::start(self.event_loop.waker()) {
                     Ok(disk) => self.disk = Some(disk),
                     Err(error) => {
-                        let (failure, text) = (FileFailure::Disk, error.message().to_owned());
-                        core.handle_file_reply(now, peer, file, Reply::Failed { failure, text });
+                        let reply = request.failed(FileFailure::Disk, error.message().to_owned());
+                        core.handle_file_reply(now, peer, file, reply);
                         continue;
                     }
                 }

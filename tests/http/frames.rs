@@ -140,6 +140,17 @@ fn a_password_in_clear_is_taken_where_nobody_listens_in_or_where_the_host_says_s
     assert_eq!(open("0.0.0.0:0", true, true), None);
     assert_eq!(open("0.0.0.0:0", false, false), None);
     assert_eq!(open("127.0.0.1:0", true, false), None);
+    // What opens at one door alone is told at no other.
+    for (own, refused) in [(0, Some(gamekeeper::ErrorKind::Argument)), (1, None)] {
+        let password = Some(gamekeeper::server::password::Password::new(b"open sesame").unwrap());
+        let mut config = gamekeeper::server::config::Config { password, ..Default::default() };
+        config.http.listen("0.0.0.0:0", None).unwrap();
+        config.http.listen("127.0.0.1:0", None).unwrap();
+        config.http.set_route_door(Some(own)).unwrap();
+        config.http.route_websocket("/ws", RouteAction::Nobody).unwrap();
+        let opened = gamekeeper::Server::open(config, Box::new(Nothing), "127.0.0.1:0");
+        assert_eq!(opened.err().map(|error| error.kind()), refused, "door {own}");
+    }
 }
 
 /// Whoever is on the block list is gone at once, also where nothing is asked at the moment.

@@ -66,6 +66,8 @@ pub enum Trouble {
     NoRoom,
     /// Clients that were cut off for it.
     Slow,
+    /// A door that rests for want of descriptors.
+    Rest,
 }
 
 /// What all connections share.
@@ -80,7 +82,7 @@ pub struct Shared {
     /// The open connections.
     crowd: Arc<Crowd>,
     /// Until when nothing more is said of each trouble.
-    quiet_until: Mutex<[Option<Instant>; 3]>,
+    quiet_until: Mutex<[Option<Instant>; 4]>,
 }
 
 /// What the doors are opened into.
@@ -109,16 +111,19 @@ impl Shared {
         self.crowd.cut_from(|address| !(self.admit)(address));
     }
 
-    /// A line for the log about something that there may be very much of: one in a while is enough.
-    pub fn complain(&self, trouble: Trouble, line: String) {
+    /// A line for the log about something that there may be very much of: one in a while is enough. Whether it
+    /// was this one.
+    pub fn complain(&self, trouble: Trouble, line: String) -> bool {
         let now = Instant::now();
         let mut quiet = self.quiet_until.lock();
-        let Some(until) = quiet.get_mut(trouble as usize) else { return };
-        if until.is_none_or(|until| until <= now) {
+        let Some(until) = quiet.get_mut(trouble as usize) else { return false };
+        let says = until.is_none_or(|until| until <= now);
+        if says {
             *until = Some(now + LOG_PAUSE);
             drop(quiet);
             self.exchange.log(true, line);
         }
+        says
     }
 }
 
@@ -163,7 +168,8 @@ async fn watch_certificates(certificates: Vec<Arc<Certificates>>, shared: Arc<Sh
 }
 
 async fn accept(door: Door, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
-    let mut rests = false;
+    // Whether it rests, and whether that was said.
+    let (mut rests, mut said) = (false, false);
     loop {
         let (stream, address) = match door.listener.accept().await {
             Ok(accepted) => accepted,
@@ -172,13 +178,15 @@ async fn accept(door: Door, shared: Arc<Shared>, stop: watch::Receiver<bool>) {
             Err(error) => {
                 // Without a descriptor nothing can be accepted until somebody gives one back.
                 if !std::mem::replace(&mut rests, true) {
-                    shared.exchange.log(true, format!("accepting HTTP connections pauses: {error}"));
+                    let line = format!("accepting HTTP connections pauses: {error}");
+                    said |= shared.complain(Trouble::Rest, line);
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if std::mem::take(&mut rests) {
+        rests = false;
+        if std::mem::take(&mut said) {
             shared.exchange.log(false, "HTTP connections are accepted again".into());
         }
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());

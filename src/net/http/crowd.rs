@@ -134,14 +134,31 @@ impl Place {
 }
 
 impl State {
-    /// Cuts who was waited for longest, of those whose going makes room. `false`: there is none.
-    fn cut_slowest(&mut self, before: Instant) -> bool {
+    /// Makes room for `bytes` by cutting who was waited for longest, and nobody if that would not make enough. How many were
+    /// cut; `None`: there is no room.
+    fn make_room(&mut self, bytes: usize, max: usize, before: Option<Instant>) -> Option<usize> {
+        let fits = |answers: usize| answers == 0 || answers.saturating_add(bytes) <= max;
+        if fits(self.answers) {
+            return Some(0);
+        }
         let State { places, answers, .. } = self;
-        let slow = |place: &&mut Place| {
-            !place.is_cut && place.answers > 0 && place.waits.is_some_and(|since| since <= before)
+        let is_slow = |place: &Place| {
+            !place.is_cut && place.answers > 0 && place.waits.zip(before).is_some_and(|(since, b)| since <= b)
         };
-        let slowest = places.values_mut().filter(slow).min_by_key(|place| place.waits);
-        slowest.map(|place| place.end(answers)).is_some()
+        let mut slow: Vec<_> = places.values_mut().filter(|place| is_slow(place)).collect();
+        if !fits(*answers - slow.iter().map(|place| place.answers).sum::<usize>()) {
+            return None;
+        }
+        slow.sort_by_key(|place| place.waits);
+        let mut cut = 0;
+        for place in slow {
+            if fits(*answers) {
+                break;
+            }
+            place.end(answers);
+            cut += 1;
+        }
+        Some(cut)
     }
 }
 
@@ -158,24 +175,18 @@ impl Seat {
         }
     }
 
-    /// A share of the bytes of all answers. Where there is no room others are cut who were waited for longest; `None`: there
-    /// is none for whom it would be just. An answer that is the only one always has room. Beside the share: how many were
-    /// cut.
-    pub fn hold(&self, bytes: usize) -> (Option<Share>, usize) {
+    /// A share of the bytes of all answers. Where there is no room others are cut who were waited for longest; `None`: all of
+    /// those together are not enough, and none is cut. An answer that is the only one always has room. Beside the share: how
+    /// many were cut.
+    pub fn hold(&self, bytes: usize) -> Option<(Share, usize)> {
         let mut state = self.crowd.state.lock();
-        let mut cut = 0;
         let before = Instant::now().checked_sub(SLOW_AFTER);
-        while state.answers > 0 && state.answers.saturating_add(bytes) > self.crowd.max_answer_bytes {
-            if !before.is_some_and(|before| state.cut_slowest(before)) {
-                return (None, cut);
-            }
-            cut += 1;
-        }
+        let cut = state.make_room(bytes, self.crowd.max_answer_bytes, before)?;
         state.answers += bytes;
         if let Some(place) = state.places.get_mut(&self.id) {
             place.answers += bytes;
         }
-        (Some(Share { crowd: Arc::clone(&self.crowd), seat: self.id, bytes }), cut)
+        Some((Share { crowd: Arc::clone(&self.crowd), seat: self.id, bytes }, cut))
     }
 }
 
@@ -248,24 +259,26 @@ mod tests {
         let crowd = crowd(|limits| limits.max_body_bytes = 100);
         let seats: Vec<Seat> = (0..4).map(|_| crowd.seat(at("127.0.0.1")).unwrap()).collect();
         let [quick, slow, slower, next] = &seats[..] else { panic!("four") };
-        let shares: Vec<Share> = [quick, slow, slower].map(|seat| seat.hold(30).0.unwrap()).into();
+        let shares: Vec<Share> = [quick, slow, slower].map(|seat| seat.hold(30).unwrap().0).into();
         assert_eq!(crowd.state.lock().answers, 90);
         slower.waits(Some(Instant::now()));
         tokio::time::advance(Duration::from_millis(1)).await;
         slow.waits(Some(Instant::now()));
         tokio::time::advance(SLOW_AFTER - Duration::from_millis(2)).await;
-        assert!(next.hold(20).0.is_none(), "nobody was slow for long enough");
+        assert!(next.hold(20).is_none(), "nobody was slow for long enough");
         tokio::time::advance(Duration::from_millis(1)).await;
         // One going is enough.
-        let (share, cut) = next.hold(30);
+        let (share, cut) = next.hold(30).unwrap();
         assert_eq!((cut, crowd.state.lock().answers), (1, 90));
         assert!(is_cut(slower).await && !is_cut(slow).await && !is_cut(quick).await);
         // Neither who is quick goes, nor the same one twice.
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(next.hold(60).1, 1);
+        assert!(next.hold(60).is_none());
+        assert!(!is_cut(slow).await, "its going would not be enough");
+        let (more, cut) = next.hold(40).unwrap();
+        assert_eq!(cut, 1);
         assert!(is_cut(slow).await && !is_cut(quick).await);
-        assert!(next.hold(60).0.is_none());
-        drop((share, shares, seats));
+        drop((share, more, shares, seats));
         assert_eq!(crowd.state.lock().answers, 0);
     }
 
@@ -273,21 +286,21 @@ mod tests {
     async fn an_answer_longer_than_all_may_be_has_room_alone() {
         let crowd = crowd(|limits| limits.max_body_bytes = 100);
         let (one, other) = (crowd.seat(at("127.0.0.1")).unwrap(), crowd.seat(at("127.0.0.1")).unwrap());
-        let share = Arc::new(one.hold(1000).0.unwrap());
+        let share = Arc::new(one.hold(1000).unwrap().0);
         let mut rest = share.of(vec![0; 1000].into());
-        assert!(other.hold(1).0.is_none());
+        assert!(other.hold(1).is_none());
         drop(share);
-        assert!(other.hold(1).0.is_none(), "it is not yet written");
+        assert!(other.hold(1).is_none(), "it is not yet written");
         bytes::Buf::advance(&mut rest, 999);
         drop(rest);
-        assert!(other.hold(1).0.is_some());
+        assert!(other.hold(1).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn connections_from_an_address_end_and_no_others() {
         let crowd = crowd(|_| {});
         let (one, other) = (crowd.seat(at("127.0.0.1")).unwrap(), crowd.seat(at("127.0.0.2")).unwrap());
-        let share = one.hold(10).0;
+        let share = one.hold(10);
         crowd.cut_from(|address| address == at("127.0.0.1").ip());
         assert!(is_cut(&one).await && !is_cut(&other).await);
         assert_eq!(crowd.state.lock().answers, 0);

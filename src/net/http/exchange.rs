@@ -276,7 +276,7 @@ impl Exchange {
     }
 
     /// The request that opened the WebSocket of a peer; of one that has closed while it is among the last
-    /// [`MAX_CLOSED_PEERS`].
+    /// `MAX_CLOSED_PEERS`.
     pub fn request_of(&self, peer: u64) -> Option<u64> {
         self.state.lock().peers.get(&peer).copied()
     }

@@ -262,16 +262,15 @@ fn answered(response: Response<Outgoing>, client: &Client, shared: &Shared) -> R
     if bytes == 0 {
         return response;
     }
-    let (share, cut) = client.seat.hold(bytes);
-    if cut > 0 {
-        let line = format!("answers have no room: {cut} HTTP clients that read too slowly were cut off");
-        shared.complain(Trouble::Slow, line);
-    }
-    let Some(share) = share else {
+    let Some((share, cut)) = client.seat.hold(bytes) else {
         let line = format!("answers have no room: 503 for {} in the place of {bytes} bytes", client.address);
         shared.complain(Trouble::NoRoom, line);
         return plain(Answer::busy(), false);
     };
+    if cut > 0 {
+        let line = format!("answers have no room: {cut} HTTP clients that read too slowly were cut off");
+        shared.complain(Trouble::Slow, line);
+    }
     response.map(|body| body.counted(share))
 }
 

@@ -598,12 +598,15 @@ impl Connection {
         if self.files == Files::Plain {
             return self.plain_ended();
         }
-        if self.state == State::Connected && self.received > 0 {
-            // The host has not seen yet what came last.
-            if !std::mem::replace(&mut self.drained, true) {
-                self.answers_until = Some(now + self.terms.answer_time);
+        if self.state == State::Connected {
+            let first = !std::mem::replace(&mut self.drained, true);
+            if self.received > 0 {
+                // The host has not seen yet what came last.
+                if first {
+                    self.answers_until = Some(now + self.terms.answer_time);
+                }
+                return;
             }
-            return;
         }
         self.end_after_remote(now);
     }

@@ -237,9 +237,9 @@ impl<K: Copy + Ord> Hub<K> {
         !self.requests.is_empty()
     }
 
-    /// Whether there is something to tell the host.
-    pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
+    /// Whether there is something to tell the host; without `room`: an end.
+    pub fn has_events(&self, room: bool) -> bool {
+        self.events.iter().any(|(_, event)| room || matches!(event, Event::Ended(..)))
     }
 
     /// Those that have something to say.
@@ -252,14 +252,16 @@ impl<K: Copy + Ord> Hub<K> {
         self.requests.pop_front()
     }
 
-    /// The next event.
-    pub fn poll_event(&mut self) -> Option<(K, Event)> {
-        self.events.pop_front()
+    /// The next event; without `room` the next end: there are no more of those than of files that the host knows, and what it
+    /// keeps for a file waits for that.
+    pub fn poll_event(&mut self, room: bool) -> Option<(K, Event)> {
+        let at = self.events.iter().position(|(_, event)| room || matches!(event, Event::Ended(..)))?;
+        self.events.remove(at)
     }
 }
 
-/// Puts an event behind those that wait. Newer progress takes the place of older, and a file of whose offer the host has not heard
-/// leaves no trace when it ends.
+/// Puts an event behind those that wait. Newer progress takes the place of older, an end that of all progress, and a file of whose
+/// offer the host has not heard leaves no trace when it ends.
 fn note<K: Copy + PartialEq>(events: &mut VecDeque<(K, Event)>, of: K, event: Event) {
     match &event {
         Event::Offered(..) => {}
@@ -273,6 +275,9 @@ fn note<K: Copy + PartialEq>(events: &mut VecDeque<(K, Event)>, of: K, event: Ev
             }
         }
         Event::Ended(file, _) => {
+            events.retain(|(whose, e)| {
+                *whose != of || !matches!(e, Event::Progress { file: its, .. } if its == file)
+            });
             let offer =
                 |(whose, e): &(K, Event)| *whose == of && matches!(e, Event::Offered(its, _) if its == file);
             if let Some(at) = events.iter().position(offer) {

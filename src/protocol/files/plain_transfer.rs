@@ -94,11 +94,15 @@ impl PlainTransfer {
     /// See [`Exchange::accept`](super::Exchange::accept).
     pub fn accept(&mut self, number: u32, target: Target, totals: &mut Totals) -> Result<(), NoSuchFile> {
         self.offered(number)?;
-        if !Quota::fits(totals.count, 1, self.quota.count_total) {
+        let first = self.first.len() as u64;
+        if !Quota::fits(totals.count, 1, self.quota.count_total)
+            || !Quota::fits(totals.bytes, first, self.quota.bytes_total)
+        {
             self.fail(Failure::Quota, Failure::Quota.text().to_owned(), totals);
             return Ok(());
         }
         totals.count += 1;
+        totals.bytes = totals.bytes.saturating_add(first);
         self.stage = Stage::Preparing;
         let name = target.name.as_deref().map_or_else(|| self.name.clone(), super::name::safe);
         self.requests.push_back(Request::Prepare { target, name, size: None, digest: None });
@@ -154,8 +158,9 @@ impl PlainTransfer {
         } else {
             self.pace.came(now, len);
             self.requests.push_back(Request::Write { data: data.to_vec() });
+            // What came with the name counts when the host takes it.
+            totals.bytes = totals.bytes.saturating_add(len);
         }
-        totals.bytes = totals.bytes.saturating_add(len);
         let fits = Quota::fits(before, len, self.quota.bytes_per_peer)
             && Quota::fits(totals.bytes, 0, self.quota.bytes_total);
         if !fits {

@@ -147,7 +147,7 @@ impl End {
                 if let Some(reply) = self.disk.handle(id, request) {
                     self.hub.handle_reply(now, of, id, reply);
                 }
-            } else if let Some((of, event)) = self.hub.poll_event() {
+            } else if let Some((of, event)) = self.hub.poll_event(true) {
                 match event {
                     Event::Offered(id, _) if self.refuses => {
                         self.hub.refuse(of, id.number, "not today").unwrap();

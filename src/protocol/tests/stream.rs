@@ -486,6 +486,15 @@ fn a_long_answer_to_a_half_that_ended_is_taken_to_its_end() {
     assert_eq!(connection.state(), State::Lingering, "nothing was refused since");
     written(&mut connection, 0.0, 1 << 20);
     assert_eq!(ending(&mut connection), Some((CloseReason::Remote, FarewellKind::Left)));
+    // Who has said nothing is sent what there is, too, and waited for.
+    let mut silent = joined(Framing::Length);
+    while send(&mut silent, &piece, 0).is_ok() {}
+    silent.handle_end(at(0.0), &mut endless());
+    assert!(
+        silent.state() == State::Connected && !silent.is_waiting_for_room(),
+        "nothing is there to be resumed"
+    );
+    assert!(silent.poll_timeout(at(0.0)).is_none_or(|at_| at_ > at(0.0)), "it does not spin");
     // Whoever takes nothing of the answer is given up all the same.
     let mut deaf = joined(Framing::Length);
     push(&mut deaf, 0.0, b"\0\0\0\x03ask");

@@ -211,7 +211,7 @@ impl Core {
     /// Whether something about files can go on without anything from outside.
     pub(super) fn files_can_go_on(&self) -> bool {
         let Some(files) = &self.files else { return false };
-        if files.hub.has_requests() || (files.hub.has_events() && self.has_file_room()) {
+        if files.hub.has_requests() || files.hub.has_events(self.has_file_room()) {
             return true;
         }
         let limits = &self.settings.limits;
@@ -265,8 +265,9 @@ impl Core {
 
     /// Tells the host what happened to files.
     fn hear_files(&mut self) {
-        while self.has_file_room() {
-            let Some((of, event)) = self.files.as_mut().and_then(|f| f.hub.poll_event()) else { break };
+        loop {
+            let room = self.has_file_room();
+            let Some((of, event)) = self.files.as_mut().and_then(|f| f.hub.poll_event(room)) else { break };
             let id = PeerId(of);
             let Some(files) = &mut self.files else { return };
             match &event {

@@ -68,9 +68,14 @@ impl Core {
     }
 
     pub(super) fn forget_unknown(&mut self, slot: usize) {
+        let id = self.peers.at(slot).map(|peer| peer.id);
         self.peers.ended(slot, Status::Dropped);
         self.stats.refusals += 1;
         self.vacate(slot);
+        // At a door for plain files a transfer began with the connection.
+        if let Some(id) = id {
+            self.close_files(id);
+        }
     }
 
     /// What a seated client brings is known: it is let in, refused, or the host is asked.

@@ -35,12 +35,12 @@ fn files_that_are_given_up_keep_their_places_until_the_disk_lets_go() {
     let mut asked = 0;
     for file in 0..1000 {
         end.hub.handle_message(NOW, 0, &offer(file, b"xyz"));
-        if let Some((_, Event::Offered(id, _))) = end.hub.poll_event() {
+        if let Some((_, Event::Offered(id, _))) = end.hub.poll_event(true) {
             asked += 1;
             end.hub.accept(0, id.number, target.clone()).unwrap();
         }
         end.hub.handle_message(NOW, 0, &end_of(file));
-        while end.hub.poll_event().is_some() {}
+        while end.hub.poll_event(true).is_some() {}
         said(&mut end);
     }
     let most = Quota::default().files_per_peer;
@@ -58,7 +58,7 @@ fn a_connection_that_ends_leaves_its_places_to_the_disk() {
     let mut end = End::new(Quota::default());
     let target = Target { directory: "/in".into(), ..Target::default() };
     end.hub.handle_message(NOW, 7, &offer(1, b"xyz"));
-    assert!(end.hub.poll_event().is_some());
+    assert!(end.hub.poll_event(true).is_some());
     end.hub.accept(7, 1, target).unwrap();
     end.hub.close(7);
     assert_eq!(end.hub.totals().files, 1);
@@ -75,7 +75,7 @@ fn events_that_nobody_takes_are_bounded() {
         end.hub.handle_message(NOW, 0, &end_of(file));
         said(&mut end);
     }
-    assert!(end.hub.poll_event().is_none());
+    assert!(end.hub.poll_event(true).is_none());
     // Progress is told as it is, not as it was.
     let data = bytes(1, 3 << 20);
     end.hub.handle_message(NOW, 0, &offer(1, &data));
@@ -90,7 +90,7 @@ fn events_that_nobody_takes_are_bounded() {
             }
         }
     }
-    while let Some((_, event)) = end.hub.poll_event() {
+    while let Some((_, event)) = end.hub.poll_event(true) {
         events += 1;
         if let Event::Progress { done, size, .. } = event {
             assert_eq!((done, size), (data.len() as u64, data.len() as u64));
@@ -225,9 +225,9 @@ fn a_slow_disk_is_not_the_senders_fault() {
 fn an_offer_about_which_nobody_decides_gives_its_place_up() {
     let mut end = End::new(Quota::default());
     end.hub.handle_message(NOW, 0, &offer(1, b"xyz"));
-    assert!(matches!(end.hub.poll_event(), Some((0, Event::Offered(..)))));
+    assert!(matches!(end.hub.poll_event(true), Some((0, Event::Offered(..)))));
     end.hub.handle_timeout(NOW + DECISION_TIME / 2);
-    assert!(end.hub.poll_event().is_none());
+    assert!(end.hub.poll_event(true).is_none());
     end.hub.handle_timeout(NOW + DECISION_TIME);
     end.work(NOW);
     assert_eq!(end.result(0), Err(Failure::Stalled));
@@ -254,4 +254,15 @@ fn last_words_hold_ends_and_no_pieces() {
     let [end] = &words[..] else { panic!("{words:?}") };
     assert!(matches!(Message::read(end), Some(Message::End { by_sender: true, .. })));
     assert_eq!(ends[0].hub.speakers().count(), 0);
+}
+
+#[test]
+fn ends_need_no_room() {
+    let mut end = End::new(Quota::default());
+    let id = end.hub.send(0, "a", "/nowhere".into()).unwrap();
+    assert!(!end.hub.has_events(false) && end.hub.poll_event(false).is_none());
+    end.hub.close(0);
+    assert!(end.hub.has_events(false));
+    assert!(matches!(end.hub.poll_event(false), Some((0, Event::Ended(of, _))) if of == id));
+    assert!(!end.hub.has_events(true), "nothing of a file comes behind its end");
 }

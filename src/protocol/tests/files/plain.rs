@@ -39,7 +39,7 @@ fn work(end: &mut End) {
             if let Some(reply) = end.disk.plain(id, request) {
                 end.hub.handle_reply(NOW, of, id, reply);
             }
-        } else if let Some((of, event)) = end.hub.poll_event() {
+        } else if let Some((of, event)) = end.hub.poll_event(true) {
             match event {
                 Event::Offered(id, offer) => {
                     assert_eq!((offer.size, offer.digest), (0, [0; 32]));
@@ -137,7 +137,7 @@ fn connections_without_a_name_are_over_and_nobody_hears_of_them() {
         let mut end = opened(Quota::default());
         end.hub.handle_plain(3, NOW, first);
         assert_eq!(end.hub.poll_over(), Some((3, Some(Failure::Protocol))));
-        assert!(end.hub.poll_event().is_none());
+        assert!(end.hub.poll_event(true).is_none());
     }
     let mut end = opened(Quota::default());
     end.hub.handle_plain_end(3);
@@ -145,7 +145,7 @@ fn connections_without_a_name_are_over_and_nobody_hears_of_them() {
     let mut end = opened(Quota::default());
     end.hub.handle_timeout(NOW + STALL_TIME);
     assert_eq!(end.hub.poll_over(), Some((3, Some(Failure::Stalled))));
-    assert!(end.hub.poll_event().is_none());
+    assert!(end.hub.poll_event(true).is_none());
 }
 
 #[test]
@@ -169,4 +169,13 @@ fn plain_files_are_within_the_quota() {
     end.hub.refuse(3, 1, "no").unwrap();
     assert_eq!(end.hub.poll_over(), Some((3, Some(Failure::Refused))));
     assert_eq!(end.hub.totals().files, 0);
+}
+
+#[test]
+fn what_the_host_refuses_takes_nothing_of_a_quota() {
+    let mut end = opened(Quota { bytes_total: 10, ..Quota::default() });
+    end.hub.handle_plain(3, NOW, b"a 12345678");
+    assert!(matches!(end.hub.poll_event(true), Some((3, Event::Offered(..)))));
+    end.hub.refuse(3, 1, "no").unwrap();
+    assert_eq!(end.hub.totals(), Totals::default());
 }
