@@ -268,7 +268,7 @@ typedef struct gk_client gk_client;
  *
  * - `gk_context_set_wire`, `gk_context_connect_stream`, `gk_context_set_stream_tls`: how the client talks
  * - `gk_context_pin_native_key`, `gk_context_pin_root_key`, `gk_context_trust_any_server`: whom it believes; one of
- *   them is needed
+ *   them is needed, but in a stream with TLS
  * - `gk_context_set_join_data`, `gk_context_set_password`: what it tells the server before it is let in
  * - `gk_context_on_client_connecting`, `gk_context_on_client_connect`, `gk_context_on_client_disconnect`: callbacks
  * - `gk_context_on_client_message`, `gk_context_on_client_writable`, `gk_context_on_client_update`: callbacks
@@ -3300,7 +3300,7 @@ gk_result gk_context_set_authorise_timeout_us(gk_context *context, uint64_t micr
  *
  * - `password`, `len`: 1 to 256 bytes; NULL with 0 (the default): none
  *
- * Errors: `GK_ERR_ARGUMENT` (length), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_ARGUMENT` (length; beside a door for plain files, which takes none), `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any, one at a time per context.
  * Ownership: the bytes are copied; a server keeps a digest. Clients made with the context give it.
@@ -5469,7 +5469,8 @@ gk_result gk_file_options_init(gk_file_options *options,
  *
  * - `quota`: how much is received; NULL (the default): files are not allowed
  *
- * Errors: `GK_ERR_ARGUMENT` (`quota`; a longest message below 32,781 bytes), `GK_ERR_NULL`, `GK_ERR_PANIC`.
+ * Errors: `GK_ERR_ARGUMENT` (`quota`; a longest message below 32,781 bytes; NULL while a door for streams has files),
+ * `GK_ERR_NULL`, `GK_ERR_PANIC`.
  *
  * Thread: any, one at a time per context.
  * Ownership: the struct stays the caller's.
