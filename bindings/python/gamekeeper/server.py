@@ -167,9 +167,7 @@ class TwistedServer:
         link = self._link
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
-        lines = _ffi.read_text(_ffi.lib.gk_server_addresses, link.pointer).splitlines()
-        pairs = [line.split(" ", 1) for line in lines]
-        return [(transport, _parse_address(address)) for transport, address in pairs]
+        return _addresses(link)
 
     def clients(self) -> List[Client]:
         """The connected clients: a copy."""
@@ -769,6 +767,13 @@ def _is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _addresses(link: Link) -> List[Tuple[str, Address]]:
+    """All doors of a server."""
+    lines = _ffi.read_text(_ffi.lib.gk_server_addresses, link.pointer).splitlines()
+    pairs = [line.split(" ", 1) for line in lines]
+    return [(transport, _parse_address(address)) for transport, address in pairs]
 
 
 def _parse_address(text: str) -> Address:
