@@ -67,6 +67,8 @@ class Config:
         files: bool = False,
     ) -> None:
         if stream is not None:
+            if wire != "native":
+                raise ValueError("a stream takes the place of a wire: no wire {!r} beside it".format(wire))
             self._open_stream(stream, server_public_key, server_native_key, trust_any, join_data, password, files)
             return
         if wire not in WIRES:

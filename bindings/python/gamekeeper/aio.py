@@ -409,7 +409,7 @@ def connect(
     :param files: whether files can be sent and received, where the server allows it too: FileOffered events ask about
         those that it offers. In a stream they need ``Framing.LENGTH`` and a door of ``listenStream(files=True)``: any other
         door ends the connection
-    :param stream: in the place of a wire: talk in a stream (TCP), as this says; without TLS ``trust_any`` must be said
+    :param stream: in the place of ``wire``, which is not given then: talk in a stream (TCP), as this says; without TLS ``trust_any`` must be said
     :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
     :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
     """
