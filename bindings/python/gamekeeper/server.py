@@ -77,6 +77,14 @@ class TwistedServer:
         self._count = 0
         self._next = 0
         self._http = Doors()
+        _fork.renew(self)
+
+    def _forked(self) -> None:
+        """In a process that was forked: nobody is there who would let go of the lock, or end."""
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        if self._started:
+            self._done.set()
 
     # What its owner calls.
 
