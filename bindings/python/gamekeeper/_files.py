@@ -5,7 +5,7 @@ import os
 import threading
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple, Union
 
-from . import _codes, _ffi
+from . import _codes, _ffi, _fork
 from ._log import logger
 from .errors import GamekeeperError
 
@@ -108,7 +108,11 @@ class Files:
         self._kind, self._pointer = kind, pointer
         # An event may come on another thread before the call that it is about has returned.
         self.lock = threading.RLock()
+        _fork.renew(self)
         self._watched: Dict[Tuple[int, int], Tuple[Optional[Progress], Optional[FileCallback]]] = {}
+
+    def _forked(self) -> None:
+        self.lock = threading.RLock()
 
     def call(self, function: str, peer: Optional[int], *arguments: Any) -> int:
         of = () if peer is None else (peer,)

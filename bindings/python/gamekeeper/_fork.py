@@ -9,7 +9,7 @@ import ctypes
 import itertools
 import os
 import weakref
-from typing import TYPE_CHECKING, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from ._ffi import inherit
 
@@ -24,6 +24,15 @@ _numbers = itertools.count()
 def watch(pointer: ctypes.c_void_p) -> None:
     """Empties a handle in every child."""
     _handles[next(_numbers)] = pointer
+
+
+#: What else has something to put right: a lock that may be held by a thread which is not in the child, and the like.
+_objects: "weakref.WeakValueDictionary[int, Any]" = weakref.WeakValueDictionary()
+
+
+def renew(thing: Any) -> None:
+    """Has an object's ``_forked()`` called in every child."""
+    _objects[next(_numbers)] = thing
 
 
 def is_inherited(link: "Optional[Link]") -> bool:
@@ -43,6 +52,8 @@ def _empty() -> None:
         pointer.value = None
     if handles:
         inherit()
+    for thing in list(_objects.values()):
+        thing._forked()
 
 
 in_child(_empty)

@@ -36,9 +36,13 @@ class Link:
         # One thread may take it twice: a signal's handler may send wherever the thread is.
         self._lock = threading.RLock()
         self._closed = False
+        _fork.renew(self)
         self.files = Files("server", pointer)
         #: Clients that were let in and whose connect event is still to come: the same objects stand for them.
         self.accepted: Dict[int, "Client"] = {}
+
+    def _forked(self) -> None:
+        self._lock = threading.RLock()
 
     def __del__(self) -> None:
         self._free(self.pointer)

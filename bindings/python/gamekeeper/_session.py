@@ -64,9 +64,12 @@ class Config:
         join_data: Optional[bytes] = None,
         password: Optional[bytes] = None,
         stream: Optional[Stream] = None,
+        files: bool = False,
     ) -> None:
         if stream is not None:
-            self._open_stream(stream, server_public_key, server_native_key, trust_any, join_data, password)
+            if wire != "native":
+                raise ValueError("a stream takes the place of a wire: no wire {!r} beside it".format(wire))
+            self._open_stream(stream, server_public_key, server_native_key, trust_any, join_data, password, files)
             return
         if wire not in WIRES:
             raise ValueError("the wire is {!r}, there are 'native' and 'mpgameserver'".format(wire))
@@ -96,6 +99,8 @@ class Config:
             self._set_bytes("gk_context_set_join_data", join_data)
         if password is not None:
             self._set_bytes("gk_context_set_password", password)
+        if files:
+            self.allow_files()
 
     def _open_stream(
         self,
@@ -105,6 +110,7 @@ class Config:
         trust_any: bool,
         join_data: Optional[bytes],
         password: Optional[bytes],
+        files: bool,
     ) -> None:
         if server_public_key is not None or server_native_key is not None:
             raise ValueError("in a stream no key proves a server: the stream's tls_ca or tls_certificate does")
@@ -118,7 +124,9 @@ class Config:
         self._set("gk_context_set_max_queued_events", MAX_QUEUED_EVENTS)
         if trust_any:
             self._set("gk_context_trust_any_server")
-        use(self._pointer, stream)
+        if files:
+            self.allow_files()
+        use(self._pointer, stream, files)
         if password is not None:
             self._set_bytes("gk_context_set_password", password)
 

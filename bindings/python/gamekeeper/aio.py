@@ -34,7 +34,7 @@ from .errors import SessionEnded, StateError
 from .handler import EventHandler
 from .http import Doors
 from .keys import EllipticCurvePrivateKey
-from .server import _format_address, _parse_address
+from .server import _addresses, _format_address, _parse_address
 from .stream_client import Content, Stream, content_of
 
 __all__ = ["Client", "Connected", "Content", "Disconnected", "FileOffered", "JoinRequest", "Message", "Peer", "Server", "Stream", "connect", "serve"]
@@ -407,19 +407,18 @@ def connect(
     :param send_rate: bytes per second that the server is sent on average, what is above it waits; 0: no limit, else
         1000 to 1,000,000,000
     :param files: whether files can be sent and received, where the server allows it too: FileOffered events ask about
-        those that it offers
-    :param stream: in the place of a wire: talk in a stream (TCP), as this says; without TLS ``trust_any`` must be said
+        those that it offers. In a stream they need ``Framing.LENGTH`` and a door of ``listenStream(files=True)``: any other
+        door ends the connection
+    :param stream: in the place of ``wire``, which is not given then: talk in a stream (TCP), as this says; without TLS ``trust_any`` must be said
     :raises SessionEnded: (awaited) no connection was made; its ``reason`` and text say why
     :raises ValueError: the arguments do not fit the wire, or do not say whom to believe
     """
-    config = Config(wire, server_public_key, server_native_key, trust_any, join_data, password, stream)
+    config = Config(wire, server_public_key, server_native_key, trust_any, join_data, password, stream, files)
     config.set_seconds("keep_alive_interval", keep_alive_interval)
     config.set_seconds("connection_timeout", connection_timeout)
     config.set_seconds("handshake_timeout", handshake_timeout)
     config.set_seconds("message_timeout", message_timeout)
     config.set_send_rate(send_rate)
-    if files:
-        config.allow_files()
 
     class Opening:
         def __await__(self) -> Generator[Any, None, Client]:
@@ -548,6 +547,11 @@ class Server(_Host[ServerEvent]):
     def addr(self) -> Address:
         """Where it listens: (host, port), with the real port."""
         return _parse_address(_ffi.read_text(_ffi.lib.gk_server_address, self._pointer))
+
+    def addresses(self) -> List[Tuple[str, Address]]:
+        """Where others can reach the server, at all doors of its context: ("udp" or "tcp", (host, port)), with the real
+        ports."""
+        return _addresses(self._link)
 
     def peers(self) -> List[Peer]:
         """The connected clients: a copy."""

@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Iterable, Optional, Set, Tuple, Union
 
-from . import _codes, _ffi
+from . import _codes, _ffi, _fork
 from ._files import quota
 from ._link import Link
 from ._log import logger
@@ -56,6 +56,7 @@ class ServerContext:
         # Guards the library's context, which is not to be changed while a server starts from it, and the set.
         # One thread may take it twice: a signal's handler may call shutdown() wherever the thread is.
         self._lock = threading.RLock()
+        _fork.renew(self)
         self._servers: "Set[TwistedServer]" = set()
         #: How many doors for streams there are.
         self._stream_doors = 0
@@ -65,6 +66,11 @@ class ServerContext:
         _ffi.check(_ffi.lib.gk_context_new(ctypes.byref(self._pointer)))
         self._set("gk_context_set_root_key", root_key._key.pointer)
         self._set("gk_context_set_max_queued_events", _MAX_QUEUED_EVENTS)
+
+    def _forked(self) -> None:
+        """In a process that was forked: the servers run in the other one."""
+        self._lock = threading.RLock()
+        self._servers = set()
 
     def __del__(self) -> None:
         # Where the constructor has failed early there is nothing to free.
@@ -200,8 +206,8 @@ class ServerContext:
         count_per_peer: int = 65536,
         count_total: int = 0,
     ) -> None:
-        """Lets files be sent to clients of the native wire that allow it too, and received from them as
-        ``EventHandler.file_offered`` decides. Of bytes and counts 0 is no bound.
+        """Lets files be sent to clients that allow it too, on the native wire and at doors of ``listenStream(files=True)``,
+        and received from them as ``EventHandler.file_offered`` decides. Of bytes and counts 0 is no bound.
 
         :param max_file_bytes: the longest file
         :param files_per_peer: files of one client at once, those included that wait for a decision

@@ -3,11 +3,13 @@
 import html
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import threading
+import weakref
 import webbrowser
-from typing import Optional
+from typing import List, Optional
 from urllib.parse import quote
 
 from ._link import Link
@@ -52,7 +54,8 @@ class GuiServer(TwistedServer):
         self._token = token
         self._browser = browser
         self._ready = False
-        self._page: "Optional[tempfile.TemporaryDirectory[str]]" = None
+        #: Removes the page and its folder.
+        self._page: Optional[weakref.finalize] = None
         self._page_end: Optional[threading.Timer] = None
 
     def init(self) -> None:
@@ -92,8 +95,9 @@ class GuiServer(TwistedServer):
         in a page that only this user can read, for a minute."""
         if self._token is None:
             return url
-        self._page = tempfile.TemporaryDirectory(prefix="gamekeeper-")
-        path = pathlib.Path(self._page.name) / "dashboard.html"
+        folder = _own_folder()
+        self._page = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        path = pathlib.Path(folder) / "dashboard.html"
         # What stands behind the # stays in the browser.
         text = _PAGE.format(html.escape("{}#token={}".format(url, quote(self._token, safe=""))))
         with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -108,7 +112,39 @@ class GuiServer(TwistedServer):
         if end is not None:
             end.cancel()
         if page is not None:
-            page.cleanup()
+            page()
+
+    def _forked(self) -> None:
+        super()._forked()
+        # The page is the other process's, and so is the thread that would remove it.
+        page, self._page, self._page_end = self._page, None, None
+        if page is not None:
+            page.detach()
+
+
+def _own_folder() -> str:
+    """A new folder that only this user can look into, best where a browser in a sandbox sees it: such a one has a /tmp of
+    its own."""
+    error: Optional[OSError] = None
+    for place in _places():
+        try:
+            if place is not None:
+                os.makedirs(place, mode=0o700, exist_ok=True)
+            return tempfile.mkdtemp(prefix="gamekeeper-", dir=place)
+        except OSError as failed:
+            error = failed
+    raise error or OSError("there is no place for the page")
+
+
+def _places() -> List[Optional[str]]:
+    """Where it may be, best first; None: where the system has such things."""
+    if os.name != "posix" or sys.platform == "darwin":
+        # There that place is the user's own.
+        return [None]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    # The rules for these variables say that a relative path is none.
+    places = [os.environ.get("XDG_RUNTIME_DIR"), cache]
+    return [place for place in places if place and os.path.isabs(place)] + [None]
 
 
 def _has_display() -> bool:

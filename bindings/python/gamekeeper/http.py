@@ -18,7 +18,7 @@ from collections import OrderedDict
 from typing import IO, TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
 from urllib.parse import unquote, unquote_plus
 
-from . import _codes, _ffi
+from . import _codes, _ffi, _fork
 from ._log import logger
 from .errors import GamekeeperError, StalePeerError, StateError
 
@@ -449,6 +449,11 @@ class Router:
         self.routes: List[Route] = []
         #: How many servers that run have these routes, and would not see further ones.
         self._serving = 0
+        _fork.renew(self)
+
+    def _forked(self) -> None:
+        """In a process that was forked: the servers run in the other one."""
+        self._serving = 0
 
     def registerRoutes(self, routes: Union[Resource, Iterable[Any]]) -> None:
         """Adds routes; also to servers that were told of the router but have not started.
@@ -512,6 +517,10 @@ class Doors:
         self._routes: List[Route] = []
         self._opening: "OrderedDict[int, Tuple[Route, Request]]" = OrderedDict()
         self._sockets: Dict[int, Tuple[Route, WebSocket]] = {}
+        _fork.renew(self)
+
+    def _forked(self) -> None:
+        self._open_routers = []
 
     def listen(
         self,

@@ -77,6 +77,14 @@ class TwistedServer:
         self._count = 0
         self._next = 0
         self._http = Doors()
+        _fork.renew(self)
+
+    def _forked(self) -> None:
+        """In a process that was forked: nobody is there who would let go of the lock, or end."""
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        if self._started:
+            self._done.set()
 
     # What its owner calls.
 
@@ -167,9 +175,7 @@ class TwistedServer:
         link = self._link
         if link is None:
             raise StateError(_codes.GK_ERR_STATE, "the server has not started")
-        lines = _ffi.read_text(_ffi.lib.gk_server_addresses, link.pointer).splitlines()
-        pairs = [line.split(" ", 1) for line in lines]
-        return [(transport, _parse_address(address)) for transport, address in pairs]
+        return _addresses(link)
 
     def clients(self) -> List[Client]:
         """The connected clients: a copy."""
@@ -769,6 +775,13 @@ def _is_literal(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _addresses(link: Link) -> List[Tuple[str, Address]]:
+    """All doors of a server."""
+    lines = _ffi.read_text(_ffi.lib.gk_server_addresses, link.pointer).splitlines()
+    pairs = [line.split(" ", 1) for line in lines]
+    return [(transport, _parse_address(address)) for transport, address in pairs]
 
 
 def _parse_address(text: str) -> Address:

@@ -49,16 +49,24 @@ class Stream(NamedTuple):
         return self.tls_insecure or self.tls_ca is not None or self.tls_certificate is not None
 
 
-def use(context: ctypes.c_void_p, stream: Stream) -> None:
-    """Has a context's clients talk so."""
+def use(context: ctypes.c_void_p, stream: Stream, files: bool = False) -> None:
+    """Has a context's clients talk so.
+
+    :param files: whether files come and go there, too; the context must allow them already
+    """
+    framing = Framing(stream.framing)
+    if files and framing != Framing.LENGTH:
+        raise ValueError("files travel in streams of Framing.LENGTH alone, this is {!r}".format(framing))
     options = _ffi.gk_stream_options(
         struct_size=ctypes.sizeof(_ffi.gk_stream_options),
         read_bytes=stream.read_bytes,
         password_in_clear=1 if stream.password_in_clear else 0,
         stall_timeout_us=round(stream.stall_timeout * 1e6),
     )
-    framing = Framing(stream.framing).value
-    _ffi.check(_ffi.lib.gk_context_connect_stream(context, framing, ctypes.byref(options)))
+    if files:
+        _ffi.check(_ffi.lib.gk_context_connect_stream_files(context, ctypes.byref(options)))
+    else:
+        _ffi.check(_ffi.lib.gk_context_connect_stream(context, framing.value, ctypes.byref(options)))
     if not stream.tls:
         if stream.server_name is not None:
             raise ValueError("server_name says whom to expect: tls_ca must say how that is proved")

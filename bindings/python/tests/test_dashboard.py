@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -14,7 +16,7 @@ import webbrowser
 import pytest
 
 import gamekeeper
-from gamekeeper import GuiServer, ServerContext
+from gamekeeper import GuiServer, ServerContext, dashboard
 from playing import Game, echo, loopback, wait_until
 
 TOKEN = "correct-horse-battery"
@@ -66,9 +68,47 @@ def test_without_a_display_no_browser_opens(monkeypatch):
     assert opened == []
 
 
-def test_the_browser_gets_the_token_in_no_command_line(monkeypatch):
+@pytest.mark.skipif(os.name != "posix" or sys.platform == "darwin", reason="elsewhere it is the system's place")
+def test_the_page_lies_where_browsers_in_a_sandbox_see_it(monkeypatch, tmp_path):
+    runtime, home = tmp_path / "runtime", tmp_path / "home"
+    runtime.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert pathlib.Path(dashboard._own_folder()).parent == runtime
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
+    assert pathlib.Path(dashboard._own_folder()).parent == home / ".cache"
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert pathlib.Path(dashboard._own_folder()).parent == tmp_path
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_the_end_of_a_forked_child_leaves_the_page(tmp_path):
+    script = """
+import gamekeeper, os, sys
+server = gamekeeper.GuiServer(gamekeeper.ServerContext(gamekeeper.EventHandler()), ("127.0.0.1", 0), token="x" * 16)
+page = server._way_to("http://127.0.0.1/")
+path = page[len("file://"):]
+child = os.fork()
+if child == 0:
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert os.path.exists(path)
+print(path)
+"""
+    environment = dict(os.environ, XDG_RUNTIME_DIR=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0
+    # With its own process it goes.
+    assert done.stdout and not os.path.exists(done.stdout.strip())
+
+
+def test_the_browser_gets_the_token_in_no_command_line(monkeypatch, caplog):
     """But in a page that only this user can read, and that is gone in the end."""
     opened = []
+    caplog.set_level("INFO", "gamekeeper")
     monkeypatch.setattr(webbrowser, "open", opened.append)
     token = "Zw&+%#\"'<=>?longer"
     server = GuiServer(ServerContext(Game()), (loopback(), 0), token=token, browser=True)
@@ -81,17 +121,20 @@ def test_the_browser_gets_the_token_in_no_command_line(monkeypatch):
         assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     where = html.unescape(re.search('content="0;url=([^"]*)"', path.read_text(encoding="utf-8")).group(1))
     page, _, fragment = where.partition("#")
+    # Who finds no browser reads in the log where the dashboard is.
+    wait_until(lambda: "the dashboard is at " + page in caplog.text, "the log")
     # As the dashboard's own script reads it.
     assert (page, urllib.parse.parse_qs(fragment)) == (server.url(), {"token": [token]})
     server.stop()
     thread.join(60)
     assert not thread.is_alive() and not path.parent.exists()
+    assert token not in caplog.text
 
 
 def test_a_page_that_cannot_be_written_keeps_no_server_from_running(monkeypatch, caplog):
     opened = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    monkeypatch.setattr("tempfile.TemporaryDirectory", lambda **_: open("/nowhere/at/all"))
+    monkeypatch.setattr("tempfile.mkdtemp", lambda **_: open("/nowhere/at/all"))
     game = Game()
     server = GuiServer(ServerContext(game), (loopback(), 0), token=TOKEN, browser=True)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -90,6 +90,53 @@ def test_asyncio_errors(folders):
     asyncio.run(play())
 
 
+def test_asyncio_both_ways_in_a_stream(folders):
+    out, into = folders
+    up, down = make(out / "up.bin", 600_000), make(out / "down.bin", 500_000)
+
+    async def play():
+        context = gamekeeper.ServerContext(gamekeeper.EventHandler())
+        context.setFiles()
+        context.listenStream("127.0.0.1:0", gamekeeper.Framing.LENGTH, files=True)
+        async with aio.serve(("127.0.0.1", 0), context=context) as server:
+            arrived = asyncio.get_running_loop().create_future()
+
+            async def host():
+                async for event in server:
+                    if isinstance(event, aio.Connected):
+                        asyncio.ensure_future(event.peer.send_file(down))
+                    elif isinstance(event, aio.FileOffered):
+
+                        async def take(event=event):
+                            arrived.set_result(await event.receive(into))
+
+                        asyncio.ensure_future(take())
+
+            hosting = asyncio.ensure_future(host())
+            address = dict(server.addresses())["tcp"]
+            stream = aio.Stream(gamekeeper.Framing.LENGTH)
+            async with aio.connect(address, trust_any=True, files=True, stream=stream) as client:
+                sending = asyncio.ensure_future(client.send_file(up))
+                async for event in client:
+                    assert isinstance(event, aio.FileOffered), event
+                    await event.receive(into)
+                    break
+                await sending
+                await arrived
+            hosting.cancel()
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+    assert sorted(os.listdir(into)) == ["down.bin", "up.bin"]
+    for path in (up, down):
+        assert (into / path.name).read_bytes() == path.read_bytes()
+
+
+def test_files_in_streams_of_other_framings_are_refused():
+    for framing in (gamekeeper.Framing.RAW, gamekeeper.Framing.LINES, gamekeeper.Framing.JSON):
+        with pytest.raises(ValueError, match="LENGTH"):
+            aio.connect(("127.0.0.1", 1), trust_any=True, files=True, stream=aio.Stream(framing))
+
+
 class Host(gamekeeper.EventHandler):
     def __init__(self, into):
         self.into, self.ends, self.done = into, [], threading.Event()

@@ -30,7 +30,8 @@ game = Game()
 context = gamekeeper.ServerContext(game)
 context.setConnectionTimeout(120)
 server = gamekeeper.ThreadedServer(context, ("127.0.0.1", 0))
-server.listenTCP(gamekeeper.Router(), ("127.0.0.1", 0))
+router = gamekeeper.Router()
+server.listenTCP(router, ("127.0.0.1", 0))
 server.start()
 player = gamekeeper.UdpClient()
 player.setConnectionTimeout(60)
@@ -44,7 +45,20 @@ def until(condition):
         time.sleep(0.005)
 
 until(lambda: player.connected() and game.clients)
+link = game.clients[0]._link
+held, leave = threading.Event(), threading.Event()
+
+def hold():
+    # All at once, as threads of the game's may have them while another one forks.
+    with context._lock, link._lock, link.files.lock, server.server._lock:
+        held.set()
+        leave.wait(60)
+
+holding = threading.Thread(target=hold)
+holding.start()
+held.wait(60)
 child = os.fork()
+leave.set()
 if child == 0:
     game.at = "child"
     refused = 0
@@ -64,6 +78,9 @@ if child == 0:
             refused += 1
     server.stop()
     context.setBlockList({"127.0.0.1"})
+    assert context.connections == {} and not context._servers
+    link.refuse(game.clients[0], lambda delivered: None)
+    router.registerRoutes([("GET", "/of/the/child", lambda request: None)])
     context.shutdown()
     own = gamekeeper.ThreadedServer(gamekeeper.ServerContext(Game()), ("127.0.0.1", 0))
     own.start()
@@ -75,6 +92,12 @@ if child == 0:
     END
 pid, status = os.waitpid(child, 0)
 assert status == 0, status
+holding.join()
+try:
+    router.registerRoutes([])
+    raise AssertionError("the parent's server runs with these routes")
+except gamekeeper.StateError:
+    pass
 # The server lives, the client is connected, and nothing of the child's has arrived.
 player.send(b"hello")
 received = []

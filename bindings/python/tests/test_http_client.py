@@ -75,6 +75,76 @@ def client():
         made.stop()
 
 
+@pytest.fixture
+def canned():
+    """Servers of few words: each answers with what it is given, piece by piece, and collects what it was sent."""
+    ended, threads = threading.Event(), []
+
+    def start(pieces, pause=0.0):
+        door, heard = socket.create_server(("127.0.0.1", 0)), []
+
+        def serve():
+            with door:
+                while not ended.is_set():
+                    try:
+                        sock, _ = door.accept()
+                    except OSError:
+                        return
+                    with sock:
+                        try:
+                            talk(sock)
+                        except OSError:
+                            pass
+
+        def talk(sock):
+            data = b""
+            while b"\r\n\r\n" not in data or len(data.partition(b"\r\n\r\n")[2]) < length_in(data):
+                more = sock.recv(65536)
+                if not more:
+                    return
+                data += more
+            heard.append(data)
+            for piece in pieces:
+                sock.sendall(piece)
+                if ended.wait(pause):
+                    return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        threads.append((door.getsockname(), thread))
+        return door.getsockname(), heard
+
+    yield start
+    ended.set()
+    for address, thread in threads:
+        with socket.socket() as last:
+            # Whoever waits for somebody sees that it is over.
+            last.connect_ex(address)
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def length_in(head):
+    for line in head.partition(b"\r\n\r\n")[0].lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.partition(b":")[2])
+    return 0
+
+
+def drops():
+    """A body that comes byte by byte and does not end."""
+    yield b"HTTP/1.1 200 OK\r\n\r\n"
+    while True:
+        yield b"x"
+
+
+def head_drops():
+    """The same of a head."""
+    yield b"HTTP/1.1 200 OK\r\nX-Long: "
+    while True:
+        yield b"x"
+
+
 def answer(client, handle):
     wait_until(lambda: handle.ready, "the response")
     client.update()
@@ -136,6 +206,74 @@ def test_what_was_given_up_is_not_handed_out(served, client):
     for call in (ours.start, lambda: ours.get("/")):
         with pytest.raises(gamekeeper.StateError):
             call()
+
+
+def test_a_body_says_what_it_is(canned, client):
+    address, heard = canned([b"HTTP/1.1 204 No Content\r\n\r\n"])
+    ours = client(address)
+    ours.start()
+    for payload, more, kind in (
+        (b"raw", {}, b"application/octet-stream"),
+        (io.BytesIO(b"file"), {}, b"application/octet-stream"),
+        ("text", {}, b"text/plain; charset=utf-8"),
+        ([1], {}, b"application/json"),
+        (b"own", {"content-type": "image/png"}, b"image/png"),
+    ):
+        assert answer(ours, ours.post("/a", payload, headers=more)).status_code == 204
+        lines = [line.partition(b":") for line in heard.pop().split(b"\r\n")]
+        kinds = [value.strip() for name, _, value in lines if name.lower() == b"content-type"]
+        assert kinds == [kind]
+    answer(ours, ours.get("/a#b", {"c": "#"}))
+    assert heard[0].startswith(b"GET /a?c=%23 HTTP/1.1\r\n") and b"content-type" not in heard[0].lower()
+
+
+def test_no_redirect_is_followed_and_no_proxy_asked(canned, client, monkeypatch):
+    elsewhere, led_astray = canned([b"HTTP/1.1 200 OK\r\n\r\n"])
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://{}:{}".format(*elsewhere))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    there = "http://{}:{}/there".format(*elsewhere)
+    address, heard = canned(["HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 2\r\n\r\nno".format(there).encode()])
+    ours = client(address)
+    ours.start()
+    told = answer(ours, ours.get("/", headers={"Authorization": "secret"}))
+    assert (told.status_code, told.headers["Location"], told.payload) == (302, there, b"no")
+    assert not isinstance(told, ErrorResponse) and len(heard) == 1 and led_astray == []
+
+
+def test_equal_headers_are_one(canned, client):
+    head = b"HTTP/1.1 200 OK\r\nX-Own: a\r\nx-own: b\r\nSet-Cookie: c=1\r\nSet-Cookie: d=2\r\nConnection: close\r\n\r\n"
+    ours = client(canned([head])[0])
+    ours.start()
+    told = answer(ours, ours.get("/")).headers
+    assert (told["X-Own"], told["Set-Cookie"]) == ("a, b", "c=1\nd=2")
+
+
+@pytest.mark.parametrize("pieces", [drops, head_drops])
+def test_a_server_that_goes_on_and_on_is_given_up(canned, client, pieces):
+    ours = client(canned(pieces(), pause=0.05)[0], timeout=1.0, deadline=2.0)
+    ours.start()
+    told = answer(ours, ours.get("/"))
+    assert (told.status_code, told.payload) == (418, b"timed out")
+
+
+def test_who_stops_does_not_wait_for_an_answer_without_end(canned, client):
+    address, heard = canned(drops(), pause=0.05)
+    ours = client(address, timeout=PATIENCE * 10, deadline=PATIENCE * 10)
+    ours.start()
+    ours.get("/")
+    wait_until(lambda: heard, "the request")
+    stopping = threading.Thread(target=ours.stop, daemon=True)
+    stopping.start()
+    stopping.join(PATIENCE)
+    assert not stopping.is_alive()
+
+
+def test_an_answer_that_is_cut_short_is_none(canned, client):
+    ours = client(canned([b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"])[0])
+    ours.start()
+    assert answer(ours, ours.get("/")).status_code == 418
 
 
 def test_over_tls_only_who_is_trusted_is_believed(served, client, tmp_path):

@@ -206,6 +206,8 @@ def test_what_several_threads_put_arrives_whole_and_in_order(run):
             name, number = lines.readline().split()
             seen[name].append(int(number))
         assert all(numbers == list(range(3000)) for numbers in seen.values())
+
+
 class Telling(Game):
     """Answers with a content of its own, and with none."""
 
@@ -272,3 +274,5 @@ def test_a_client_speaks_tls(serve, tmp_path):
     ):
         with pytest.raises(ValueError):
             aio.connect(address, stream=wrong, **more)
+    with pytest.raises(ValueError, match="wire"):
+        aio.connect(address, wire="mpgameserver", stream=Stream(), trust_any=True)
