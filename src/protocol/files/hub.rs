@@ -253,15 +253,24 @@ impl<K: Copy + Ord> Hub<K> {
     }
 
     /// The next event; without `room` the next end: there are no more of those than of files that the host knows, and what it
-    /// keeps for a file waits for that.
+    /// keeps for a file waits for that. Its progress that waits is then forgotten.
     pub fn poll_event(&mut self, room: bool) -> Option<(K, Event)> {
-        let at = self.events.iter().position(|(_, event)| room || matches!(event, Event::Ended(..)))?;
-        self.events.remove(at)
+        if room {
+            return self.events.pop_front();
+        }
+        let at = self.events.iter().position(|(_, event)| matches!(event, Event::Ended(..)))?;
+        let end = self.events.remove(at)?;
+        if let (of, Event::Ended(file, _)) = &end {
+            self.events.retain(|(whose, event)| {
+                whose != of || !matches!(event, Event::Progress { file: its, .. } if its == file)
+            });
+        }
+        Some(end)
     }
 }
 
-/// Puts an event behind those that wait. Newer progress takes the place of older, an end that of all progress, and a file of whose
-/// offer the host has not heard leaves no trace when it ends.
+/// Puts an event behind those that wait. Newer progress takes the place of older, and a file of whose offer the host has not heard
+/// leaves no trace when it ends.
 fn note<K: Copy + PartialEq>(events: &mut VecDeque<(K, Event)>, of: K, event: Event) {
     match &event {
         Event::Offered(..) => {}
@@ -275,9 +284,6 @@ fn note<K: Copy + PartialEq>(events: &mut VecDeque<(K, Event)>, of: K, event: Ev
             }
         }
         Event::Ended(file, _) => {
-            events.retain(|(whose, e)| {
-                *whose != of || !matches!(e, Event::Progress { file: its, .. } if its == file)
-            });
             let offer =
                 |(whose, e): &(K, Event)| *whose == of && matches!(e, Event::Offered(its, _) if its == file);
             if let Some(at) = events.iter().position(offer) {
