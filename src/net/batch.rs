@@ -16,10 +16,6 @@ use crate::net::udp::UdpSocket;
 
 /// Messages taken by one call at most; each is a datagram, or a train of datagrams from one source.
 pub const RECEIVE_MESSAGES: usize = 64;
-/// Messages that a call asks for where the one before brought next to nothing: each that is asked for costs, whether it is there
-/// or not.
-#[cfg(target_os = "linux")]
-const LEAST_ASKED: usize = 8;
 /// Datagrams written by one call at most.
 pub const SEND_DATAGRAMS: usize = 64;
 /// Datagrams of one train at most: what every Linux since 4.18 takes.
@@ -79,9 +75,6 @@ pub struct ReceiveBatch {
     pub(super) slot: usize,
     pub(super) arena: Vec<u8>,
     pub(super) trains: Vec<Train>,
-    /// Messages that the next call asks for.
-    #[cfg(target_os = "linux")]
-    pub(super) ask: usize,
     /// The train and the datagram of it that come next.
     next: (usize, usize),
 }
@@ -95,23 +88,7 @@ impl ReceiveBatch {
         let slot = if trains { TRAIN_SLOT.max(longest) } else { longest };
         // Zeroed by the system, page by page when first used: slots that no train ever fills cost nothing.
         let arena = vec![0; RECEIVE_MESSAGES * slot];
-        ReceiveBatch {
-            io,
-            longest,
-            slot,
-            arena,
-            trains: Vec::with_capacity(RECEIVE_MESSAGES),
-            #[cfg(target_os = "linux")]
-            ask: RECEIVE_MESSAGES,
-            next: (0, 0),
-        }
-    }
-
-    /// The next call asks for twice of what this one brought, or for all where it brought all that it had asked for.
-    #[cfg(target_os = "linux")]
-    pub(super) fn expect_after(&mut self, received: usize) {
-        let full = received >= self.ask;
-        self.ask = if full { RECEIVE_MESSAGES } else { (2 * received).clamp(LEAST_ASKED, RECEIVE_MESSAGES) };
+        ReceiveBatch { io, longest, slot, arena, trains: Vec::with_capacity(RECEIVE_MESSAGES), next: (0, 0) }
     }
 
     /// The next datagram and its source.
@@ -675,28 +652,6 @@ mod tests {
             assert_eq!(inbound.next().unwrap().1, [RECEIVE_MESSAGES as u8]);
             assert!(inbound.is_empty());
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_call_asks_for_as_much_as_comes() {
-        let (client, server) = (bind("127.0.0.1:0"), bind("127.0.0.1:0"));
-        let mut inbound = ReceiveBatch::new(&server, Io::Batched, LONGEST);
-        let mut take = |sent: usize| {
-            // One at a time, so that none are joined.
-            for _ in 0..sent {
-                assert!(client.send_to(b"x", server.local_address()).unwrap());
-            }
-            let more = server.receive(&mut inbound).unwrap();
-            let received = std::iter::from_fn(|| inbound.next().map(|_| ())).count();
-            (received, more, inbound.ask)
-        };
-        assert_eq!(take(1), (1, false, LEAST_ASKED));
-        assert_eq!(take(LEAST_ASKED + 12), (LEAST_ASKED, true, RECEIVE_MESSAGES));
-        assert_eq!(take(0), (12, false, 24));
-        // Nothing that is there says nothing of what comes.
-        assert_eq!(take(0), (0, false, 24));
-        assert_eq!(take(RECEIVE_MESSAGES), (24, true, RECEIVE_MESSAGES));
     }
 
     #[cfg(target_os = "linux")]
