@@ -2,13 +2,11 @@
 
 use std::ffi::c_char;
 
-use crate::ffi::arguments::text;
 use crate::ffi::context::{gk_context, with_context};
 use crate::ffi::result::{gk_result, GK_OK};
 use crate::ffi::streams::{
-    door, gk_context_connect_stream, gk_framing, gk_stream_options, GK_FRAMING_LENGTH,
+    gk_context_connect_stream, gk_framing, gk_stream_options, listen, GK_FRAMING_LENGTH,
 };
-use crate::server::config::StreamDoor;
 
 /// Adds a door for streams as `gk_context_listen_stream_with` does, through which files come, too. With `GK_FRAMING_LENGTH` clients
 /// that ask for it (`gk_context_connect_stream_files`) send and receive them beside messages, and programs that do not ask
@@ -32,15 +30,7 @@ pub unsafe extern "C" fn gk_context_listen_stream_files(
     options: *const gk_stream_options,
 ) -> gk_result {
     // SAFETY: the caller's promise.
-    unsafe {
-        with_context(context, |context| {
-            not_null!(address);
-            let door = StreamDoor { files: true, ..door(text("address", address)?, framing, options)? };
-            let mut doors = context.config.streams.clone();
-            doors.push(door);
-            context.set(|config| &mut config.streams, doors)
-        })
-    }
+    unsafe { listen(context, address, framing, options, true) }
 }
 
 /// Has clients talk in a stream as `gk_context_connect_stream` with `GK_FRAMING_LENGTH` does, and send and receive files there within

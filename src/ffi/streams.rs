@@ -112,7 +112,7 @@ pub(crate) fn framing(value: gk_framing) -> Result<Framing, Failure> {
 ///
 /// # Safety
 /// `options` is null or points to options of the size that they say.
-pub(crate) unsafe fn door(
+unsafe fn door(
     address: &str,
     framing: gk_framing,
     options: *const gk_stream_options,
@@ -188,10 +188,25 @@ pub unsafe extern "C" fn gk_context_listen_stream_with(
     options: *const gk_stream_options,
 ) -> gk_result {
     // SAFETY: the caller's promise.
+    unsafe { listen(context, address, framing, options, false) }
+}
+
+/// Adds a door, with or without files.
+///
+/// # Safety
+/// As of `gk_context_listen_stream_with`.
+pub(super) unsafe fn listen(
+    context: *mut gk_context,
+    address: *const c_char,
+    framing: gk_framing,
+    options: *const gk_stream_options,
+    files: bool,
+) -> gk_result {
+    // SAFETY: the caller's promise.
     unsafe {
         with_context(context, |context| {
             not_null!(address);
-            let door = door(text("address", address)?, framing, options)?;
+            let door = StreamDoor { files, ..door(text("address", address)?, framing, options)? };
             let mut doors = context.config.streams.clone();
             doors.push(door);
             context.set(|config| &mut config.streams, doors)
