@@ -151,6 +151,8 @@ impl Receive {
             files: true,
             read_bytes: READ_BYTES,
             password_in_clear: self.password_in_clear,
+            // Many senders may well be on one machine.
+            max_connections_per_source: self.max_clients,
             ..StreamDoor::new(address, framing)
         };
         let framed = self.tcp.then(|| of(&listen_address(&self.host, self.port), Framing::Length));
